@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * arena.c -- see arena.h. Blocks double in size up to 1 MiB, so that a plan of
+ * a large model costs few of them and a small recipe little memory.
+ */
+#include "arena.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct hone_arena_block {
+    struct hone_arena_block *next;
+    size_t used, size;
+};
+
+enum { HEAD = (sizeof(struct hone_arena_block) + 15) / 16 * 16 };
+
+void *hone_alloc(hone_arena *a, size_t bytes)
+{
+    struct hone_arena_block *b = a->first;
+    void *p;
+
+    bytes = (bytes + 15) / 16 * 16;
+    if (!b || b->size - b->used < bytes) {
+        size_t size = b && b->size < 1 << 20 ? 2 * b->size : 16384;
+        if (b && b->size >= 1 << 20)
+            size = b->size;
+        if (size < bytes + HEAD)
+            size = bytes + HEAD;
+        b = calloc(1, size);
+        if (!b) {
+            fprintf(stderr, "hone: out of host memory (%zu bytes)\n", size);
+            abort();
+        }
+        b->next = a->first;
+        b->used = HEAD;
+        b->size = size;
+        a->first = b;
+        a->bytes += size;
+    }
+    p = (char *)b + b->used;
+    b->used += bytes;
+    return p;
+}
+
+void *hone_copy(hone_arena *a, const void *from, size_t count, size_t cap,
+                size_t size)
+{
+    void *p = hone_alloc(a, cap * size);
+
+    if (count)
+        memcpy(p, from, count * size);
+    return p;
+}
+
+char *hone_text(hone_arena *a, const char *s)
+{
+    size_t n = strlen(s) + 1;
+
+    return hone_copy(a, s, n, n, 1);
+}
+
+char *hone_format_text(hone_arena *a, const char *fmt, ...)
+{
+    va_list ap;
+    int n;
+    char *p;
+
+    va_start(ap, fmt);
+    n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    p = hone_alloc(a, (size_t)n + 1);
+    va_start(ap, fmt);
+    vsnprintf(p, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    return p;
+}
+
+void hone_arena_free(hone_arena *a)
+{
+    while (a->first) {
+        struct hone_arena_block *next = a->first->next;
+        free(a->first);
+        a->first = next;
+    }
+    a->bytes = 0;
+}

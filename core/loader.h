@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * loader.h -- rows for a step, streamed from shards by a reader thread.
+ *
+ * Order: step s takes rows [s*B, (s+1)*B) of the stream of epochs; row i of
+ * epoch e is permute(seed, e, i): a pure function, no state, any restart. The
+ * loader is asked for (step, rank, ranks): rank r gets the rows whose index in
+ * the global batch is r modulo ranks.
+ */
+#ifndef HONE_LOADER_H
+#define HONE_LOADER_H
+
+#include "arena.h"
+#include "dataset.h"
+#include "hone/plugin.h"
+
+/* One row of a step. TOKENS and MASK hold LENGTH items; mask[i]: token i is a
+ * target (of position i - 1; that of the first never counts). */
+typedef struct hone_sample {
+    int32_t index;  /* in the global batch */
+    int64_t row;    /* in the prepared data: names the sample in messages */
+    int32_t length;
+    const int32_t *tokens;
+    const uint8_t *mask;
+} hone_sample;
+
+/* Rows of one step on this rank; valid until the one after the next. */
+typedef struct hone_rows {
+    int64_t step; /* from 0 */
+    int count;
+    hone_sample *sample;
+    int64_t tokens, targets;   /* of this rank */
+    int64_t all_rows, all_tokens, all_targets; /* of the whole global batch */
+} hone_rows;
+
+typedef struct hone_loader_spec {
+    const hone_split *split; /* train or val, of an open dataset */
+    int64_t seed;
+    int shuffle;
+    int64_t batch;      /* rows of a global batch */
+    int64_t first_step; /* from 0 */
+    int64_t steps;      /* total, so that it can stop and size the last */
+    int64_t total_rows; /* epochs * rows (rounded); 0: steps * batch */
+    int rank, ranks;
+} hone_loader_spec;
+
+typedef struct hone_loader hone_loader;
+
+/* Bytes of host memory that an open loader of this spec takes, exactly. */
+int64_t hone_loader_bytes(const hone_loader_spec *);
+/* MEMORY: hone_loader_bytes() of it, aligned to 64; all it ever uses. */
+hone_status hone_loader_open(hone_loader **, const hone_loader_spec *,
+                             void *memory, hone_err *);
+/* The rows of the next step; HONE_END after the last. */
+hone_status hone_loader_next(hone_loader *, const hone_rows **, hone_err *);
+void hone_loader_close(hone_loader *);
+
+/* Row of epoch EPOCH at position I of N (a bijection of [0, N)). */
+int64_t hone_permute(int64_t seed, int64_t epoch, int64_t i, int64_t n);
+
+#endif

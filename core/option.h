@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * option.h -- option tables: defaults, setting by name, ranges, suggestions.
+ * Everything that knows an option by name goes through here: constructors in
+ * a recipe, --set, op attributes, `hone describe`, the reference pages.
+ */
+#ifndef HONE_OPTION_H
+#define HONE_OPTION_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+
+/* Fills CONFIG with the defaults of TABLE (which may be NULL). */
+void hone_option_defaults(const hone_option *table, void *config);
+
+const hone_option *hone_option_find(const hone_option *table,
+                                    const char *name);
+
+/* Setters check type and range; the message begins with the option's name and
+ * leaves file, line and constructor to the caller. Strings are copied into A. */
+hone_status hone_option_set_num(const hone_option *, void *config, double,
+                                int is_integer, hone_err *);
+hone_status hone_option_set_str(const hone_option *, void *config,
+                                const char *, hone_arena *a, hone_err *);
+hone_status hone_option_set_bool(const hone_option *, void *config, int,
+                                 hone_err *);
+/* From text, as --set gives it. */
+hone_status hone_option_parse(const hone_option *, void *config,
+                              const char *text, hone_arena *a, hone_err *);
+/* The value as text, the way a recipe would write it. */
+void hone_option_text(const hone_option *, const void *config, char *to,
+                      size_t bytes);
+
+/* The nearest of NAMES (ends with NULL) within edit distance 2; or NULL. */
+const char *hone_nearest(const char *name, const char *const *names);
+
+/* ", did you mean 'x'?" or "; options: a, b, c" for an unknown option. */
+void hone_option_suggest(const hone_option *table, const char *name, char *to,
+                         size_t bytes);
+
+#endif

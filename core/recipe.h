@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recipe.h -- a recipe, read and checked: plain structs, no Lua left.
+ * Written by recipe.c (the Lua host), read by every phase.
+ */
+#ifndef HONE_RECIPE_H
+#define HONE_RECIPE_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+#include "registry.h"
+
+/* hone.model { "folder", storage = , init = } */
+typedef struct hone_model_config {
+    const char *path; /* absolute */
+    int storage;      /* 0: as in the file; else index into its choices */
+    const char *init; /* "random" or NULL */
+} hone_model_config;
+
+/* hone.lora { ... } */
+typedef struct hone_lora_config {
+    int64_t r;
+    double alpha, dropout;
+    const char *targets; /* "all-linear" or names joined by commas */
+    int rslora;
+    const char *init; /* a PEFT folder, absolute, or NULL */
+} hone_lora_config;
+
+/* hone.data.SHAPE { ... }; the shape is a file recipes/data/SHAPE.lua */
+typedef struct hone_data_config {
+    const char *shape;             /* "alpaca" */
+    const char *const *files;      /* absolute; ends with NULL */
+    double val;                    /* rows, or a share below 1; 0: none */
+    const char *val_file;          /* instead of val, or NULL */
+    int64_t max_tokens;            /* 0: nothing is cut */
+    int too_long;                  /* hone_long */
+    int skip_broken;               /* broken = "skip" */
+    const char *const *field;      /* renames: "prompt", "question", NULL */
+} hone_data_config;
+
+typedef enum { HONE_LONG_CUT = 1, HONE_LONG_DROP, HONE_LONG_SPLIT,
+               HONE_LONG_ERROR } hone_long;
+typedef enum { HONE_KEEP_AUTO = 1, HONE_KEEP_ALL, HONE_KEEP_NONE,
+               HONE_KEEP_OFFLOAD } hone_keep;
+typedef enum { HONE_PRECISION_AUTO = 1, HONE_PRECISION_FP32,
+               HONE_PRECISION_BF16, HONE_PRECISION_FP16 } hone_precision;
+
+typedef struct hone_recipe {
+    hone_arena arena;
+    const char *file;   /* as typed */
+    const char *source; /* its text, for recipe.lua in the run */
+    int line;           /* of hone.train */
+    hone_model_config model;
+    int has_adapter;
+    hone_lora_config adapter;
+    int has_data;
+    hone_data_config data;
+    int model_line, adapter_line, data_line;
+    hone_instance batch, optimizer, schedule; /* config set, not opened */
+    int64_t global_batch, global_tokens; /* one of them is 0 */
+    double epochs;                       /* 0 when steps is given */
+    int64_t steps;
+    int64_t seed;
+    int shuffle;
+    double clip; /* 0: off */
+    int precision;
+    const char *memory; /* NULL: what is free */
+    const char *device; /* "auto", "cpu"... */
+    const char *packs;  /* names joined by commas, or NULL */
+    int64_t eval_every; /* 0: only at start and end */
+    int64_t save_every, save_keep;
+    int keep;
+    const char *keep_layers; /* a table by layer as "0=none,1=all", or NULL */
+    int64_t logits_chunk;    /* rows of a chunk; 0: chosen */
+    int master;
+    const char *out; /* absolute */
+} hone_recipe;
+
+/* SETS: "key=value" texts of --set, ends with NULL. All messages of a wrong
+ * recipe are joined by newlines in MESSAGES (in the recipe's arena) and the
+ * status is HONE_EINVAL. Free with hone_recipe_free() in any case. */
+hone_status hone_recipe_read(hone_recipe *, const char *file,
+                             const char *const *sets, const char **messages);
+void hone_recipe_free(hone_recipe *);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * safetensors.h -- reads safetensors files by mmap, single or sharded, and
+ * writes them without allocating. Files are attacker input: the header is at
+ * most 100 MB, every offset and product of shapes is checked, no holes, no
+ * overlaps; a refusal names file and tensor.
+ */
+#ifndef HONE_SAFETENSORS_H
+#define HONE_SAFETENSORS_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+
+typedef struct hone_weight {
+    const char *name;
+    hone_type type; /* HONE_F32, HONE_F16, HONE_BF16, HONE_U8, HONE_I64... */
+    const void *data; /* in the mapping; touching it reads the file */
+    int64_t bytes;
+    int file; /* index of the shard */
+} hone_weight;
+
+typedef struct hone_weights {
+    hone_arena arena;
+    hone_weight *list; /* in the order of their names */
+    int count;
+    const char **files; /* names of the shards, relative to the folder */
+    int file_count;
+    struct hone_mapping *maps;
+} hone_weights;
+
+/* PATH: a .safetensors file, or a folder with STEM.safetensors or
+ * STEM.safetensors.index.json ("model", "adapter_model"). */
+hone_status hone_weights_open(hone_weights *, const char *path,
+                              const char *stem, hone_err *);
+const hone_weight *hone_weights_find(const hone_weights *, const char *name);
+void hone_weights_close(hone_weights *);
+
+/* Converts COUNT elements between F32, F16, BF16 and F64 (round to nearest
+ * even). */
+hone_status hone_convert(void *to, hone_storage to_as, const void *from,
+                         hone_storage from_as, int64_t count);
+
+/* A writer: everything is laid out and every buffer taken by prepare();
+ * write() to the end then allocates nothing. Written to PATH.part, synced and
+ * renamed. NAMES, TYPES: [count]; METADATA: "key\0value\0...\0" or NULL. */
+typedef struct hone_saver hone_saver;
+hone_status hone_saver_prepare(hone_arena *, const char *path,
+                               const char *const *names,
+                               const hone_type *types, int count,
+                               const char *metadata, hone_saver **,
+                               hone_err *);
+int64_t hone_saver_bytes(const hone_saver *); /* of the file */
+hone_status hone_saver_begin(hone_saver *, hone_err *);
+/* Tensors in the order of the header; BYTES of the next tensor(s). */
+hone_status hone_saver_put(hone_saver *, const void *data, int64_t bytes,
+                           hone_err *);
+hone_status hone_saver_end(hone_saver *, hone_err *);
+/* Order in which put() expects the tensors: index into NAMES. */
+int hone_saver_order(const hone_saver *, int i);
+
+/* Writes a small file the same way: beside, synced, renamed. No allocation. */
+hone_status hone_write_file(const char *path, const void *data, size_t bytes,
+                            hone_err *);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tokens.h -- a model folder's tokenizer: finds the plugin that reads its
+ * tokenizer.json, and the ids that training and generation need.
+ */
+#ifndef HONE_TOKENS_H
+#define HONE_TOKENS_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+
+typedef struct hone_tokens {
+    const hone_tokenizer *api;
+    void *self;
+    int32_t eos, bos, pad; /* -1: none; eos from tokenizer_config.json, else
+                              generation_config.json, else config.json */
+    int32_t eos_list[8];   /* every id that ends a generation */
+    int eos_count;
+    char hash[65];         /* SHA-256 of tokenizer.json, hexadecimal */
+    const char *path;
+} hone_tokens;
+
+/* PATH: a model folder or a tokenizer.json. */
+hone_status hone_tokens_open(hone_tokens *, const char *path, hone_err *);
+void hone_tokens_close(hone_tokens *);
+
+/* TEXT with each maximal subpart of broken UTF-8 replaced by U+FFFD. Returns
+ * TEXT itself if it is valid, else memory from A. */
+const char *hone_utf8_repair(hone_arena *a, const char *text, size_t bytes,
+                             size_t *out_bytes);
+
+#endif
