@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * verbs.c -- the table of verbs, their arguments and exit statuses.
+ */
+#include "verbs.h"
+
+#include <string.h>
+
+#include "log.h"
+#include "option.h"
+#include "registry.h"
+
+typedef struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *usage, *help;
+} verb;
+
+#pragma weak hone_verb_tokenize
+#pragma weak hone_verb_check
+#pragma weak hone_verb_plugins
+#pragma weak hone_verb_describe
+#pragma weak hone_verb_prep
+#pragma weak hone_verb_plan
+#pragma weak hone_verb_run
+#pragma weak hone_verb_eval
+#pragma weak hone_verb_generate
+#pragma weak hone_verb_export
+#pragma weak hone_verb_kernels
+
+static const verb verbs[] = {
+    { "check", hone_verb_check, "RECIPE", "read a recipe and all it names" },
+    { "prep", hone_verb_prep, "RECIPE [--show N] [--json]",
+      "prepare the data: rows to token shards" },
+    { "plan", hone_verb_plan, "RECIPE [--json]",
+      "every byte of the run, before it starts" },
+    { "run", hone_verb_run, "RECIPE [--out DIR] [--fresh]", "train" },
+    { "eval", hone_verb_eval,
+      "RECIPE [--adapter DIR | --run DIR] [--json]",
+      "loss on the held-out rows" },
+    { "generate", hone_verb_generate,
+      "MODEL [--adapter DIR] --prompt TEXT [--max-tokens N]",
+      "continue a text" },
+    { "export", hone_verb_export, "RUN --to merged|peft --out DIR",
+      "write a model that other tools load" },
+    { "tokenize", hone_verb_tokenize, "MODEL|FILE.json [--no-special]",
+      "lines to ids, --decode: back" },
+    { "plugins", hone_verb_plugins, "", "what is loaded, and what is refused" },
+    { "describe", hone_verb_describe, "NAME", "options of a component" },
+    { "kernels", hone_verb_kernels, "check PACK",
+      "hold a pack to the reference" },
+};
+
+enum { VERBS = sizeof verbs / sizeof *verbs };
+
+int hone_exit_status(hone_status s)
+{
+    switch (s) {
+    case HONE_OK:
+    case HONE_END:
+        return 0;
+    case HONE_EINVAL:
+    case HONE_ENOSUP:
+        return 2;
+    case HONE_ENOMEM:
+        return 3;
+    case HONE_EINTR:
+        return 130;
+    default:
+        return 1;
+    }
+}
+
+int hone_report_error(const hone_err *err)
+{
+    hone_log(HONE_LOG_ERROR, "%s", err->msg);
+    return hone_exit_status(err->code);
+}
+
+static const hone_arg *find_arg(const hone_arg *table, const char *name)
+{
+    for (; table->name; table++)
+        if (!strcmp(table->name, name))
+            return table;
+    return NULL;
+}
+
+static hone_status unknown_arg(const hone_arg *table, const char *name,
+                               hone_err *err)
+{
+    const char *names[32];
+    const char *near;
+    int n = 0;
+
+    for (; table->name && n < 31; table++)
+        names[n++] = table->name;
+    names[n] = NULL;
+    near = hone_nearest(name, names);
+    return hone_fail(err, HONE_EINVAL, "unknown option '%s'%s%s%s", name,
+                     near ? ", did you mean '" : "", near ? near : "",
+                     near ? "'?" : "");
+}
+
+hone_status hone_args(int argc, char **argv, const hone_arg *table,
+                      const char **positional, int max, hone_err *err)
+{
+    int n = 0;
+
+    for (int i = 0; i < argc; i++) {
+        const hone_arg *a;
+        const char *value = "";
+
+        if (argv[i][0] != '-' || argv[i][1] != '-') {
+            if (n == max)
+                return hone_fail(err, HONE_EINVAL,
+                                 "'%s': one argument too many", argv[i]);
+            positional[n++] = argv[i];
+            continue;
+        }
+        a = find_arg(table, argv[i]);
+        if (!a)
+            return unknown_arg(table, argv[i], err);
+        if (!a->flag) {
+            if (i + 1 == argc)
+                return hone_fail(err, HONE_EINVAL, "%s needs a value", a->name);
+            value = argv[++i];
+        }
+        if (a->list) {
+            int k = 0;
+            while (a->list[k])
+                k++;
+            if (k == 63)
+                return hone_fail(err, HONE_EINVAL, "%s: given too often",
+                                 a->name);
+            a->list[k] = value;
+        } else {
+            *a->value = value;
+        }
+    }
+    positional[n] = NULL;
+    return HONE_OK;
+}
+
+static void usage(void)
+{
+    printf("hone " HONE_VERSION ": fine-tunes language models\n\n"
+           "usage: hone VERB ... [--plugin-dir DIR]...\n\n");
+    for (int i = 0; i < VERBS; i++)
+        if (verbs[i].run)
+            printf("  hone %-9s %-52s %s\n", verbs[i].name, verbs[i].usage,
+                   verbs[i].help);
+    printf("\nWith a RECIPE: --set KEY=VALUE, repeatable. "
+           "Exit status: 0 done, 1 failed,\n2 wrong input, 3 does not fit, "
+           "130 interrupted.\n");
+}
+
+/* Takes every --plugin-dir out of argv; they belong to no verb. */
+static int plugin_dirs(int argc, char **argv, const char **dirs, int max)
+{
+    int out = 0, n = 0;
+
+    for (int i = 0; i < argc; i++) {
+        if (!strcmp(argv[i], "--plugin-dir") && i + 1 < argc && n + 1 < max)
+            dirs[n++] = argv[++i];
+        else
+            argv[out++] = argv[i];
+    }
+    dirs[n] = NULL;
+    return out;
+}
+
+int hone_main(int argc, char **argv)
+{
+    const char *dirs[64];
+    const char *names[VERBS + 1];
+    const char *near;
+    hone_err err = { 0 };
+
+    argc = plugin_dirs(argc, argv, dirs, 64);
+    if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+        usage();
+        return argc < 2 ? 2 : 0;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("hone " HONE_VERSION "\n");
+        return 0;
+    }
+    for (int i = 0; i < VERBS; i++) {
+        names[i] = verbs[i].name;
+        if (strcmp(verbs[i].name, argv[1]) || !verbs[i].run)
+            continue;
+        if (hone_registry_open(dirs, &err) != HONE_OK)
+            return hone_report_error(&err);
+        return verbs[i].run(argc - 2, argv + 2);
+    }
+    names[VERBS] = NULL;
+    near = hone_nearest(argv[1], names);
+    hone_log(HONE_LOG_ERROR, "no verb '%s'%s%s%s; hone --help lists them",
+             argv[1], near ? ", did you mean '" : "", near ? near : "",
+             near ? "'?" : "");
+    return 2;
+}
