@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The shape of the source: layers, sizes, and who may include what.
+
+core/LAYERS names the files of the engine from top to bottom. An include that
+points up, a circle, a file without a layer, a file or an engine that grew too
+long, and a plugin that sees more of the engine than hone/plugin.h fail. A tree
+with each of these faults, made here, proves that they are found.
+"""
+import pathlib
+import re
+import sys
+import tempfile
+
+PUBLIC = "hone/plugin.h"
+LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 10000
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
+SOURCES = (".c", ".h", ".cu", ".cuh")
+
+
+def sources(folder):
+    return sorted(p for p in folder.rglob("*") if p.suffix in SOURCES)
+
+
+def includes(path):
+    return INCLUDE.findall(path.read_text(encoding="utf-8"))
+
+
+def line_count(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def read_layers(path):
+    """[(layer, [entry, ...]), ...], top first."""
+    lines = (line.split("#")[0].split() for line in open(path))
+    return [(line[0], line[1:]) for line in lines if line]
+
+
+def layer_of(name, layers):
+    """Index of the layer of a file: the longest entry that fits; or None."""
+    stem = name.rsplit(".", 1)[0]
+    best, found = -1, None
+    for index, (_, entries) in enumerate(layers):
+        for entry in entries:
+            exact = entry == name
+            fits = exact or stem == entry or stem.startswith(entry + "_")
+            weight = len(entry) + (1000 if exact else 0)
+            if fits and weight > best:
+                best, found = weight, index
+    return found
+
+
+def circle(graph):
+    """The nodes of one circle of a graph {node: [node, ...]}; or None."""
+    done, path = set(), []
+
+    def visit(node):
+        if node in path:
+            return path[path.index(node):] + [node]
+        if node in done:
+            return None
+        path.append(node)
+        for other in graph.get(node, ()):
+            found = visit(other)
+            if found:
+                return found
+        path.pop()
+        done.add(node)
+        return None
+
+    for node in graph:
+        found = visit(node)
+        if found:
+            return found
+    return None
+
+
+def check_core(root):
+    layers = read_layers(root / "core/LAYERS")
+    files = {p.name: p for p in sorted((root / "core").glob("*.[ch]"))}
+    graph = {}
+    for name, path in files.items():
+        here = layer_of(name, layers)
+        if here is None:
+            yield f"core/{name}: no layer; add it to core/LAYERS"
+            continue
+        graph[name] = [other for other in includes(path) if other in files]
+        for other in graph[name]:
+            there = layer_of(other, layers)
+            if there is not None and there < here:
+                yield (f"core/{name} ({layers[here][0]}) includes {other} "
+                       f"({layers[there][0]}), which is above it")
+        for other in includes(path):
+            if other not in files and other != PUBLIC:
+                yield f"core/{name} includes {other}, which is not in core/"
+    found = circle({n: g for n, g in graph.items() if n.endswith(".h")})
+    if found:
+        yield "core: headers include each other: " + " -> ".join(found)
+
+
+def check_plugins(root):
+    for folder in ("plugins", "kernels", "tests/fake"):
+        for path in sources(root / folder):
+            for other in includes(path):
+                inside = (path.parent / other).resolve()
+                in_core = (root / "core").resolve() in inside.parents
+                if (root / "core" / other).exists() or in_core:
+                    yield (f"{path.relative_to(root)} includes {other}: "
+                           f"a plugin sees {PUBLIC} alone")
+
+
+def check_sizes(root, say):
+    total = 0
+    for folder in ("core", "plugins", "kernels", "tests"):
+        for path in sources(root / folder):
+            lines = line_count(path)
+            total += lines if folder == "core" else 0
+            name = path.relative_to(root)
+            if lines > LINES_MOST:
+                yield f"{name}: {lines} lines, at most {LINES_MOST}"
+            elif lines > LINES_SAID:
+                say(f"note: {name}: {lines} lines, about {LINES_SAID} is long")
+    say(f"core: {total} lines")
+    if total > CORE_LINES_MOST:
+        yield f"core: {total} lines, at most {CORE_LINES_MOST}"
+
+
+def check(root, say=lambda text: None):
+    return [*check_core(root), *check_plugins(root), *check_sizes(root, say)]
+
+
+# One fault each: the files of a tree, and words of the message it must give.
+FAULTS = [
+    ({"core/arena.h": '#include "train.h"\n'}, "which is above it"),
+    ({"core/stray.c": "\n"}, "no layer"),
+    ({"core/train.h": '#include "train_step.h"\n',
+      "core/train_step.h": '#include "train.h"\n'}, "include each other"),
+    ({"core/train.c": '#include "gemm.h"\n'}, "not in core/"),
+    ({"core/train.c": "\n" * (LINES_MOST + 1)}, "at most 700"),
+    ({f"core/train_{i}.c": "\n" * LINES_SAID for i in range(17)},
+     "at most 10000"),
+    ({"plugins/wsd.c": '#include "arena.h"\n'}, "a plugin sees"),
+    ({"kernels/cpu/gemm.c": '#include "../../core/arena.h"\n'},
+     "a plugin sees"),
+]
+GOOD = {
+    "core/LAYERS": "phases train\nground arena\n",
+    "core/train.h": '#include "arena.h"\n#include "hone/plugin.h"\n',
+    "core/train.c": '#include "train.h"\n',
+    "core/arena.h": "#include <stddef.h>\n",
+    "core/include/hone/plugin.h": "\n",
+    "plugins/wsd.c": '#include "hone/plugin.h"\n',
+}
+
+
+def found_in(tree):
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for name, text in tree.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return check(root)
+
+
+def prove():
+    """What a sound tree and the trees with one fault each get wrong."""
+    for fault in found_in(GOOD):
+        yield f"a sound tree is refused: {fault}"
+    for tree, words in FAULTS:
+        if not any(words in fault for fault in found_in({**GOOD, **tree})):
+            yield f"not found: '{words}' in {sorted(tree)[:2]}"
+
+
+def main():
+    faults = list(prove())
+    faults += check(pathlib.Path(__file__).resolve().parents[1], print)
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
