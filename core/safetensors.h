@@ -14,7 +14,8 @@
 typedef struct hone_weight {
     const char *name;
     hone_type type; /* HONE_F32, HONE_F16, HONE_BF16, HONE_U8, HONE_I64... */
-    const void *data; /* in the mapping; touching it reads the file */
+    const void *data; /* in the mapping; touching it reads the file. May be
+                         unaligned: hone_convert() and memcpy() only */
     int64_t bytes;
     int file; /* index of the shard */
 } hone_weight;
@@ -35,8 +36,9 @@ hone_status hone_weights_open(hone_weights *, const char *path,
 const hone_weight *hone_weights_find(const hone_weights *, const char *name);
 void hone_weights_close(hone_weights *);
 
-/* Converts COUNT elements between F32, F16, BF16 and F64 (round to nearest
- * even). */
+/* Converts COUNT elements between F32, F16, BF16 and F64, rounding once, to
+ * nearest even; the same storage: a copy of any plain one. TO and FROM do not
+ * overlap and need no alignment. HONE_ENOSUP: no such conversion. */
 hone_status hone_convert(void *to, hone_storage to_as, const void *from,
                          hone_storage from_as, int64_t count);
 
