@@ -9,6 +9,7 @@
 #include "arena.h"
 #include "hone/plugin.h"
 #include "recipe.h"
+#include "shard.h"
 #include "tokens.h"
 
 /* One half of the prepared data. */
@@ -16,8 +17,9 @@ typedef struct hone_split {
     int64_t rows, tokens, target_tokens, cut, skipped;
     const int32_t *length;  /* [rows] tokens of each row, mapped */
     const int32_t *targets; /* [rows] target tokens of each row, mapped */
-    const char *path;       /* folder and stem of its shards */
-    struct hone_shards *shards; /* open; see shard.h */
+    const char *path;       /* of its shard */
+    hone_shard shard;       /* open */
+    const char *const *files; /* where its rows came from */
 } hone_split;
 
 typedef struct hone_dataset {
@@ -30,5 +32,15 @@ typedef struct hone_dataset {
 hone_status hone_dataset_open(hone_dataset *, const hone_recipe *,
                               const hone_tokens *, hone_err *);
 void hone_dataset_close(hone_dataset *);
+
+/* What a collator must know of both halves; BATCH: rows of a step. */
+hone_lengths hone_dataset_lengths(const hone_dataset *, int64_t batch);
+
+/* "data/alpaca.json: row 12", the place that a prepared row came from. */
+void hone_split_name(const hone_split *, int64_t row, char *to, size_t bytes);
+
+/* The same for the longest row of both halves: what to name when a collator
+ * refuses it. */
+void hone_dataset_longest(const hone_dataset *, char *to, size_t bytes);
 
 #endif

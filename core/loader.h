@@ -48,11 +48,15 @@ typedef struct hone_loader hone_loader;
 
 /* Bytes of host memory that an open loader of this spec takes, exactly. */
 int64_t hone_loader_bytes(const hone_loader_spec *);
-/* MEMORY: hone_loader_bytes() of it, aligned to 64; all it ever uses. */
+/* MEMORY: hone_loader_bytes() of it, aligned to 64; all it ever uses but the
+ * stack of its thread, which starts here. */
 hone_status hone_loader_open(hone_loader **, const hone_loader_spec *,
                              void *memory, hone_err *);
 /* The rows of the next step; HONE_END after the last. */
 hone_status hone_loader_next(hone_loader *, const hone_rows **, hone_err *);
+/* Starts over at STEP; all rows handed out before are gone. No thread and no
+ * memory is taken: one loader serves every evaluation of a run. */
+void hone_loader_seek(hone_loader *, int64_t step);
 void hone_loader_close(hone_loader *);
 
 /* Row of epoch EPOCH at position I of N (a bijection of [0, N)). */
