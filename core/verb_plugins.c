@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * plugins_verb.c -- `hone plugins`: what is loaded and what is refused.
+ * verb_plugins.c -- `hone plugins`: what is loaded and what is refused.
  */
 #include "registry.h"
 #include "verbs.h"

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lua_host.c -- see lua_host.h. Three nets under a hostile file: the allocator
+ * refuses bytes beyond the cap; a count hook raises an error when the time is
+ * up; and for the few library functions that can loop for ever inside one
+ * instruction (patterns, table.move) a timer ends the process with a message.
+ */
+#include "lua_host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "option.h"
+
+/* In Lua's registry: what require() has loaded. */
+#define MODULES "hone.modules"
+
+enum { HOOK_EVERY = 100000, MOST_FILE_BYTES = 16 << 20, MOST_GLOBALS = 64 };
+
+/* Kept behind lua_getextraspace(). */
+typedef struct {
+    hone_arena *arena;
+    const char **folders;
+    const char **chunks; /* paths of all loaded files */
+    int chunk_count, chunk_cap;
+    size_t used_bytes;
+    int depth; /* of hone_lua_call */
+    double deadline;
+    timer_t timer;
+    int has_timer;
+} host;
+
+static host *host_of(lua_State *L)
+{
+    return *(host **)lua_getextraspace(L);
+}
+
+/* ------------------------------------------------------------------- caps */
+
+static void *alloc(void *ud, void *old, size_t old_bytes, size_t bytes)
+{
+    host *h = ud;
+    void *p;
+
+    if (!old)
+        old_bytes = 0; /* Lua passes the kind of the new object there */
+    if (!bytes) {
+        free(old);
+        h->used_bytes -= old_bytes;
+        return NULL;
+    }
+    /* Outside a call nothing catches an error; what setup takes is small. */
+    if (h->depth && bytes > old_bytes &&
+        h->used_bytes + (bytes - old_bytes) > HONE_LUA_BYTES)
+        return NULL;
+    p = realloc(old, bytes);
+    if (p)
+        h->used_bytes += bytes - old_bytes;
+    return p;
+}
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Once the time is up every instruction raises, so that pcall() in the file
+ * cannot go on behind it. */
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    if (cpu_seconds() < host_of(L)->deadline)
+        return;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    luaL_where(L, 0); /* a hook runs at the level of what it interrupts */
+    lua_pushfstring(L, "ran longer than %d s; is there an endless loop?",
+                    (int)HONE_LUA_SECONDS);
+    lua_concat(L, 2);
+    lua_error(L);
+}
+
+static char alarm_text[1200];
+
+static void on_alarm(int signal)
+{
+    size_t n = strlen(alarm_text);
+
+    (void)signal;
+    while (write(STDERR_FILENO, alarm_text, n) < 0 && errno == EINTR)
+        continue;
+    _exit(2);
+}
+
+/* The state cannot be left from inside a library function; the process can.
+ * One second behind the hook, which catches everything else. */
+static void start_timer(host *h)
+{
+    struct sigaction act = { .sa_handler = on_alarm };
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL,
+                              .sigev_signo = SIGALRM };
+    struct itimerspec when = {
+        .it_value = { .tv_sec = (time_t)HONE_LUA_SECONDS + 1 }
+    };
+
+    snprintf(alarm_text, sizeof alarm_text,
+             "hone: error: %s: one call of a string or table function ran "
+             "longer than %d s\n", h->chunk_count ? h->chunks[0] : "Lua",
+             (int)HONE_LUA_SECONDS);
+    if (!h->has_timer) {
+        sigaction(SIGALRM, &act, NULL);
+        h->has_timer =
+            timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &h->timer) == 0;
+    }
+    if (h->has_timer)
+        timer_settime(h->timer, 0, &when, NULL);
+}
+
+static void stop_timer(host *h)
+{
+    struct itimerspec never = { .it_value = { 0 } };
+
+    if (h->has_timer)
+        timer_settime(h->timer, 0, &never, NULL);
+}
+
+/* ---------------------------------------------------------------- globals */
+
+/* Upvalue 1: the table of what there is. */
+static int no_global(lua_State *L)
+{
+    const char *names[MOST_GLOBALS];
+    const char *name = lua_tostring(L, 2), *near;
+    int n = 0;
+
+    if (!name)
+        return luaL_error(L, "a global's name must be a string");
+    lua_pushnil(L);
+    while (n < MOST_GLOBALS - 1 && lua_next(L, lua_upvalueindex(1))) {
+        names[n++] = lua_tostring(L, -2);
+        lua_pop(L, 1);
+    }
+    names[n] = NULL;
+    near = hone_nearest(name, names);
+    if (near)
+        return luaL_error(L, "'%s' is not defined, did you mean '%s'?", name,
+                          near);
+    return luaL_error(L, "'%s' is not defined; write: local %s = ...", name,
+                      name);
+}
+
+static int no_assignment(lua_State *L)
+{
+    const char *name = lua_tostring(L, 2);
+
+    return luaL_error(L, "'%s' is not a local variable; write: local %s = ...",
+                      name ? name : "?", name ? name : "?");
+}
+
+/* stdout is for results: what a file prints is a message. */
+static int print(lua_State *L)
+{
+    luaL_Buffer b;
+    int n = lua_gettop(L);
+
+    luaL_buffinit(L, &b);
+    for (int i = 1; i <= n; i++) {
+        if (i > 1)
+            luaL_addchar(&b, '\t');
+        luaL_tolstring(L, i, NULL);
+        luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
+    hone_log(HONE_LOG_NOTE, "%s", lua_tostring(L, -1));
+    return 0;
+}
+
+static void remove_fields(lua_State *L, const char *const *names)
+{
+    for (; *names; names++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, *names);
+    }
+}
+
+/* Adds library NAME, less REMOVE, to the table on top. */
+static void add_library(lua_State *L, const char *name, lua_CFunction open,
+                        const char *const *remove)
+{
+    luaL_requiref(L, name, open, 0);
+    remove_fields(L, remove);
+    lua_setfield(L, -2, name);
+}
+
+/* An allow-list. Metatables are left out: a __gc in one would run without a
+ * hook; rawget and rawset would see behind the globals. */
+static void add_base(lua_State *L)
+{
+    static const char *const names[] = { "assert", "error", "ipairs", "next",
+                                         "pairs", "pcall", "rawequal",
+                                         "rawlen", "select", "tonumber",
+                                         "tostring", "type", NULL };
+
+    luaL_requiref(L, "_G", luaopen_base, 0);
+    for (const char *const *name = names; *name; name++) {
+        lua_getfield(L, -1, *name);
+        lua_setfield(L, -3, *name);
+    }
+    lua_pop(L, 1);
+    lua_pushcfunction(L, print);
+    lua_setfield(L, -2, "print");
+}
+
+static int require(lua_State *L);
+
+/* The globals are an empty table that reads through to the allowed ones and
+ * refuses every write. */
+static void make_globals(lua_State *L)
+{
+    static const char *const nothing[] = { NULL };
+    static const char *const math[] = { "random", "randomseed", NULL };
+    static const char *const string[] = { "dump", NULL };
+
+    lua_newtable(L); /* the globals */
+    lua_newtable(L); /* their metatable */
+    lua_newtable(L); /* what there is */
+    add_base(L);
+    add_library(L, "math", luaopen_math, math);
+    add_library(L, "string", luaopen_string, string);
+    add_library(L, "table", luaopen_table, nothing);
+    add_library(L, "utf8", luaopen_utf8, nothing);
+    lua_pushcfunction(L, require);
+    lua_setfield(L, -2, "require");
+    lua_newtable(L);
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, no_global, 1);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, no_assignment);
+    lua_setfield(L, -2, "__newindex");
+    lua_setmetatable(L, -2);
+    lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+    lua_pushnil(L); /* holds the whole base library */
+    lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+}
+
+/* ---------------------------------------------------------------- loading */
+
+hone_status hone_lua_read(hone_arena *a, const char *path, const char **text,
+                          size_t *bytes, hone_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    char *buffer;
+    size_t at = 0;
+
+    if (fd < 0)
+        return hone_fail(err, HONE_EINVAL, "%s: %s", path, strerror(errno));
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+        st.st_size > MOST_FILE_BYTES) {
+        close(fd);
+        return hone_fail(err, HONE_EINVAL, "%s: %s", path,
+                         S_ISREG(st.st_mode) ? "larger than 16 MiB"
+                                             : "is not a file");
+    }
+    buffer = hone_alloc(a, (size_t)st.st_size + 1);
+    while (at < (size_t)st.st_size) {
+        ssize_t n = read(fd, buffer + at, (size_t)st.st_size - at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        at += (size_t)n;
+    }
+    close(fd);
+    if (at != (size_t)st.st_size)
+        return hone_fail(err, HONE_EIO, "%s: cannot be read: %s", path,
+                         strerror(errno));
+    *text = buffer;
+    *bytes = at;
+    return HONE_OK;
+}
+
+/* Lua cuts long names of chunks in its messages: "...tail". Puts the whole
+ * ones back and leaves one line. */
+static void whole_names(const host *h, const char *from, char *to,
+                        size_t bytes)
+{
+    enum { SHOWN = LUA_IDSIZE - 1, TAIL = LUA_IDSIZE - 4 };
+    size_t at = 0;
+
+    while (*from && at + 1 < bytes) {
+        const char *name = NULL;
+        for (int i = 0; i < h->chunk_count && from[0] == '.'; i++) {
+            size_t n = strlen(h->chunks[i]);
+            if (n > SHOWN && !strncmp(from, "...", 3) &&
+                !strncmp(from + 3, h->chunks[i] + n - TAIL, TAIL))
+                name = h->chunks[i];
+        }
+        if (name) {
+            int n = snprintf(to + at, bytes - at, "%s", name);
+            at += (size_t)n < bytes - at ? (size_t)n : bytes - at - 1;
+            from += 3 + TAIL;
+        } else {
+            to[at++] = (unsigned char)*from < ' ' ? ' ' : *from;
+            from++;
+        }
+    }
+    to[at] = '\0';
+}
+
+/* Pops the error's text. */
+static hone_status fail_with_top(lua_State *L, int status, hone_err *err)
+{
+    host *h = host_of(L);
+    const char *text = lua_tostring(L, -1);
+
+    if (status == LUA_ERRMEM)
+        (void)hone_fail(err, HONE_EINVAL, "%s: needs more than %d MiB",
+                        h->chunk_count ? h->chunks[0] : "Lua",
+                        (int)(HONE_LUA_BYTES >> 20));
+    else if (err) {
+        err->code = HONE_EINVAL;
+        whole_names(h, text ? text : "an error that is not a text", err->msg,
+                    sizeof err->msg);
+    }
+    lua_pop(L, 1);
+    return HONE_EINVAL;
+}
+
+hone_status hone_lua_load(lua_State *L, const char *path, hone_err *err)
+{
+    host *h = host_of(L);
+    const char *text, *name;
+    size_t bytes;
+    int status;
+
+    hone_try(hone_lua_read(h->arena, path, &text, &bytes, err));
+    if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {
+        text += 3;
+        bytes -= 3;
+    }
+    name = hone_format_text(h->arena, "@%s", path);
+    hone_push(h->arena, h->chunks, h->chunk_count, h->chunk_cap);
+    h->chunks[h->chunk_count++] = name + 1;
+    if (bytes && text[0] == LUA_SIGNATURE[0])
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: is compiled Lua; only its text is accepted",
+                         path);
+    h->depth++; /* the parser is protected: the cap on memory holds */
+    status = luaL_loadbufferx(L, text, bytes, name, "t");
+    h->depth--;
+    return status == LUA_OK ? HONE_OK : fail_with_top(L, status, err);
+}
+
+void hone_lua_module(lua_State *L, const char *name)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, MODULES);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
+static int is_module_name(const char *name)
+{
+    return name[0] && name[0] != '.' && !strstr(name, "..") &&
+           !name[strspn(name, "abcdefghijklmnopqrstuvwxyz"
+                              "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")];
+}
+
+/* Pushes the chunk of module NAME, or raises with every path tried. */
+static void find_module(lua_State *L, const char *name)
+{
+    host *h = host_of(L);
+    const char *file = luaL_gsub(L, name, ".", "/");
+    luaL_Buffer tried;
+    hone_err err;
+
+    luaL_buffinit(L, &tried);
+    for (const char **folder = h->folders; *folder; folder++)
+        for (int i = 0; i < 2; i++) {
+            const char *path = i ? hone_format_text(h->arena, "%s/lib/%s.lua",
+                                                    *folder, file)
+                                 : hone_format_text(h->arena, "%s/%s.lua",
+                                                    *folder, file);
+            if (access(path, F_OK) != 0) {
+                luaL_addstring(&tried, " ");
+                luaL_addstring(&tried, path);
+                continue;
+            }
+            luaL_pushresult(&tried);
+            if (hone_lua_load(L, path, &err) != HONE_OK) {
+                lua_pushstring(L, err.msg);
+                lua_error(L);
+            }
+            return;
+        }
+    luaL_pushresult(&tried);
+    luaL_error(L, "no module '%s'; tried:%s", name, lua_tostring(L, -1));
+}
+
+static int require(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+
+    lua_settop(L, 1);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, MODULES);
+    lua_getfield(L, 2, name);
+    if (lua_islightuserdata(L, -1))
+        return luaL_error(L, "module '%s' requires itself", name);
+    if (!lua_isnil(L, -1))
+        return 1;
+    if (!is_module_name(name))
+        return luaL_error(L, "'%s' is not the name of a module", name);
+    find_module(L, name);
+    lua_pushlightuserdata(L, (void *)name); /* being loaded */
+    lua_setfield(L, 2, name);
+    lua_call(L, 0, 1);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushboolean(L, 1);
+    }
+    lua_pushvalue(L, -1);
+    lua_setfield(L, 2, name);
+    return 1;
+}
+
+/* ------------------------------------------------------ opening and calls */
+
+static int panic(lua_State *L)
+{
+    fprintf(stderr, "hone: Lua error outside of a call: %s\n",
+            lua_tostring(L, -1));
+    return 0; /* Lua aborts */
+}
+
+lua_State *hone_lua_open(hone_arena *a, const char *const *folders)
+{
+    host *h = hone_alloc(a, sizeof *h);
+    lua_State *L;
+    int n = 0;
+
+    h->arena = a;
+    while (folders[n])
+        n++;
+    h->folders = hone_alloc(a, sizeof *h->folders * (size_t)(n + 1));
+    for (int i = 0; i < n; i++)
+        h->folders[i] = hone_text(a, folders[i]);
+    L = lua_newstate(alloc, h);
+    if (!L)
+        abort(); /* not even the few KiB of a state: as the arena does */
+    *(host **)lua_getextraspace(L) = h;
+    lua_atpanic(L, panic);
+    make_globals(L);
+    return L;
+}
+
+void hone_lua_close(lua_State *L)
+{
+    host *h;
+
+    if (!L)
+        return;
+    h = host_of(L);
+    if (h->has_timer)
+        timer_delete(h->timer);
+    lua_close(L);
+}
+
+hone_status hone_lua_call(lua_State *L, int nargs, int nresults, hone_err *err)
+{
+    host *h = host_of(L);
+    int status;
+
+    if (h->depth++ == 0) {
+        h->deadline = cpu_seconds() + HONE_LUA_SECONDS;
+        lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_EVERY);
+        start_timer(h);
+    }
+    status = lua_pcall(L, nargs, nresults, 0);
+    if (--h->depth == 0)
+        stop_timer(h);
+    return status == LUA_OK ? HONE_OK : fail_with_top(L, status, err);
+}
+
+void hone_lua_where(lua_State *L, const char **file, int *line)
+{
+    host *h = host_of(L);
+    lua_Debug ar;
+
+    *file = "?";
+    *line = 0;
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline <= 0 || ar.source[0] != '@')
+            continue;
+        *line = ar.currentline;
+        for (int i = 0; i < h->chunk_count; i++)
+            if (!strcmp(h->chunks[i], ar.source + 1))
+                *file = h->chunks[i];
+        return;
+    }
+}
