@@ -304,7 +304,8 @@ typedef struct hone_op {
     uint32_t size;
     const hone_operand *in, *out;
     /* Fills the type of every output from inputs and attributes; refuses
-     * shapes that do not fit together. */
+     * shapes that do not fit together. The numbers of operands fit the tables
+     * already, and HONE_UPDATED outputs have their type in the call. */
     hone_status (*shape)(const hone_call *, hone_type *out, hone_err *);
     /* Emits ops that compute din from in, out and dout. Whatever tensor it
      * names is kept until then or recomputed: there are no other savings.
