@@ -578,9 +578,12 @@ typedef struct hone_export {
     uint32_t count;          /* tensors */
     const char *(*name)(void *self, uint32_t i);
     hone_type (*type)(void *self, uint32_t i);
-    /* Fills BYTES from OFFSET on of tensor i in its type. */
+    /* Fills BYTES from OFFSET on of tensor i in its type; both are multiples
+     * of its element size. */
     hone_status (*read)(void *self, uint32_t i, int64_t offset, int64_t bytes,
                         void *to, hone_err *);
+    const char *adapter;     /* PEFT folder that is merged into the tensors as
+                                they are read; NULL: none */
 } hone_export;
 
 typedef struct hone_exporter {

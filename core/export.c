@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * export.c -- hone export RUN|MODEL --to NAME --out DIR [--adapter DIR]: finds
+ * the model and its adapter, merges them on the fly and hands the result to
+ * the exporter of that name, a plugin.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "log.h"
+#include "merge.h"
+#include "model_files.h"
+#include "peft.h"
+#include "registry.h"
+#include "safetensors.h"
+#include "verbs.h"
+
+typedef struct {
+    const char *source; /* RUN or MODEL, as typed */
+    const char *to, *out, *adapter;
+} order;
+
+static int has(hone_arena *a, const char *folder, const char *name)
+{
+    return !access(hone_format_text(a, "%s/%s", folder, name), F_OK);
+}
+
+/* The model that a run started from, and the adapter that it made; or the
+ * model that it made. */
+static hone_status find_run(hone_arena *a, order *o, const char **model,
+                            hone_err *err)
+{
+    json_t *run;
+    const char *path;
+
+    if (has(a, o->source, "model/config.json")) {
+        *model = hone_format_text(a, "%s/model", o->source);
+        return HONE_OK;
+    }
+    if (!o->adapter && !has(a, o->source, "adapter/adapter_config.json"))
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: the run has neither adapter/ nor model/: is it "
+                         "finished? hone run resumes it",
+                         o->source);
+    if (!o->adapter)
+        o->adapter = hone_format_text(a, "%s/adapter", o->source);
+    hone_try(hone_json_read(o->source, "run.json", &run, err));
+    path = json_string_value(json_object_get(run, "model"));
+    *model = path ? hone_text(a, path) : NULL;
+    json_decref(run);
+    return path ? HONE_OK
+                : hone_fail(err, HONE_EINVAL,
+                            "%s/run.json: no \"model\": not a run of hone",
+                            o->source);
+}
+
+static hone_status find_source(hone_arena *a, order *o, const char **model,
+                               hone_err *err)
+{
+    if (has(a, o->source, "run.json"))
+        return find_run(a, o, model, err);
+    *model = o->source;
+    if (has(a, o->source, "config.json"))
+        return HONE_OK;
+    return hone_fail(err, HONE_EINVAL,
+                     "%s: neither a run (no run.json) nor a model (no "
+                     "config.json)",
+                     o->source);
+}
+
+/* An export never lands in a folder that it reads. */
+static hone_status check_out(const order *o, const char *model, hone_err *err)
+{
+    char out[PATH_MAX], in[PATH_MAX];
+
+    if (!realpath(o->out, out))
+        return HONE_OK; /* not there yet */
+    if ((realpath(model, in) && !strcmp(in, out)) ||
+        (o->adapter && realpath(o->adapter, in) && !strcmp(in, out)))
+        return hone_fail(err, HONE_EINVAL,
+                         "--out %s is the folder that is exported: name "
+                         "another one",
+                         o->out);
+    return HONE_OK;
+}
+
+static hone_status write_with(const hone_component *c, const hone_export *e,
+                              hone_arena *a, hone_err *err)
+{
+    const hone_exporter *api = c->ops;
+    hone_instance instance;
+    hone_status s;
+
+    hone_try(hone_instance_open(&instance, c, NULL, a, err));
+    s = api->write(instance.config, e, err);
+    hone_instance_close(&instance);
+    return s;
+}
+
+static hone_status export_model(const hone_component *c, const order *o,
+                                const char *model, hone_arena *a,
+                                hone_err *err)
+{
+    hone_export e = { .size = sizeof e,
+                      .out = o->out,
+                      .model = model,
+                      .adapter = o->adapter };
+    hone_weights base = { 0 };
+    hone_peft adapter = { 0 };
+    hone_merge merge = { 0 };
+    hone_status s;
+
+    s = hone_weights_open(&base, model, "model", err);
+    if (s == HONE_OK && o->adapter)
+        s = hone_peft_open(&adapter, o->adapter, err);
+    if (s == HONE_OK)
+        s = hone_merge_open(&merge, &base, o->adapter ? &adapter : NULL, err);
+    if (s == HONE_OK) {
+        hone_merge_lend(&merge, &e);
+        s = write_with(c, &e, a, err);
+    }
+    hone_merge_close(&merge);
+    hone_peft_close(&adapter);
+    hone_weights_close(&base);
+    return s;
+}
+
+static hone_status export_order(order *o, hone_arena *a, hone_err *err)
+{
+    const hone_component *c;
+    const char *model;
+
+    if (!o->source || !o->to || !o->out)
+        return hone_fail(err, HONE_EINVAL,
+                         "usage: hone export RUN|MODEL --to merged|peft "
+                         "--out DIR [--adapter DIR]");
+    hone_try(hone_need_component(HONE_KIND_EXPORTER, o->to, &c, err));
+    hone_try(find_source(a, o, &model, err));
+    hone_try(check_out(o, model, err));
+    hone_try(export_model(c, o, model, a, err));
+    hone_log(HONE_LOG_NOTE, "%s: written (%s of %s%s%s)", o->out, o->to, model,
+             o->adapter ? " + " : "", o->adapter ? o->adapter : "");
+    return HONE_OK;
+}
+
+int hone_verb_export(int argc, char **argv)
+{
+    const char *positional[2] = { NULL };
+    order o = { 0 };
+    const hone_arg args[] = { { "--to", &o.to, NULL, 0 },
+                              { "--out", &o.out, NULL, 0 },
+                              { "--adapter", &o.adapter, NULL, 0 },
+                              { NULL, NULL, NULL, 0 } };
+    hone_arena a = { 0 };
+    hone_err err = { 0 };
+    hone_status s;
+
+    s = hone_args(argc, argv, args, positional, 1, &err);
+    o.source = positional[0];
+    if (s == HONE_OK)
+        s = export_order(&o, &a, &err);
+    hone_arena_free(&a);
+    return s == HONE_OK ? 0 : hone_report_error(&err);
+}

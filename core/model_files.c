@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * model_files.c -- see model_files.h. The texts are held in memory from before
+ * step 0 on: what is saved is what the run started from, whatever happens to
+ * the source folder, and saving allocates nothing.
+ */
+#include "model_files.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "safetensors.h"
+
+enum { TEXT_MAX_BYTES = 256 << 20 };
+
+/* Not the weights and not README: what tools need to load the model. */
+static const char *const carried[] = {
+    "config.json",        "generation_config.json",  "tokenizer.json",
+    "tokenizer.model",    "tokenizer_config.json",   "special_tokens_map.json",
+    "added_tokens.json",  "vocab.json",              "merges.txt",
+    "chat_template.json", "chat_template.jinja",
+};
+
+enum { CARRIED = sizeof carried / sizeof *carried };
+
+hone_status hone_json_read(const char *folder, const char *name,
+                           struct json_t **root, hone_err *err)
+{
+    hone_arena a = { 0 };
+    const char *path = hone_format_text(&a, "%s/%s", folder, name);
+    json_error_t why;
+    hone_status s = HONE_OK;
+    struct stat st;
+
+    if (stat(path, &st))
+        s = hone_fail(err, HONE_EINVAL, "%s: cannot open: %s", path,
+                      strerror(errno));
+    else if (!S_ISREG(st.st_mode) || st.st_size > TEXT_MAX_BYTES)
+        s = hone_fail(err, HONE_EINVAL, "%s: not a file of at most %d bytes",
+                      path, TEXT_MAX_BYTES);
+    else if (!(*root = json_load_file(path, JSON_REJECT_DUPLICATES, &why)))
+        s = hone_fail(err, HONE_EINVAL, "%s:%d: not valid JSON: %s", path,
+                      why.line, why.text);
+    else if (!json_is_object(*root)) {
+        json_decref(*root);
+        s = hone_fail(err, HONE_EINVAL, "%s: not a JSON object", path);
+    }
+    if (s != HONE_OK)
+        *root = NULL;
+    hone_arena_free(&a);
+    return s;
+}
+
+static hone_status read_text(struct hone_model_file *to, hone_arena *a,
+                             const char *path, hone_err *err)
+{
+    FILE *f = fopen(path, "rbe");
+    hone_status s = HONE_OK;
+    struct stat st;
+    char *text;
+
+    if (!f)
+        return hone_fail(err, HONE_EIO, "%s: cannot open: %s", path,
+                         strerror(errno));
+    if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode) ||
+        st.st_size > TEXT_MAX_BYTES) {
+        fclose(f);
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: not a file of at most %d bytes", path,
+                         TEXT_MAX_BYTES);
+    }
+    to->bytes = (size_t)st.st_size;
+    to->text = text = hone_alloc(a, to->bytes);
+    if (fread(text, 1, to->bytes, f) != to->bytes)
+        s = hone_fail(err, HONE_EIO, "%s: cannot read it whole", path);
+    fclose(f);
+    return s;
+}
+
+hone_status hone_model_files_prepare(hone_model_files *files, hone_arena *a,
+                                     const char *from, const char *to,
+                                     hone_err *err)
+{
+    memset(files, 0, sizeof *files);
+    files->list = hone_alloc(a, CARRIED * sizeof *files->list);
+    for (int i = 0; i < CARRIED; i++) {
+        struct hone_model_file *file = &files->list[files->count];
+        const char *path = hone_format_text(a, "%s/%s", from, carried[i]);
+        struct stat st;
+        if (stat(path, &st) && errno == ENOENT)
+            continue;
+        hone_try(read_text(file, a, path, err));
+        file->path = hone_format_text(a, "%s/%s", to, carried[i]);
+        files->bytes += (int64_t)file->bytes;
+        files->count++;
+    }
+    return HONE_OK;
+}
+
+hone_status hone_model_files_write(const hone_model_files *files,
+                                   hone_err *err)
+{
+    for (int i = 0; i < files->count; i++)
+        hone_try(hone_write_file(files->list[i].path, files->list[i].text,
+                                 files->list[i].bytes, err));
+    return HONE_OK;
+}

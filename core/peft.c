@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * peft.c -- reads adapters, see peft.h. PEFT's config has many keys, and grows:
+ * one that is not known here must hold a value that switches it off.
+ */
+#include "peft.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model_files.h"
+
+/* ----------------------------------------------------------------- config */
+
+/* Keys that say nothing about the maths, or that are read below. */
+static const char *const known[] = {
+    "auto_mapping",   "base_model_name_or_path", "ensure_weight_tying",
+    "inference_mode", "lora_alpha",              "lora_dropout",
+    "megatron_core",  "peft_type",               "peft_version",
+    "qalora_group_size", "r",                    "revision",
+    "runtime_config", "target_modules",          "exclude_modules",
+    "task_type",      "use_rslora",
+};
+
+/* Values of init_lora_weights that leave the base model as it is. */
+static const char *const harmless_inits[] = { "gaussian", "orthogonal",
+                                              "eva" };
+
+static int is_among(const char *text, const char *const *list, size_t count)
+{
+    for (size_t i = 0; text && i < count; i++)
+        if (!strcmp(text, list[i]))
+            return 1;
+    return 0;
+}
+
+/* Whether the value switches the key off. */
+static int is_off(const char *key, const json_t *v)
+{
+    if (!strcmp(key, "bias"))
+        return json_is_string(v) && !strcmp(json_string_value(v), "none");
+    if (!strcmp(key, "init_lora_weights"))
+        return json_is_boolean(v) ||
+               is_among(json_string_value(v), harmless_inits,
+                        sizeof harmless_inits / sizeof *harmless_inits);
+    return json_is_null(v) || json_is_false(v) ||
+           (json_is_object(v) && !json_object_size(v)) ||
+           (json_is_array(v) && !json_array_size(v));
+}
+
+static hone_status check_keys(json_t *config, const char *folder,
+                              hone_err *err)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(config, key, value) {
+        char *text;
+        hone_status s;
+        if (is_among(key, known, sizeof known / sizeof *known) ||
+            is_off(key, value))
+            continue;
+        text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        s = hone_fail(err, HONE_EINVAL,
+                      "%s/adapter_config.json: %.100s = %.100s is not "
+                      "supported: only plain LoRA is",
+                      folder, key, text ? text : "?");
+        free(text);
+        return s;
+    }
+    return HONE_OK;
+}
+
+static hone_status read_config(hone_peft *p, json_t *config,
+                               const char *folder, hone_err *err)
+{
+    const char *type = json_string_value(json_object_get(config, "peft_type"));
+    const char *base = json_string_value(
+        json_object_get(config, "base_model_name_or_path"));
+    const json_t *r = json_object_get(config, "r");
+    const json_t *alpha = json_object_get(config, "lora_alpha");
+    const json_t *dropout = json_object_get(config, "lora_dropout");
+
+    if (!type || strcmp(type, "LORA"))
+        return hone_fail(err, HONE_EINVAL,
+                         "%s/adapter_config.json: peft_type is not LORA",
+                         folder);
+    hone_try(check_keys(config, folder, err));
+    /* PEFT's defaults for what an old file leaves out. */
+    p->spec.r = r ? json_integer_value(r) : 8;
+    p->spec.alpha = alpha ? json_number_value(alpha) : 8;
+    p->spec.dropout = json_number_value(dropout);
+    p->spec.rslora = json_is_true(json_object_get(config, "use_rslora"));
+    p->spec.base = base ? hone_text(&p->arena, base) : NULL;
+    if (p->spec.r < 1 || p->spec.r > 65536)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s/adapter_config.json: r is not a whole number "
+                         "from 1 to 65536",
+                         folder);
+    if (alpha && !json_is_number(alpha))
+        return hone_fail(err, HONE_EINVAL,
+                         "%s/adapter_config.json: lora_alpha is not a number",
+                         folder);
+    if (!(p->spec.dropout >= 0 && p->spec.dropout < 1))
+        return hone_fail(err, HONE_EINVAL,
+                         "%s/adapter_config.json: lora_dropout is not in "
+                         "[0, 1)",
+                         folder);
+    return HONE_OK;
+}
+
+/* ---------------------------------------------------------------- tensors */
+
+#define PREFIX "base_model.model."
+#define SUFFIX_A ".lora_A.weight"
+#define SUFFIX_B ".lora_B.weight"
+
+/* Length of the module's path in a tensor's name, or 0. */
+static size_t path_length(const char *name, const char *suffix)
+{
+    size_t n = strlen(name), head = strlen(PREFIX), tail = strlen(suffix);
+
+    if (n <= head + tail || strncmp(name, PREFIX, head) ||
+        strcmp(name + n - tail, suffix))
+        return 0;
+    return n - head - tail;
+}
+
+static int is_number_type(const hone_weight *t)
+{
+    hone_storage s = t->type.storage;
+
+    return s == HONE_F32 || s == HONE_F16 || s == HONE_BF16;
+}
+
+/* The module whose lora_A is T. */
+static hone_status read_module(hone_peft *p, const hone_weight *a,
+                               const char *folder, hone_peft_module *m,
+                               hone_err *err)
+{
+    size_t n = path_length(a->name, SUFFIX_A);
+    char *path = hone_format_text(&p->arena, "%.*s", (int)n,
+                                  a->name + strlen(PREFIX));
+    const hone_weight *b = hone_weights_find(
+        &p->weights,
+        hone_format_text(&p->arena, PREFIX "%s" SUFFIX_B, path));
+
+    if (!b)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: module '%s' has lora_A but no lora_B", folder,
+                         path);
+    if (!is_number_type(a) || !is_number_type(b))
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: module '%s': its tensors are not F32, F16 or "
+                         "BF16",
+                         folder, path);
+    if (a->type.rank != 2 || b->type.rank != 2 ||
+        a->type.dim[0] != p->spec.r || b->type.dim[1] != p->spec.r)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: module '%s': lora_A must be [%lld, in] and "
+                         "lora_B [out, %lld], for r is %lld",
+                         folder, path, (long long)p->spec.r,
+                         (long long)p->spec.r, (long long)p->spec.r);
+    *m = (hone_peft_module){ path, a->type.dim[1], b->type.dim[0], a, b };
+    return HONE_OK;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const hone_peft_module *)a)->path,
+                  ((const hone_peft_module *)b)->path);
+}
+
+static hone_status read_modules(hone_peft *p, const char *folder,
+                                hone_err *err)
+{
+    const hone_weights *w = &p->weights;
+    hone_peft_module *list =
+        hone_alloc(&p->arena, (size_t)w->count * sizeof *list);
+
+    for (int i = 0; i < w->count; i++) {
+        const char *name = w->list[i].name;
+        if (path_length(name, SUFFIX_A))
+            hone_try(read_module(p, &w->list[i], folder,
+                                 &list[p->spec.count++], err));
+        else if (!path_length(name, SUFFIX_B))
+            return hone_fail(err, HONE_EINVAL,
+                             "%s: tensor '%s' is neither " PREFIX
+                             "..." SUFFIX_A " nor ..." SUFFIX_B,
+                             folder, name);
+    }
+    if (2 * p->spec.count != w->count || !w->count)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: %d tensors for %d modules: each has a lora_A "
+                         "and a lora_B",
+                         folder, w->count, p->spec.count);
+    qsort(list, (size_t)p->spec.count, sizeof *list, by_path);
+    p->spec.modules = list;
+    return HONE_OK;
+}
+
+/* -------------------------------------------------------------- the whole */
+
+static hone_status open_both(hone_peft *p, const char *folder, hone_err *err)
+{
+    json_t *config;
+    hone_status s;
+
+    hone_try(hone_json_read(folder, "adapter_config.json", &config, err));
+    s = read_config(p, config, folder, err);
+    json_decref(config);
+    if (s != HONE_OK)
+        return s;
+    hone_try(hone_weights_open(&p->weights, folder, "adapter_model", err));
+    return read_modules(p, folder, err);
+}
+
+hone_status hone_peft_open(hone_peft *p, const char *folder, hone_err *err)
+{
+    hone_status s;
+
+    memset(p, 0, sizeof *p);
+    s = open_both(p, folder, err);
+    if (s != HONE_OK)
+        hone_peft_close(p);
+    return s;
+}
+
+const hone_peft_module *hone_peft_find(const hone_peft *p, const char *path)
+{
+    hone_peft_module key = { .path = path };
+
+    return p->spec.count ? bsearch(&key, p->spec.modules,
+                                   (size_t)p->spec.count, sizeof key, by_path)
+                         : NULL;
+}
+
+void hone_peft_close(hone_peft *p)
+{
+    hone_weights_close(&p->weights);
+    hone_arena_free(&p->arena);
+    memset(p, 0, sizeof *p);
+}
+
+double hone_peft_scale(const hone_peft_spec *s)
+{
+    return s->alpha / (s->rslora ? sqrt((double)s->r) : (double)s->r);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * peft.h -- LoRA adapters as PEFT keeps them: adapter_config.json and
+ * adapter_model.safetensors with lora_A [r,in] and lora_B [out,r] for each
+ * module. y = W x + scale * B A x, scale = alpha / r (rslora: / sqrt r).
+ */
+#ifndef HONE_PEFT_H
+#define HONE_PEFT_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+#include "safetensors.h"
+
+/* One adapted linear, by the path of its module: "model.layers.0.mlp.up_proj"
+ * (its weight is PATH.weight). */
+typedef struct hone_peft_module {
+    const char *path;
+    int64_t in, out;
+    const hone_weight *a, *b; /* read adapters only: [r,in] and [out,r] */
+} hone_peft_module;
+
+typedef struct hone_peft_spec {
+    int64_t r;
+    double alpha, dropout;
+    int rslora;
+    const char *base; /* base_model_name_or_path; NULL: none */
+    const hone_peft_module *modules;
+    int count;
+} hone_peft_spec;
+
+double hone_peft_scale(const hone_peft_spec *);
+
+/* An adapter that was read. Modules are in the order of their paths. The
+ * tensors that are there say which modules are adapted; target_modules, which
+ * PEFT matches against a model, adds nothing to that. */
+typedef struct hone_peft {
+    hone_peft_spec spec;
+    hone_arena arena;
+    hone_weights weights;
+} hone_peft;
+
+/* Whatever changes the maths and is not supported is refused by name. */
+hone_status hone_peft_open(hone_peft *, const char *folder, hone_err *);
+const hone_peft_module *hone_peft_find(const hone_peft *, const char *path);
+void hone_peft_close(hone_peft *);
+
+/* A writer. prepare() takes all memory; the rest allocates nothing. Between
+ * begin() and end(), for i = 0 .. 2 * count - 1: put() all of tensor
+ * order(i), which is 2 * module for lora_A and 2 * module + 1 for lora_B, as
+ * fp32, in one piece or several. */
+typedef struct hone_peft_saver hone_peft_saver;
+hone_status hone_peft_prepare(hone_arena *, const char *folder,
+                              const hone_peft_spec *, hone_peft_saver **,
+                              hone_err *);
+int64_t hone_peft_saver_bytes(const hone_peft_saver *); /* of both files */
+hone_status hone_peft_begin(hone_peft_saver *, hone_err *);
+int hone_peft_order(const hone_peft_saver *, int i);
+hone_status hone_peft_put(hone_peft_saver *, const void *data, int64_t bytes,
+                          hone_err *);
+/* Publishes the tensors and then adapter_config.json. */
+hone_status hone_peft_end(hone_peft_saver *, hone_err *);
+
+#endif
