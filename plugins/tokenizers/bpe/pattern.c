@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pattern.c -- what splitters and replacements look for: a regular expression
+ * (PCRE2, compiled to machine code), a literal string or a kind of character.
+ * Matches come in order and never overlap; an empty match that touches the
+ * match before it is passed over, as in the library whose ids we give.
+ */
+#include <string.h>
+
+#include "bpe.h"
+
+hone_status bpe_regex(bpe_pattern *p, const char *text, size_t len,
+                      const char *where, hone_err *err)
+{
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    int code;
+    size_t at;
+
+    if (!context)
+        return hone_fail(err, HONE_EIO, "%s: out of memory", where);
+    pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+    /* ^ and $ match at every line: the files are written for Oniguruma. */
+    p->regex = pcre2_compile((PCRE2_SPTR)text, len,
+                             PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE |
+                                 PCRE2_NEVER_BACKSLASH_C,
+                             &code, &at, context);
+    pcre2_compile_context_free(context);
+    if (!p->regex) {
+        char why[128];
+        pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
+        return hone_fail(err, HONE_ENOSUP,
+                         "%s: the regular expression '%.200s' is not "
+                         "understood at its byte %zu: %s",
+                         where, text, at, why);
+    }
+    (void)pcre2_jit_compile(p->regex, PCRE2_JIT_COMPLETE); /* only speed */
+    return HONE_OK;
+}
+
+void bpe_pattern_free(bpe_pattern *p)
+{
+    pcre2_code_free(p->regex);
+}
+
+/* The text is valid, so checking it again at each call would only cost. A
+ * pattern that runs past the limits matches nothing more. */
+static int match(bpe_search *s, bpe_scratch *scratch, size_t *start,
+                 size_t *end)
+{
+    pcre2_match_context *limits = scratch->tok->limits;
+    const size_t *ovector;
+    int n;
+
+    if (!scratch->match)
+        scratch->match = pcre2_match_data_create(1, NULL);
+    if (!scratch->match)
+        return 0;
+    n = pcre2_match(s->pattern->regex, (PCRE2_SPTR)s->text, s->len, s->at,
+                    PCRE2_NO_UTF_CHECK, scratch->match, limits);
+    if (n == PCRE2_ERROR_JIT_STACKLIMIT)
+        n = pcre2_match(s->pattern->regex, (PCRE2_SPTR)s->text, s->len, s->at,
+                        PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch->match,
+                        limits);
+    if (n < 0)
+        return 0;
+    ovector = pcre2_get_ovector_pointer(scratch->match);
+    *start = ovector[0];
+    *end = ovector[1];
+    return *start >= s->at && *end >= *start;
+}
+
+static int next_regex(bpe_search *s, bpe_scratch *scratch, size_t *start,
+                      size_t *end)
+{
+    while (s->at <= s->len && match(s, scratch, start, end)) {
+        size_t step = 1;
+
+        if (*start == *end && s->started && s->last_end == *end) {
+            if (s->at < s->len)
+                bpe_char(s->text + s->at, &step);
+            s->at += step;
+            continue;
+        }
+        s->at = s->last_end = *end;
+        s->started = 1;
+        return 1;
+    }
+    return 0;
+}
+
+static int next_char(bpe_search *s, size_t *start, size_t *end)
+{
+    while (s->at < s->len) {
+        size_t len;
+        int32_t c = bpe_char(s->text + s->at, &len);
+
+        *start = s->at;
+        *end = s->at += len;
+        if (s->pattern->is(c))
+            return 1;
+    }
+    return 0;
+}
+
+int bpe_next(bpe_search *s, bpe_scratch *scratch, size_t *start, size_t *end)
+{
+    const bpe_text *l = &s->pattern->literal;
+    const char *hit;
+
+    if (s->pattern->regex)
+        return next_regex(s, scratch, start, end);
+    if (s->pattern->is)
+        return next_char(s, start, end);
+    hit = s->at < s->len
+              ? memmem(s->text + s->at, s->len - s->at, l->at, l->len)
+              : NULL;
+    if (!hit)
+        return 0;
+    *start = (size_t)(hit - s->text);
+    *end = s->at = *start + l->len;
+    return 1;
+}
+
+bpe_text bpe_replace(bpe_scratch *s, const bpe_pattern *p, bpe_text text,
+                     bpe_text with)
+{
+    bpe_search search = { p, text.at, text.len, 0, 0, 0 };
+    size_t start, end, done = 0, matches = 0, matched = 0;
+    char *to, *out;
+
+    while (bpe_next(&search, s, &start, &end)) {
+        matches++;
+        matched += end - start;
+    }
+    if (!matches)
+        return text;
+    out = to = bpe_alloc(&s->arena, text.len - matched + matches * with.len);
+    search = (bpe_search){ p, text.at, text.len, 0, 0, 0 };
+    while (bpe_next(&search, s, &start, &end)) {
+        memcpy(out, text.at + done, start - done);
+        out += start - done;
+        memcpy(out, with.at, with.len);
+        out += with.len;
+        done = end;
+    }
+    memcpy(out, text.at + done, text.len - done);
+    return (bpe_text){ to, (size_t)(out - to) + text.len - done };
+}
