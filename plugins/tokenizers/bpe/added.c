@@ -139,7 +139,8 @@ hone_status bpe_added_read(bpe_tok *tok, json_t *list, hone_err *err)
     size_t n = json_array_size(list);
     int32_t free_id = (int32_t)tok->model.vocab.count;
 
-    if (n >= BPE_MAX_ID || (list && !json_is_null(list) && !json_is_array(list)))
+    if (n >= BPE_MAX_ID ||
+        (list && !json_is_null(list) && !json_is_array(list)))
         return hone_fail(err, HONE_EINVAL,
                          "'added_tokens' must be a list of fewer than %d",
                          BPE_MAX_ID);

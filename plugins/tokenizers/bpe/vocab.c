@@ -12,7 +12,8 @@ static hone_status absent(json_t *model, const char *key, hone_err *err)
 {
     json_t *v = json_object_get(model, key);
 
-    if (!v || json_is_null(v) || (json_is_string(v) && !json_string_length(v)) ||
+    if (!v || json_is_null(v) ||
+        (json_is_string(v) && !json_string_length(v)) ||
         (json_is_number(v) && json_number_value(v) == 0))
         return HONE_OK;
     return hone_fail(err, HONE_ENOSUP,
