@@ -4,12 +4,10 @@
  * the model and its adapter, merges them on the fly and hands the result to
  * the exporter of that name, a plugin.
  */
-#include <errno.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "arena.h"
@@ -98,7 +96,11 @@ static hone_status write_with(const hone_component *c, const hone_export *e,
     hone_status s;
 
     hone_try(hone_instance_open(&instance, c, NULL, a, err));
-    s = api->write(instance.config, e, err);
+    s = hone_make_folder(e->out, err);
+    if (s == HONE_OK)
+        s = api->write(instance.config, e, err);
+    if (s != HONE_OK)
+        rmdir(e->out); /* if nothing was written */
     hone_instance_close(&instance);
     return s;
 }

@@ -64,4 +64,7 @@ int hone_saver_order(const hone_saver *, int i);
 hone_status hone_write_file(const char *path, const void *data, size_t bytes,
                             hone_err *);
 
+/* Makes a folder and those above it, where they are missing. No allocation. */
+hone_status hone_make_folder(const char *path, hone_err *);
+
 #endif

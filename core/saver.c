@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "safetensors.h"
@@ -361,4 +362,28 @@ hone_status hone_write_file(const char *path, const void *data, size_t bytes,
     hone_try(outlet_open(&o, err));
     hone_try(outlet_write(&o, data, (int64_t)bytes, err));
     return outlet_publish(&o, err);
+}
+
+hone_status hone_make_folder(const char *path, hone_err *err)
+{
+    char part[PATH_MAX];
+    struct stat st;
+    size_t n = strlen(path);
+
+    if (n >= sizeof part)
+        return hone_fail(err, HONE_EINVAL, "%.200s...: the path is too long",
+                         path);
+    memcpy(part, path, n + 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (part[i] != '/' && part[i] != '\0')
+            continue;
+        part[i] = '\0';
+        if (mkdir(part, 0755) && errno != EEXIST)
+            return hone_fail(err, HONE_EIO, "%s: cannot make the folder: %s",
+                             part, strerror(errno));
+        part[i] = path[i];
+    }
+    if (stat(path, &st) || !S_ISDIR(st.st_mode))
+        return hone_fail(err, HONE_EIO, "%s: not a folder", path);
+    return HONE_OK;
 }

@@ -251,10 +251,10 @@ static void exported(void **state)
     (void)state;
     make_run(HONE_BF16, 0);
     assert_int_equal(
-        hone_export_run(&a, hone_format_text(&a, "%s --to merged --out %s/m",
+        hone_export_run(&a, hone_format_text(&a, "%s --to merged --out %s/x/m",
                                              folder, folder)),
         0);
-    if (hone_weights_open(&w, in_folder(&a, "m"), "model", &err) != HONE_OK)
+    if (hone_weights_open(&w, in_folder(&a, "x/m"), "model", &err) != HONE_OK)
         fail_msg("%s", err.msg);
     assert_int_equal(w.file_count, 2);
     assert_string_equal(w.files[hone_weights_find(&w, names[1])->file], "m-2");
@@ -263,7 +263,7 @@ static void exported(void **state)
         assert_near(w.list[k].data, want, HONE_BF16, IN * OUT);
     }
     hone_weights_close(&w);
-    assert_int_equal(access(in_folder(&a, "m/config.json"), F_OK), 0);
+    assert_int_equal(access(in_folder(&a, "x/m/config.json"), F_OK), 0);
     assert_int_equal(
         hone_export_run(&a, hone_format_text(&a, "%s/base --adapter %s/adapter"
                                              " --to peft --out %s/p",
@@ -291,9 +291,16 @@ static void wrong_orders(void **state)
         hone_export_run(&a, hone_format_text(&a, "%s --to peft --out %s/n",
                                              base, folder)),
         2);
+    assert_int_equal(access(in_folder(&a, "n"), F_OK), -1);
     assert_int_equal(
         hone_export_run(&a, hone_format_text(&a, "%s --to merged --out %s",
                                              base, base)),
+        2);
+    mkdir(in_folder(&a, "o"), 0755);
+    save(&a, in_folder(&a, "o/model.safetensors"), NULL, NULL, 0);
+    assert_int_equal(
+        hone_export_run(&a, hone_format_text(&a, "%s --to merged --out %s/o",
+                                             base, folder)),
         2);
     hone_arena_free(&a);
 }

@@ -8,7 +8,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hone/plugin.h"
@@ -323,6 +322,21 @@ static hone_status write_weights(const hone_export *e, json_t *map,
     return s;
 }
 
+/* One file and shards side by side: tools would load the wrong one. */
+static hone_status check_mixed(const hone_export *e, const char *other,
+                               hone_err *err)
+{
+    char path[PATH_BYTES];
+
+    snprintf(path, sizeof path, "%s/%s", e->out, other);
+    return access(path, F_OK)
+               ? HONE_OK
+               : hone_fail(err, HONE_EINVAL,
+                           "%s: another model lies in this folder: name an "
+                           "empty one",
+                           path);
+}
+
 static hone_status write_model(const void *config, const hone_export *e,
                                hone_err *err)
 {
@@ -330,11 +344,10 @@ static hone_status write_model(const void *config, const hone_export *e,
     hone_status s;
 
     (void)config;
-    if (mkdir(e->out, 0755) && errno != EEXIST)
-        return fail_io(e->out, "make the folder", err);
-    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
-        hone_try(copy_beside(e, beside[i], err));
-    s = read_layout(e, &map, err);
+    hone_try(read_layout(e, &map, err));
+    s = check_mixed(e, map ? "model.safetensors" : INDEX, err);
+    for (size_t i = 0; s == HONE_OK && i < sizeof beside / sizeof *beside; i++)
+        s = copy_beside(e, beside[i], err);
     if (s == HONE_OK)
         s = write_weights(e, map, err);
     json_decref(map);

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hone/plugin.h"
@@ -57,9 +56,6 @@ static hone_status write_adapter(const void *config, const hone_export *e,
         return hone_fail(err, HONE_EINVAL,
                          "there is no adapter to export: the whole model was "
                          "trained; use --to merged");
-    if (mkdir(e->out, 0755) && errno != EEXIST)
-        return hone_fail(err, HONE_EIO, "%s: cannot make the folder: %s",
-                         e->out, strerror(errno));
     hone_try(copy_file(e->adapter, e->out, "adapter_model.safetensors", err));
     return copy_file(e->adapter, e->out, "adapter_config.json", err);
 }

@@ -572,7 +572,7 @@ typedef struct hone_logger {
 /* Tensors and texts of a model, lent to exporters by the engine. */
 typedef struct hone_export {
     uint32_t size;
-    const char *out;         /* the folder to make */
+    const char *out;         /* the folder to write to; it exists */
     const char *model;       /* the base model's folder */
     void *self;
     uint32_t count;          /* tensors */
