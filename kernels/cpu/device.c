@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * device.c -- the device "cpu": memory is the host's, streams are the calling
+ * thread, so that events and waits have nothing to do.
+ *
+ * After freeze() nothing in the process may allocate. Two libraries would:
+ * OpenBLAS maps a packing buffer when a thread first needs one, and libgomp
+ * starts its threads at the first parallel region. open() makes both happen.
+ */
+#include <cblas.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+
+#include "hone/plugin.h"
+
+typedef struct {
+    int64_t index; /* of the device; there is one */
+} config;
+
+typedef struct {
+    int threads, frozen;
+} device;
+
+enum {
+    HUGE_PAGE = 2 << 20,
+    WARM = 1024 /* rows, columns and depth: gemm.c asks sgemm for no more rows
+                   at once, so that no later call touches more of a buffer */
+};
+
+/* OpenBLAS' own pool of buffers. Exported by every release, but declared in
+ * none of its headers: weak, in case one stops to. */
+extern void *blas_memory_alloc(int) __attribute__((weak));
+extern void blas_memory_free(void *) __attribute__((weak));
+
+/* Holding one buffer a thread at once makes the pool that large. */
+static void fill_pool(int threads)
+{
+    enum { MOST = 64 };
+    void *buffer[MOST];
+    int n = 0;
+
+    if (!blas_memory_alloc || !blas_memory_free)
+        return;
+    while (n < threads && n < MOST)
+        buffer[n++] = blas_memory_alloc(0);
+    while (n > 0)
+        blas_memory_free(buffer[--n]);
+}
+
+/* Every thread multiplies once, and touches the pages that it will use. */
+static hone_status warm_up(int threads, hone_err *err)
+{
+    size_t bytes = (size_t)WARM * WARM * sizeof(float);
+    float *x = calloc(1, bytes), *y = malloc((size_t)threads * bytes);
+    int done = x && y;
+
+    fill_pool(threads);
+    if (done) {
+#pragma omp parallel num_threads(threads)
+        {
+            float *c = y + (size_t)omp_get_thread_num() * WARM * WARM;
+#pragma omp barrier
+            omp_set_num_threads(1);
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, WARM, WARM,
+                        WARM, 1.0f, x, WARM, x, WARM, 0.0f, c, WARM);
+        }
+    }
+    free(x);
+    free(y);
+    return done ? HONE_OK
+                : hone_fail(err, HONE_ENOMEM,
+                            "cpu: %zu MiB for starting %d threads are not "
+                            "there; set OMP_NUM_THREADS lower",
+                            (size_t)(threads + 1) * bytes >> 20, threads);
+}
+
+static hone_status cpu_open(const hone_host *host, const void *cfg,
+                            void *state, hone_err *err)
+{
+    const config *c = cfg;
+    device *d = state;
+
+    (void)host;
+    if (c && c->index != 0)
+        return hone_fail(err, HONE_EINVAL,
+                         "cpu: there is no device cpu:%lld; use \"cpu\"",
+                         (long long)c->index);
+    d->threads = omp_get_max_threads();
+    d->frozen = 0;
+    omp_set_num_threads(d->threads);
+    return warm_up(d->threads, err);
+}
+
+/* The number in a file of the control group; -1: no file, or no limit. */
+static int64_t read_number(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    long long n = -1;
+
+    if (!f)
+        return -1;
+    if (fscanf(f, "%lld", &n) != 1 || n > 1LL << 60)
+        n = -1;
+    fclose(f);
+    return n;
+}
+
+/* "MemAvailable:" of the system, in bytes. */
+static int64_t available(void)
+{
+    FILE *f = fopen("/proc/meminfo", "r");
+    char line[128];
+    long long kib = -1;
+
+    if (!f)
+        return -1;
+    while (kib < 0 && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %lld kB", &kib) != 1)
+            kib = -1;
+    fclose(f);
+    return kib < 0 ? -1 : kib * 1024;
+}
+
+/* What a control group (version 2, else 1) leaves of the machine's memory. */
+static void limit(hone_device_info *info)
+{
+    int64_t most = read_number("/sys/fs/cgroup/memory.max");
+    int64_t used = read_number("/sys/fs/cgroup/memory.current");
+
+    if (most < 0) {
+        most = read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes");
+        used = read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+    }
+    if (most < 0 || most >= info->total_bytes)
+        return;
+    info->total_bytes = most;
+    if (used >= 0 && most - used < info->free_bytes)
+        info->free_bytes = most > used ? most - used : 0;
+}
+
+static hone_status cpu_info(void *dev, hone_device_info *info, hone_err *err)
+{
+    const device *d = dev;
+    struct sysinfo s;
+    int64_t free_bytes = available();
+
+    if (sysinfo(&s) != 0)
+        return hone_fail(err, HONE_EIO, "cpu: the system does not say how much "
+                                        "memory it has");
+    snprintf(info->name, sizeof info->name, "CPU, %d threads, OpenBLAS for %s",
+             d->threads, openblas_get_corename());
+    info->total_bytes = (int64_t)s.totalram * s.mem_unit;
+    info->free_bytes =
+        free_bytes < 0 ? (int64_t)s.freeram * s.mem_unit : free_bytes;
+    limit(info);
+    info->context_bytes = 0;
+    info->is_host = 1;
+    info->streams = 1;
+    info->can_capture = 0;
+    info->threads = d->threads;
+    return HONE_OK;
+}
+
+/* Pages are touched here: a run that the machine has no memory for ends
+ * before step 0, and by the threads that will work on them. */
+static void touch(const device *d, char *p, int64_t bytes)
+{
+#pragma omp parallel num_threads(d->threads)
+    {
+        int64_t i = omp_get_thread_num(), n = omp_get_num_threads();
+        int64_t first = bytes * i / n, last = bytes * (i + 1) / n;
+        memset(p + first, 0, (size_t)(last - first));
+    }
+}
+
+static hone_status cpu_reserve(void *dev, hone_space space, int64_t bytes,
+                               void **ptr, hone_err *err)
+{
+    device *d = dev;
+    int huge = bytes >= 2 * HUGE_PAGE;
+
+    (void)space;
+    *ptr = NULL;
+    if (d->frozen)
+        return hone_fail(err, HONE_ENOMEM,
+                         "cpu: %lld bytes were asked for after the plan was "
+                         "reserved: a fault in hone, please report it",
+                         (long long)bytes);
+    if (bytes < 0 ||
+        posix_memalign(ptr, huge ? HUGE_PAGE : HONE_ALIGN, (size_t)bytes + 1))
+        return hone_fail(err, HONE_ENOMEM,
+                         "cpu: the system refuses %lld MiB; free some memory, "
+                         "or lower `memory` in the recipe",
+                         (long long)(bytes >> 20));
+    if (huge)
+        (void)madvise(*ptr, (size_t)bytes, MADV_HUGEPAGE);
+    touch(d, *ptr, bytes);
+    return HONE_OK;
+}
+
+static void cpu_release(void *dev, hone_space space, void *ptr)
+{
+    (void)dev;
+    (void)space;
+    free(ptr);
+}
+
+static void cpu_freeze(void *dev)
+{
+    ((device *)dev)->frozen = 1;
+}
+
+static hone_status stream_open(void *dev, hone_stream *stream, hone_err *err)
+{
+    (void)dev;
+    (void)err;
+    *stream = NULL;
+    return HONE_OK;
+}
+
+static void stream_close(void *dev, hone_stream stream)
+{
+    (void)dev;
+    (void)stream;
+}
+
+static hone_status event_open(void *dev, hone_event *event, hone_err *err)
+{
+    (void)dev;
+    (void)err;
+    *event = NULL;
+    return HONE_OK;
+}
+
+static void event_close(void *dev, hone_event event)
+{
+    (void)dev;
+    (void)event;
+}
+
+static void cpu_record(void *dev, hone_event event, hone_stream stream)
+{
+    (void)dev;
+    (void)event;
+    (void)stream;
+}
+
+static void cpu_wait(void *dev, hone_stream stream, hone_event event)
+{
+    (void)dev;
+    (void)stream;
+    (void)event;
+}
+
+static hone_status cpu_sync(void *dev, hone_stream stream, hone_err *err)
+{
+    (void)dev;
+    (void)stream;
+    (void)err;
+    return HONE_OK;
+}
+
+static void cpu_copy(void *dev, void *dst, const void *src, int64_t bytes,
+                     hone_way way, hone_stream stream)
+{
+    (void)dev;
+    (void)way;
+    (void)stream;
+    memcpy(dst, src, (size_t)bytes);
+}
+
+static void cpu_fill(void *dev, void *dst, int byte, int64_t bytes,
+                     hone_stream stream)
+{
+    (void)dev;
+    (void)stream;
+    memset(dst, byte, (size_t)bytes);
+}
+
+static const hone_option options[] = {
+    HONE_OPT_INT(config, index, 0, 0, 0, "which device; there is one"),
+    HONE_OPT_END
+};
+
+static const hone_device table = {
+    .size = sizeof(hone_device),
+    .info = cpu_info,
+    .reserve = cpu_reserve,
+    .release = cpu_release,
+    .freeze = cpu_freeze,
+    .stream_open = stream_open,
+    .stream_close = stream_close,
+    .event_open = event_open,
+    .event_close = event_close,
+    .record = cpu_record,
+    .wait = cpu_wait,
+    .sync = cpu_sync,
+    .copy = cpu_copy,
+    .fill = cpu_fill,
+    .capture = NULL, /* can_capture is 0 */
+    .capture_end = NULL,
+    .launch = NULL,
+    .graph_close = NULL
+};
+
+const hone_component hone_cpu_device = {
+    .size = sizeof(hone_component),
+    .kind = HONE_KIND_DEVICE,
+    .name = "cpu",
+    .help = "the processor and the memory of the host",
+    .options = options,
+    .config_size = sizeof(config),
+    .state_size = sizeof(device),
+    .open = cpu_open,
+    .ops = &table
+};

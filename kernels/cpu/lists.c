@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lists.c -- fill and sumsq, over lists of tensors. The sum of squares is made
+ * in double, chunk by chunk, and added in the order of chunks: it is the same
+ * for any number of threads.
+ */
+#include "list.h"
+
+#include "attrs.h"
+#include "storage.h"
+
+typedef struct {
+    int threads, add;
+    float value;
+    hone_storage storage; /* fill: of all its tensors */
+    list tensors;
+} lists;
+
+typedef struct {
+    const lists *l;
+    const hone_ptr *ptr;
+    double *partial;
+} lists_args;
+
+static hone_status fill_prepare(const hone_call *c, int threads,
+                                hone_need *need, hone_err *err)
+{
+    (void)threads;
+    need->prepared_bytes =
+        (int64_t)offsetof(lists, tensors) + list_bytes(c->nout);
+    for (uint32_t i = 0; i < c->nout; i++) {
+        hone_storage s = c->type[c->nin + i].storage;
+        if (!storage_covers(s) || s != c->type[c->nin].storage)
+            return hone_fail(err, HONE_ENOSUP,
+                             "cpu: fill: tensors of one storage out of fp32, "
+                             "bf16 and fp16 are covered, not '%s'",
+                             hone_parts(s)[0].name);
+    }
+    return HONE_OK;
+}
+
+static hone_status fill_init(const hone_call *c, int threads, void *ctx,
+                             void *prepared, hone_err *err)
+{
+    lists *l = prepared;
+
+    (void)ctx;
+    (void)err;
+    l->threads = threads;
+    l->value = (float)((const hone_fill_attrs *)c->attrs)->value;
+    l->storage = c->type[c->nin].storage;
+    for (uint32_t i = 0; i < c->nout; i++)
+        list_add(&l->tensors, cpu_count(c, c->nin + i));
+    return HONE_OK;
+}
+
+static void fill_range(const void *arg, int64_t first, int64_t last, int part)
+{
+    const lists_args *k = arg;
+    const lists *l = k->l;
+    const uint16_t half = l->storage == HONE_BF16 ? hone_bf16_round(l->value)
+                                                  : hone_f16_round(l->value);
+
+    (void)part;
+    for (int64_t c = first; c < last; c++) {
+        int64_t from, to;
+        void *x = k->ptr[list_find(&l->tensors, c, &from, &to)].part[0];
+
+        if (l->storage == HONE_F32)
+            for (int64_t i = from; i < to; i++)
+                ((float *)x)[i] = l->value;
+        else
+            for (int64_t i = from; i < to; i++)
+                ((uint16_t *)x)[i] = half;
+    }
+}
+
+static void fill_run(const void *prepared, const hone_ptr *ptr,
+                     void *workspace, hone_stream stream)
+{
+    const lists *l = prepared;
+    lists_args k = { l, ptr, NULL };
+
+    (void)workspace;
+    (void)stream;
+    cpu_for(l->threads, list_chunks(&l->tensors), 1, fill_range, &k);
+}
+
+static hone_status sumsq_prepare(const hone_call *c, int threads,
+                                 hone_need *need, hone_err *err)
+{
+    int64_t chunks = 0;
+
+    (void)threads;
+    for (uint32_t i = 0; i < c->nin; i++)
+        chunks += (cpu_count(c, i) + LIST_CHUNK - 1) / LIST_CHUNK;
+    need->prepared_bytes =
+        (int64_t)offsetof(lists, tensors) + list_bytes(c->nin);
+    need->workspace_bytes = chunks * (int64_t)sizeof(double);
+    return cpu_want_f32(c, need, err);
+}
+
+static hone_status sumsq_init(const hone_call *c, int threads, void *ctx,
+                              void *prepared, hone_err *err)
+{
+    lists *l = prepared;
+
+    (void)ctx;
+    (void)err;
+    l->threads = threads;
+    l->add = cpu_adds(c, 0);
+    for (uint32_t i = 0; i < c->nin; i++)
+        list_add(&l->tensors, cpu_count(c, i));
+    return HONE_OK;
+}
+
+static void sumsq_range(const void *arg, int64_t first, int64_t last, int part)
+{
+    const lists_args *k = arg;
+
+    (void)part;
+    for (int64_t c = first; c < last; c++) {
+        int64_t from, to;
+        int64_t i = list_find(&k->l->tensors, c, &from, &to);
+        const float *x = k->ptr[i].part[0];
+        double sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = from; j < to; j++)
+            sum += (double)x[j] * (double)x[j];
+        k->partial[c] = sum;
+    }
+}
+
+static void sumsq_run(const void *prepared, const hone_ptr *ptr,
+                      void *workspace, hone_stream stream)
+{
+    const lists *l = prepared;
+    lists_args k = { l, ptr, workspace };
+    int64_t chunks = list_chunks(&l->tensors);
+    float *y = ptr[l->tensors.n].part[0];
+    double sum = l->add ? *y : 0;
+
+    (void)stream;
+    cpu_for(l->threads, chunks, 1, sumsq_range, &k);
+    for (int64_t c = 0; c < chunks; c++)
+        sum += k.partial[c];
+    *y = (float)sum;
+}
+
+CPU_KERNELS(lists) = {
+    { "fill", fill_prepare, fill_init, fill_run },
+    { "sumsq", sumsq_prepare, sumsq_init, sumsq_run },
+    { NULL, NULL, NULL, NULL }
+};
