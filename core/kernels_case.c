@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kernels_case.c -- draws calls of the built-in ops: how operands' shapes hang
+ * together, one short function a family, named in a table.
+ */
+#include <string.h>
+
+#include "kernels_check.h"
+#include "option.h"
+#include "rng.h"
+
+typedef struct {
+    hone_case *c;
+    const hone_component *op;
+    hone_arena *arena;
+    uint64_t seed, drawn; /* numbers so far */
+    int big;
+    hone_status status;
+    hone_err *err;
+} gen;
+
+/* From LOW to HIGH; BIG when it is for timing. */
+static int64_t pick(gen *g, int64_t low, int64_t high, int64_t big)
+{
+    uint32_t r[4];
+
+    hone_rng_draw(g->seed, 0, g->drawn++, r);
+    return g->big ? big : low + (int64_t)(r[0] % (uint64_t)(high - low + 1));
+}
+
+static void attr(gen *g, const char *name, double value)
+{
+    const hone_option *o = hone_option_find(g->op->options, name);
+
+    void *attrs = (void *)g->c->call.attrs;
+
+    if (!o || g->status != HONE_OK)
+        return;
+    if (o->type == HONE_BOOL)
+        g->status = hone_option_set_bool(o, attrs, value != 0, g->err);
+    else
+        g->status = hone_option_set_num(
+            o, attrs, value, value == (double)(int64_t)value, g->err);
+}
+
+static void in(gen *g, hone_storage s, int rank, int64_t d0, int64_t d1)
+{
+    g->c->type[g->c->call.nin++] = hone_type_of(s, rank, d0, d1);
+}
+
+/* An output that the shape rule takes as given; after all inputs. */
+static void out(gen *g, hone_storage s, int rank, int64_t d0, int64_t d1)
+{
+    hone_call *c = &g->c->call;
+
+    g->c->type[c->nin + c->nout++] = hone_type_of(s, rank, d0, d1);
+}
+
+static hone_storage any_storage(gen *g)
+{
+    static const hone_storage all[] = { HONE_F32, HONE_BF16, HONE_F16 };
+
+    return all[pick(g, 0, 2, 0)];
+}
+
+static void flat(gen *g)
+{
+    int64_t t = pick(g, 1, 90, 1024), h = pick(g, 1, 700, 1536);
+
+    for (const hone_operand *o = g->c->op->in; o->name; o++)
+        in(g, HONE_F32, 2, t, h);
+    attr(g, "by", (double)pick(g, -3, 3, 2) + 0.25);
+}
+
+static void linear(gen *g)
+{
+    int64_t t = pick(g, 1, 140, 1024), i = pick(g, 1, 150, 576);
+    int64_t o = pick(g, 1, 150, 1536);
+
+    if (pick(g, 0, 3, 1) == 0)
+        t = pick(g, 1, 4, 1);
+    attr(g, "scale", pick(g, 0, 1, 0) ? 0.75 : 1);
+    if (!strcmp(g->op->name, "linear")) {
+        in(g, HONE_F32, 2, t, i);
+        in(g, HONE_F32, 2, o, i);
+        if (pick(g, 0, 1, 0))
+            in(g, pick(g, 0, 2, 0) ? HONE_F32 : HONE_NOTHING, 1, o, 1);
+    } else if (!strcmp(g->op->name, "linear_dx")) {
+        in(g, HONE_F32, 2, t, o);
+        in(g, HONE_F32, 2, o, i);
+    } else {
+        in(g, HONE_F32, 2, t, o);
+        in(g, HONE_F32, 2, t, i);
+    }
+}
+
+static void norm(gen *g)
+{
+    int64_t d = pick(g, 1, 200, 576), groups = pick(g, 1, 3, 1);
+    int64_t t = pick(g, 1, 150, 1024);
+
+    for (const hone_operand *o = g->c->op->in; o->name; o++) {
+        int weight = !strcmp(o->name, "w");
+        in(g, HONE_F32, weight ? 1 : 2, weight ? d : t, d * groups);
+    }
+    attr(g, "eps", 1e-5);
+    attr(g, "offset", (double)pick(g, 0, 1, 0));
+    attr(g, "d", (double)d);
+}
+
+static void rope(gen *g)
+{
+    int64_t m = pick(g, 1, 40, 32), d = 2 * m + pick(g, 0, 6, 0);
+    int64_t t = pick(g, 1, 60, 1024);
+
+    in(g, HONE_F32, 2, t, d * pick(g, 1, 4, 9));
+    in(g, HONE_F32, 1, m, 1);
+    in(g, HONE_I32, 1, t, 1);
+    attr(g, "head_dim", d == 2 * m ? 0 : (double)d);
+    attr(g, "factor", pick(g, 0, 1, 0) ? 1.25 : 1);
+    attr(g, "inverse", (double)pick(g, 0, 1, 0));
+}
+
+static void attention(gen *g)
+{
+    int64_t kv = pick(g, 1, 3, 3), heads = kv * pick(g, 1, 3, 3);
+    int64_t d = pick(g, 1, 72, 64), t = pick(g, 1, 200, 1024);
+    int64_t keys = t + (pick(g, 0, 2, 1) ? 0 : pick(g, 1, 90, 0));
+    int grad = !strcmp(g->op->name, "attention_grad");
+
+    if (grad)
+        in(g, HONE_F32, 2, t, heads * d);
+    in(g, HONE_F32, 2, t, heads * d);
+    in(g, HONE_F32, 2, keys, kv * d);
+    in(g, HONE_F32, 2, keys, kv * d);
+    if (grad) {
+        in(g, HONE_F32, 2, t, heads * d);
+        in(g, HONE_F32, 2, t, heads);
+    }
+    in(g, HONE_I32, 2, pick(g, 1, 6, 1), 4);
+    attr(g, "heads", (double)heads);
+    attr(g, "kv_heads", (double)kv);
+    attr(g, "scale", 0.125);
+    attr(g, "window", pick(g, 0, 2, 1) ? 0 : (double)pick(g, 1, 90, 0));
+    attr(g, "softcap", pick(g, 0, 2, 1) ? 0 : 1.5);
+}
+
+static void xent(gen *g)
+{
+    int64_t t = pick(g, 1, 40, 256), v = pick(g, 1, 5000, 49152);
+
+    g->c->limit = v;
+    if (!strcmp(g->op->name, "xent_grad"))
+        in(g, HONE_F32, 1, 1, 1);
+    in(g, HONE_F32, 2, t, v);
+    if (!strcmp(g->op->name, "xent_grad"))
+        in(g, HONE_F32, 1, t, 1);
+    in(g, HONE_I32, 1, t, 1);
+}
+
+/* A table or rows, and an index. */
+static void indexed(gen *g)
+{
+    int64_t h = pick(g, 1, 300, 576), n = pick(g, 1, 90, 1024);
+    int64_t rows = pick(g, 1, 120, 49152);
+    int back = !strcmp(g->op->name, "embed_grad") ||
+               !strcmp(g->op->name, "scatter");
+
+    g->c->limit = rows;
+    in(g, strcmp(g->op->name, "embed") ? HONE_F32 : any_storage(g), 2,
+       back ? n : rows, h);
+    in(g, HONE_I32, 1, n, 1);
+    attr(g, "vocab", (double)rows);
+    attr(g, "rows", (double)rows);
+}
+
+static void cache_write(gen *g)
+{
+    int64_t t = pick(g, 1, 30, 256), h = pick(g, 1, 100, 192);
+
+    g->c->limit = 1;
+    in(g, HONE_F32, 2, t, h);
+    in(g, HONE_I32, 1, 1, 1);
+    out(g, HONE_F32, 2, t + pick(g, 0, 40, 1024), h);
+}
+
+static void dropout(gen *g)
+{
+    int64_t t = pick(g, 1, 60, 1024), h = pick(g, 1, 700, 576);
+
+    in(g, HONE_F32, 2, t, h);
+    in(g, HONE_I32, 1, t, 1);
+    in(g, HONE_I32, 1, t, 1);
+    in(g, HONE_I64, 1, 2, 1);
+    attr(g, "p", (double)pick(g, 0, 6, 1) / 10);
+    attr(g, "key", (double)pick(g, 0, 1000, 7));
+}
+
+static void convert(gen *g)
+{
+    const hone_option *o = hone_option_find(g->op->options, "to");
+    static const char *const names[] = { "f32", "bf16", "f16" };
+
+    in(g, g->big ? HONE_BF16 : any_storage(g), 2, pick(g, 1, 90, 1536),
+       pick(g, 1, 700, 576));
+    if (o)
+        g->status = hone_option_set_str(o, (void *)g->c->call.attrs,
+                                        names[pick(g, 0, 2, 0)], g->arena,
+                                        g->err);
+}
+
+static void list(gen *g)
+{
+    int64_t n = pick(g, 1, 7, 7);
+
+    for (int64_t i = 0; i < n; i++) {
+        int64_t rows = pick(g, 1, 300, 1536), cols = pick(g, 1, 300, 576);
+        if (strcmp(g->op->name, "fill"))
+            in(g, HONE_F32, 2, rows, cols);
+        else
+            out(g, HONE_F32, 2, rows, cols);
+    }
+    attr(g, "value", (double)pick(g, -9, 9, 0) / 4);
+}
+
+/* s0 guards; each program with its reads and writes of a tensor. */
+static const struct {
+    const char *text;
+    int reads, writes, scalars;
+} programs[] = {
+    { "x0 s1 * =r0 y1 r0 0.1 lerp =y1 y2 abs r0 dup * 0.001 lerp =y2 "
+      "y0 s1 y1 * y2 sqrt 1e-8 + / - =y0", 1, 3, 2 },
+    { "x0 x1 + y0 * =y0", 2, 1, 1 },
+    { "y0 1 =y0 y0 + =y0", 0, 1, 1 },
+    { "x0 x1 swap - dup abs 0.5 < swap x0 select =y0", 2, 1, 1 },
+    { "x0 neg exp x0 expm1 min x0 abs 1 + log max =y1 x0 sign =y0", 1, 2, 1 },
+    { "x0 finite x0 x1 > * =y0 x1 =r3 r3 y0 r3 * - =y0", 2, 1, 1 }
+};
+
+static void map(gen *g)
+{
+    int p = (int)pick(g, 0, 5, 0);
+    int64_t n = pick(g, 1, 4, 4), count[4];
+    const hone_option *o = hone_option_find(g->op->options, "program");
+
+    for (int i = 0; i < programs[p].scalars; i++)
+        in(g, HONE_F32, 1, 1, 1);
+    for (int64_t i = 0; i < n; i++) {
+        count[i] = pick(g, 1, 90, 1536) * pick(g, 1, 900, 576);
+        for (int k = 0; k < programs[p].reads; k++)
+            in(g, any_storage(g), 1, count[i], 1);
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < programs[p].writes; k++)
+            out(g, any_storage(g), 1, count[i], 1);
+    attr(g, "scalars", programs[p].scalars);
+    attr(g, "reads", programs[p].reads);
+    attr(g, "writes", programs[p].writes);
+    attr(g, "guard", (double)pick(g, 0, 1, 1));
+    if (o && g->status == HONE_OK)
+        g->status = hone_option_set_str(o, (void *)g->c->call.attrs,
+                                        programs[p].text, g->arena, g->err);
+}
+
+static const struct {
+    const char *op;
+    void (*draw)(gen *);
+} families[] = {
+    { "add", flat }, { "mul", flat }, { "scale", flat }, { "silu", flat },
+    { "silu_grad", flat }, { "swiglu", flat }, { "swiglu_grad", flat },
+    { "sum_rows", flat }, { "linear", linear }, { "linear_dx", linear },
+    { "linear_dw", linear }, { "rmsnorm", norm }, { "rmsnorm_dx", norm },
+    { "rmsnorm_dw", norm }, { "add_rmsnorm", norm }, { "rope", rope },
+    { "attention", attention }, { "attention_grad", attention },
+    { "xent", xent }, { "xent_grad", xent }, { "embed", indexed },
+    { "embed_grad", indexed }, { "gather", indexed }, { "scatter", indexed },
+    { "cache_write", cache_write }, { "dropout", dropout },
+    { "convert", convert }, { "fill", list }, { "sumsq", list },
+    { "map", map }, { NULL, NULL }
+};
+
+/* Types of outputs by the shape rule; how they are written by their flags. */
+static hone_status finish(gen *g)
+{
+    hone_case *c = g->c;
+    hone_type given[HONE_CASE_OPERANDS];
+    const hone_operand *o = c->op->out;
+    uint32_t n = c->call.nout;
+
+    if (!n)
+        for (; o[n].name;)
+            n++;
+    c->call.nout = n;
+    hone_try(c->op->shape(&c->call, given, g->err));
+    memcpy(c->type + c->call.nin, given, n * sizeof *given);
+    for (uint32_t i = 0; i < c->call.nin; i++)
+        c->mode[i] = HONE_READ;
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t mode = HONE_WRITE;
+
+        if (o->flags & HONE_UPDATED)
+            mode = HONE_UPDATE;
+        else if (o->flags & HONE_CAN_ADD && pick(g, 0, 1, 0))
+            mode = HONE_ADD;
+        c->mode[c->call.nin + i] = mode;
+        if (!(o->flags & HONE_VARIADIC))
+            o++;
+    }
+    return HONE_OK;
+}
+
+hone_status hone_case_draw(hone_case *c, const hone_component *op,
+                           uint64_t seed, int big, hone_arena *a,
+                           hone_err *err)
+{
+    gen g = { c, op, a, seed, 0, big, HONE_OK, err };
+    void *attrs = hone_alloc(a, op->config_size + 1);
+    int i = 0;
+
+    memset(c, 0, sizeof *c);
+    c->op = op->ops;
+    c->limit = 1000;
+    c->call = (hone_call){ .size = sizeof c->call, .op = op->name,
+                           .attrs = attrs, .type = c->type, .mode = c->mode,
+                           .compute = HONE_F32 };
+    hone_option_defaults(op->options, attrs);
+    while (families[i].op && strcmp(families[i].op, op->name))
+        i++;
+    if (!families[i].op)
+        return hone_fail(err, HONE_ENOSUP, "%s: no shapes to try it with",
+                         op->name);
+    families[i].draw(&g);
+    hone_try(g.status);
+    return finish(&g);
+}

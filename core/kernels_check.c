@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kernels_check.c -- runs a drawn call twice: by the kernel, on its device,
+ * and by the op's reference in double, on the same values. All operands lie in
+ * one slab, gaps of a known byte between them: the whole slab comes back, so
+ * that a write outside an output shows.
+ */
+#include "kernels_check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "rng.h"
+
+enum { GAP = 0xA5 };
+
+/* A call with its memory: HOST is an image of the slab on the device. */
+typedef struct {
+    hone_case c;
+    int64_t at[HONE_CASE_OPERANDS]; /* offsets in the slab */
+    int64_t slab_bytes, workspace_bytes;
+    char *host, *before;
+    void *slab, *workspace, *prepared;
+    hone_ptr ptr[HONE_CASE_OPERANDS];
+    hone_call ref; /* the call of the reference, fp32 as fp64 */
+    hone_type ref_type[HONE_CASE_OPERANDS];
+    hone_ptr ref_ptr[HONE_CASE_OPERANDS];
+    hone_stream stream;
+    int streaming; /* the stream is open */
+    hone_arena arena;
+} trial;
+
+static uint32_t operands(const trial *t)
+{
+    return t->c.call.nin + t->c.call.nout;
+}
+
+static int64_t bytes_of(const hone_type *t)
+{
+    return hone_part_bytes(t->storage, 0, hone_count(t));
+}
+
+static int is_output(const trial *t, uint32_t i)
+{
+    return i >= t->c.call.nin;
+}
+
+static const hone_operand *operand(const hone_op *op, int output, uint32_t i)
+{
+    const hone_operand *o = output ? op->out : op->in;
+
+    while (i-- && o[1].name && !(o->flags & HONE_VARIADIC))
+        o++;
+    return o;
+}
+
+/* Every second time an output takes the bytes of the input that it may. */
+static int shares(const trial *t, uint32_t out, uint64_t seed)
+{
+    const hone_operand *o = operand(t->c.op, 1, out);
+    int in = HONE_INPLACE_OF(o->flags);
+
+    if (in < 0 || seed % 2 || t->c.mode[t->c.call.nin + out] != HONE_WRITE ||
+        bytes_of(&t->c.type[in]) != bytes_of(&t->c.type[t->c.call.nin + out]))
+        return -1;
+    return in;
+}
+
+static void lay(trial *t, uint64_t seed)
+{
+    int64_t end = HONE_ALIGN;
+
+    for (uint32_t i = 0; i < operands(t); i++) {
+        int in = is_output(t, i) ? shares(t, i - t->c.call.nin, seed) : -1;
+
+        if (in >= 0) {
+            t->at[i] = t->at[in];
+            continue;
+        }
+        t->at[i] = end;
+        end += (bytes_of(&t->c.type[i]) / HONE_ALIGN + 2) * HONE_ALIGN;
+    }
+    t->slab_bytes = end;
+}
+
+/* ------------------------------------------------------------------ values */
+
+static double value(uint64_t seed, uint32_t operand_index, int64_t i)
+{
+    uint32_t r[4];
+
+    hone_rng_draw(seed, operand_index + 1, (uint64_t)i, r);
+    return (double)(float)(4 * hone_rng_unit(r[0]) - 2);
+}
+
+/* Operand I of the reference; what is not plain numbers stays 0. */
+static void draw_values(trial *t, uint32_t i, uint64_t seed)
+{
+    const hone_type *type = &t->ref_type[i];
+    double *x = t->ref_ptr[i].part[0];
+    uint16_t *h = t->ref_ptr[i].part[0];
+    int64_t n = hone_count(type);
+
+    for (int64_t k = 0; k < n; k++) {
+        double v = value(seed, i, k);
+        if (type->storage == HONE_F64)
+            x[k] = v;
+        else if (type->storage == HONE_BF16) /* a few bits of the exponent */
+            h[k] = (uint16_t)(0x3f80 - 256 + (int)(v * 128));
+        else if (type->storage == HONE_F16)
+            h[k] = (uint16_t)(0x3c00 - 1024 + (int)(v * 1024));
+    }
+}
+
+/* From the reference's operand to the slab; its own copy is rounded too. */
+static void to_slab(trial *t, uint32_t i)
+{
+    int64_t n = hone_count(&t->c.type[i]);
+    double *x = t->ref_ptr[i].part[0];
+    float *to = (float *)(t->host + t->at[i]);
+
+    if (t->c.type[i].storage == HONE_NOTHING)
+        return;
+    if (t->ref_type[i].storage != HONE_F64) {
+        memcpy(to, x, (size_t)bytes_of(&t->c.type[i]));
+        return;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        to[k] = (float)x[k];
+        x[k] = (double)to[k];
+    }
+}
+
+static void draw_all(trial *t, uint64_t seed, int sample)
+{
+    t->ref = t->c.call;
+    t->ref.type = t->ref_type;
+    t->ref.compute = HONE_F64;
+    for (uint32_t i = 0; i < operands(t); i++) {
+        hone_type *type = &t->ref_type[i];
+
+        *type = t->c.type[i];
+        if (type->storage == HONE_F32)
+            type->storage = HONE_F64;
+        if (type->storage == HONE_NOTHING)
+            continue;
+        t->ref_ptr[i].part[0] =
+            hone_alloc(&t->arena, (size_t)bytes_of(type) + 1);
+        if (!is_output(t, i) || t->c.mode[i] != HONE_WRITE)
+            draw_values(t, i, seed);
+    }
+    if (sample && t->c.op->sample)
+        t->c.op->sample(&t->ref, seed, t->ref_ptr);
+}
+
+/* ------------------------------------------------------------- the machine */
+
+static hone_status prepare(trial *t, const hone_bench *b,
+                           const hone_kernel *k, int threads, hone_err *err)
+{
+    hone_storage want[HONE_CASE_OPERANDS];
+    hone_need need = { .size = sizeof need, .want = want };
+
+    for (uint32_t i = 0; i < operands(t); i++)
+        want[i] = t->c.type[i].storage;
+    hone_try(k->prepare(&t->c.call, threads, &need, err));
+    for (uint32_t i = 0; i < t->c.call.nin; i++)
+        t->c.type[i].storage = want[i]; /* as if it had been converted */
+    t->prepared = hone_alloc(&t->arena, (size_t)need.prepared_bytes + 1);
+    t->workspace_bytes = need.workspace_bytes;
+    return k->init(&t->c.call, threads, b->dev, t->prepared, err);
+}
+
+static hone_status reserve(trial *t, const hone_bench *b, hone_err *err)
+{
+    hone_try(b->device->stream_open(b->dev, &t->stream, err));
+    t->streaming = 1;
+    hone_try(b->device->reserve(b->dev, HONE_DEVICE_SPACE, t->slab_bytes,
+                                &t->slab, err));
+    hone_try(b->device->reserve(b->dev, HONE_DEVICE_SPACE,
+                                t->workspace_bytes + HONE_ALIGN,
+                                &t->workspace, err));
+    for (uint32_t i = 0; i < operands(t); i++)
+        if (t->c.type[i].storage != HONE_NOTHING)
+            t->ptr[i].part[0] = (char *)t->slab + t->at[i];
+    return HONE_OK;
+}
+
+static void release(trial *t, const hone_bench *b)
+{
+    if (t->workspace)
+        b->device->release(b->dev, HONE_DEVICE_SPACE, t->workspace);
+    if (t->slab)
+        b->device->release(b->dev, HONE_DEVICE_SPACE, t->slab);
+    if (t->streaming)
+        b->device->stream_close(b->dev, t->stream);
+    hone_arena_free(&t->arena);
+}
+
+/* Draws a call and sets it up as far as run(). */
+static hone_status set_up(trial *t, const hone_bench *b, const hone_kernel *k,
+                          const hone_component *op, uint64_t seed, int big,
+                          hone_err *err)
+{
+    int threads =
+        big ? b->threads : 1 + (int)(seed % (uint64_t)b->threads);
+
+    hone_try(hone_case_draw(&t->c, op, seed, big, &t->arena, err));
+    hone_try(prepare(t, b, k, threads, err));
+    lay(t, seed / 2);
+    draw_all(t, seed, !big);
+    t->host = hone_alloc(&t->arena, (size_t)t->slab_bytes);
+    t->before = hone_alloc(&t->arena, (size_t)t->slab_bytes);
+    memset(t->host, GAP, (size_t)t->slab_bytes);
+    return reserve(t, b, err);
+}
+
+static hone_status run(trial *t, const hone_bench *b, const hone_kernel *k,
+                       hone_err *err)
+{
+    for (uint32_t i = 0; i < operands(t); i++)
+        if (!is_output(t, i) || t->c.mode[i] != HONE_WRITE)
+            to_slab(t, i);
+    memcpy(t->before, t->host, (size_t)t->slab_bytes);
+    b->device->fill(b->dev, t->workspace, GAP, t->workspace_bytes + HONE_ALIGN,
+                    t->stream);
+    b->device->copy(b->dev, t->slab, t->host, t->slab_bytes, HONE_TO_DEVICE,
+                    t->stream);
+    k->run(t->prepared, t->ptr, t->workspace, t->stream);
+    b->device->copy(b->dev, t->host, t->slab, t->slab_bytes, HONE_TO_HOST,
+                    t->stream);
+    return b->device->sync(b->dev, t->stream, err);
+}
+
+/* ------------------------------------------------------------- the verdict */
+
+/* All but outputs must be what it was, and so must the workspace's end. */
+static hone_status check_gaps(trial *t, const hone_bench *b, hone_err *err)
+{
+    unsigned char end[HONE_ALIGN];
+
+    b->device->copy(b->dev, end, (char *)t->workspace + t->workspace_bytes,
+                    HONE_ALIGN, HONE_TO_HOST, t->stream);
+    hone_try(b->device->sync(b->dev, t->stream, err));
+    for (int i = 0; i < HONE_ALIGN; i++)
+        if (end[i] != GAP)
+            return hone_fail(err, HONE_EIO,
+                             "%s: writes beyond the %lld bytes of workspace "
+                             "that it asked for", t->c.call.op,
+                             (long long)t->workspace_bytes);
+    for (uint32_t i = t->c.call.nin; i < operands(t); i++)
+        memcpy(t->before + t->at[i], t->host + t->at[i],
+               (size_t)bytes_of(&t->c.type[i]));
+    for (int64_t i = 0; i < t->slab_bytes; i++)
+        if (t->before[i] != t->host[i])
+            return hone_fail(err, HONE_EIO,
+                             "%s: writes outside its outputs", t->c.call.op);
+    return HONE_OK;
+}
+
+/* Element K of an operand as a number. */
+static double number(hone_storage s, const void *at, int64_t k)
+{
+    uint32_t bits, half;
+    float f;
+
+    if (s == HONE_F64)
+        return ((const double *)at)[k];
+    if (s == HONE_F32)
+        return (double)((const float *)at)[k];
+    half = ((const uint16_t *)at)[k];
+    if (s == HONE_BF16) {
+        bits = half << 16;
+        memcpy(&f, &bits, sizeof f);
+        return (double)f;
+    }
+    if ((half & 0x7c00) == 0x7c00)
+        return half & 0x3ff ? NAN : half & 0x8000 ? -INFINITY : INFINITY;
+    return (half & 0x8000 ? -1 : 1) *
+           ldexp((half & 0x3ff) + (half & 0x7c00 ? 1024 : 0),
+                 (int)(half >> 10 & 31 ? half >> 10 & 31 : 1) - 25);
+}
+
+static void compare(const trial *t, uint32_t i, hone_verdict *v)
+{
+    hone_storage s = t->c.type[i].storage;
+    double bound = t->c.op->tolerance > 0 ? t->c.op->tolerance : 1e-5;
+    double top = 0, worst = 0;
+
+    v->bound = bound;
+    if (s == HONE_BF16)
+        bound = 0x1p-8; /* one unit, where the rounding is a close call */
+    else if (s == HONE_F16)
+        bound = 0x1p-10;
+    for (int64_t k = 0; k < hone_count(&t->c.type[i]); k++) {
+        double want =
+            number(t->ref_type[i].storage, t->ref_ptr[i].part[0], k);
+        double got = number(s, t->host + t->at[i], k);
+        double off = fabs(got - want);
+
+        top = fmax(top, fabs(want));
+        if (got != want && !(off <= worst)) /* NaN counts as infinite */
+            worst = off == off ? off : INFINITY;
+    }
+    worst /= fmax(top, 1e-30);
+    v->worst = fmax(v->worst, worst);
+    v->error = fmax(v->error, worst / bound);
+}
+
+hone_status hone_kernel_check(const hone_bench *b, const hone_kernel *k,
+                              const hone_component *op, int cases,
+                              hone_verdict *v, hone_err *err)
+{
+    *v = (hone_verdict){ 0 };
+    for (int n = 0; n < cases; n++) {
+        trial t = { .slab = NULL };
+        hone_status s = set_up(&t, b, k, op, (uint64_t)n + 1, 0, err);
+
+        if (s == HONE_OK)
+            s = run(&t, b, k, err);
+        if (s == HONE_OK)
+            s = check_gaps(&t, b, err);
+        if (s == HONE_OK) {
+            t.c.op->ref_f64(&t.ref, t.ref_ptr);
+            for (uint32_t i = t.c.call.nin; i < operands(&t); i++)
+                compare(&t, i, v);
+            v->cases++;
+        }
+        release(&t, b);
+        if (s != HONE_OK && s != HONE_ENOSUP)
+            return s;
+    }
+    return v->cases ? HONE_OK : HONE_ENOSUP;
+}
+
+/* ------------------------------------------------------------------ timing */
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Integers without the op's sample, which for a call this large takes the
+ * reference minutes: one document, tokens below the limit, other counts 0. */
+static void big_integers(trial *t, uint64_t seed)
+{
+    for (uint32_t i = 0; i < t->c.call.nin; i++) {
+        int32_t *x = t->ref_ptr[i].part[0];
+        int64_t n = hone_count(&t->c.type[i]);
+        const char *name = operand(t->c.op, 0, i)->name;
+
+        if (t->c.type[i].storage != HONE_I32)
+            continue;
+        for (int64_t k = 0; k < n; k++) {
+            uint32_t r[4];
+            hone_rng_draw(seed, i + 1, (uint64_t)k, r);
+            x[k] = (int32_t)(r[0] % (uint64_t)t->c.limit);
+        }
+        if (!strcmp(name, "docs")) {
+            x[0] = x[2] = 0;
+            x[1] = x[3] = (int32_t)t->c.type[i - 1].dim[0];
+        }
+    }
+}
+
+static double traffic(const trial *t)
+{
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < operands(t); i++)
+        bytes += (double)bytes_of(&t->c.type[i]) *
+                 (is_output(t, i) && t->c.mode[i] != HONE_WRITE ? 2 : 1);
+    return bytes;
+}
+
+static hone_status time_runs(trial *t, const hone_bench *b,
+                             const hone_kernel *k, hone_timing *out,
+                             hone_err *err)
+{
+    double begin, start;
+
+    hone_try(run(t, b, k, err)); /* warm */
+    begin = now();
+    out->seconds = 1e30;
+    do {
+        start = now();
+        k->run(t->prepared, t->ptr, t->workspace, t->stream);
+        hone_try(b->device->sync(b->dev, t->stream, err));
+        out->seconds = fmin(out->seconds, now() - start);
+    } while (now() - begin < 0.3);
+    return HONE_OK;
+}
+
+hone_status hone_kernel_time(const hone_bench *b, const hone_kernel *k,
+                             const hone_component *op, hone_timing *out,
+                             hone_err *err)
+{
+    trial t = { .slab = NULL };
+    hone_status s = set_up(&t, b, k, op, 1, 1, err);
+
+    if (s == HONE_OK) {
+        big_integers(&t, 1);
+        s = time_runs(&t, b, k, out, err);
+    }
+    if (s == HONE_OK) {
+        out->bytes = traffic(&t);
+        out->flops = t.c.op->flops
+                         ? t.c.op->flops(&t.c.call)
+                         : (double)hone_count(&t.c.type[t.c.call.nin]);
+    }
+    release(&t, b);
+    return s;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kernels_check.h -- holds the kernels of a pack to the reference of their
+ * ops, and times them. Behind `hone kernels` and tests/test_cpu.c.
+ */
+#ifndef HONE_KERNELS_CHECK_H
+#define HONE_KERNELS_CHECK_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+
+/* Where kernels run: a device that is open. */
+typedef struct hone_bench {
+    const hone_device *device;
+    void *dev;
+    int threads; /* at most; cases draw from 1 to this */
+} hone_bench;
+
+typedef struct hone_verdict {
+    int cases;     /* that the kernel covers */
+    double error;  /* the largest difference, as a share of its bound */
+    double worst;  /* the largest difference / largest number of the output */
+    double bound;
+} hone_verdict;
+
+typedef struct hone_timing {
+    double seconds, bytes, flops; /* of one run */
+} hone_timing;
+
+#define HONE_CASE_OPERANDS 32
+
+/* One call of an op with shapes and attributes drawn. */
+typedef struct hone_case {
+    const hone_op *op;
+    hone_call call;
+    hone_type type[HONE_CASE_OPERANDS];
+    uint8_t mode[HONE_CASE_OPERANDS];
+    int64_t limit; /* integers that stand for tokens and rows are below it */
+} hone_case;
+
+/* BIG: the shapes of a model of 135 million parameters, for timing; else
+ * small odd ones. HONE_ENOSUP: no shapes are known for this op. */
+hone_status hone_case_draw(hone_case *, const hone_component *op,
+                           uint64_t seed, int big, hone_arena *, hone_err *);
+
+/* CASES random calls against the reference in double. An error: the kernel
+ * wrote where it must not, or refused after prepare() had accepted. A
+ * difference beyond the bound is error > 1 in the verdict. */
+hone_status hone_kernel_check(const hone_bench *, const hone_kernel *,
+                              const hone_component *op, int cases,
+                              hone_verdict *, hone_err *);
+
+hone_status hone_kernel_time(const hone_bench *, const hone_kernel *,
+                             const hone_component *op, hone_timing *,
+                             hone_err *);
+
+#endif
