@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * adapters.c -- LoRA as a rewrite of the graph: beside each linear of the
+ * targets two small ones, y = W x + scale * B (A dropout(x)). Hu et al.,
+ * "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
+ */
+#include <string.h>
+
+#include "passes.h"
+
+#include <xxhash.h>
+
+/* The last part of "model.layers.0.self_attn.q_proj.weight": "q_proj". */
+static void module_name(const char *weight, char *to, size_t bytes)
+{
+    size_t n = strlen(weight);
+    const char *end = weight + n, *start;
+
+    if (n > 7 && !strcmp(end - 7, ".weight"))
+        end -= 7;
+    for (start = end; start > weight && start[-1] != '.'; start--)
+        ;
+    snprintf(to, bytes, "%.*s", (int)(end - start), start);
+}
+
+int hone_lora_targets(const char *targets, const char *weight)
+{
+    char name[128];
+    size_t n;
+
+    if (!strcmp(targets, "all-linear"))
+        return 1;
+    module_name(weight, name, sizeof name);
+    n = strlen(name);
+    for (const char *p = targets; *p;) {
+        size_t len = strcspn(p, ",");
+        if (len == n && !memcmp(p, name, n))
+            return 1;
+        p += len + (p[len] == ',');
+    }
+    return 0;
+}
+
+static hone_id adapter_weight(hone_graph *g, const char *path, const char *which,
+                              int64_t rows, int64_t cols)
+{
+    hone_storage s = g->compute == HONE_F64 ? HONE_F64 : HONE_F32;
+    hone_id id = hone_graph_tensor(
+        g, hone_format_text(g->arena, "%s.lora_%s.weight", path, which),
+        hone_type_of(s, 2, rows, cols), HONE_T_PARAM);
+
+    g->tensor[id].trainable = 1;
+    g->tensor[id].adapter = 1;
+    return id;
+}
+
+/* Emits the update behind node N and lets the readers of y read the sum. */
+static hone_status adapt(hone_graph *g, int n, const hone_lora *lora,
+                         hone_err *err)
+{
+    hone_node node = g->node[n];
+    const char *weight = g->tensor[node.in[1]].name;
+    int len = (int)strlen(weight) - 7;
+    char *path = hone_format_text(g->arena, "%.*s", len, weight);
+    hone_type w = g->tensor[node.in[1]].type;
+    hone_id x = node.in[0], y = node.out[0], sum = HONE_NONE;
+    hone_id u = HONE_NONE, v = HONE_NONE;
+    int before = g->nodes;
+    hone_attr scale = { "scale", lora->scale, NULL };
+
+    g->layer = node.layer;
+    if (lora->dropout > 0 && lora->train) {
+        const char *name = hone_format_text(g->arena, "%s.lora_dropout", path);
+        hone_attr attrs[2] = { { "p", lora->dropout, NULL },
+                               { "key", (double)(XXH64(name, strlen(name), 0) >>
+                                                 12), NULL } };
+        hone_id dropped = HONE_NONE;
+        hone_try(hone_graph_op(g, "dropout", name, attrs, 2, &x, 1, &dropped, 1,
+                               err));
+        x = dropped;
+    }
+    hone_id a[2] = { x, adapter_weight(g, path, "A", lora->r, w.dim[1]) };
+    hone_try(hone_graph_op(g, "linear",
+                           hone_format_text(g->arena, "%s.lora_A", path), NULL,
+                           0, a, 2, &u, 1, err));
+    hone_id b[2] = { u, adapter_weight(g, path, "B", w.dim[0], lora->r) };
+    hone_try(hone_graph_op(g, "linear",
+                           hone_format_text(g->arena, "%s.lora_B", path),
+                           &scale, 1, b, 2, &v, 1, err));
+    hone_id pair[2] = { y, v };
+    hone_try(hone_graph_op(g, "add", NULL, NULL, 0, pair, 2, &sum, 1, err));
+    g->layer = -1;
+    int added = g->nodes - before;
+    hone_graph_move(g, added, n + 1);
+    hone_graph_replace(g, y, sum, n + 1 + added, g->nodes);
+    return HONE_OK;
+}
+
+static hone_status no_match(const hone_graph *g, const char *targets,
+                            hone_err *err)
+{
+    char list[400] = "", name[128];
+
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+        if (strcmp(node->component->name, "linear") || !node->in[1])
+            continue;
+        module_name(g->tensor[node->in[1]].name, name, sizeof name);
+        if (!strstr(list, name) && strlen(list) + strlen(name) + 3 < 400) {
+            strcat(list, *list ? ", " : "");
+            strcat(list, name);
+        }
+    }
+    return hone_fail(err, HONE_EINVAL,
+                     "hone.lora: targets '%s' name no linear of this model; "
+                     "there are: %s", targets, list);
+}
+
+hone_status hone_pass_lora(hone_graph *g, const hone_lora *lora, hone_err *err)
+{
+    int adapted = 0;
+
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+        const hone_tensor *w;
+
+        if (strcmp(node->component->name, "linear"))
+            continue;
+        w = &g->tensor[node->in[1]];
+        if (w->kind != HONE_T_PARAM || w->adapter ||
+            !hone_lora_targets(lora->targets, w->name))
+            continue;
+        hone_try(adapt(g, n, lora, err));
+        adapted++;
+    }
+    return adapted ? HONE_OK : no_match(g, lora->targets, err);
+}

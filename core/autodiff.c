@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * autodiff.c -- reverse mode over the graph: walks the forward nodes from the
+ * last to the first and lets each op's backward rule emit ops. Nothing is
+ * saved by anybody: a rule names the tensors it reads, and liveness keeps
+ * them.
+ */
+#include <string.h>
+
+#include "passes.h"
+
+typedef struct {
+    hone_graph *g;
+    hone_id *grad;     /* of each tensor of the forward graph */
+    uint8_t *need;     /* a trainable parameter lies behind it */
+    int forward_nodes;
+    hone_err *err;
+} diff;
+
+static int find_producer_output(const hone_graph *g, hone_id id, uint32_t *out)
+{
+    int n = hone_graph_producer(g, id);
+
+    for (uint32_t i = 0; n >= 0 && i < g->node[n].nout; i++)
+        if (g->node[n].out[i] == id)
+            *out = i;
+    return n;
+}
+
+/* Whether the producer of ID, a node from FIRST on, could add it into
+ * something else instead of writing it. */
+static hone_node *adder(hone_graph *g, hone_id id, int first, uint32_t *out)
+{
+    int n = find_producer_output(g, id, out);
+    hone_node *node;
+
+    if (n < first)
+        return NULL;
+    node = &g->node[n];
+    if (!(hone_node_flags(node, node->nin + *out) & HONE_CAN_ADD) ||
+        node->acc[*out] != HONE_NONE || hone_graph_uses(g, id) != 0)
+        return NULL;
+    return node;
+}
+
+static hone_id parameter_grad(hone_graph *g, hone_id param)
+{
+    const char *name =
+        hone_format_text(g->arena, "grad:%s", g->tensor[param].name);
+    hone_id id = hone_graph_find(g, name);
+    hone_type type = g->tensor[param].type;
+
+    type.storage = g->compute == HONE_F64 ? HONE_F64 : HONE_F32;
+    return id != HONE_NONE ? id : hone_graph_tensor(g, name, type, HONE_T_GRAD);
+}
+
+/* One more summand D of the gradient of tensor T. */
+static hone_status contribute(diff *d, hone_id t, hone_id part)
+{
+    hone_graph *g = d->g;
+    uint32_t out = 0;
+    hone_node *node = adder(g, part, d->forward_nodes, &out);
+
+    if (g->tensor[t].kind == HONE_T_PARAM) {
+        hone_id into = parameter_grad(g, t);
+
+        if (!node)
+            return hone_fail(d->err, HONE_ENOSUP,
+                             "the gradient of %s comes from an op that cannot "
+                             "add into it: declare its output HONE_CAN_ADD",
+                             g->tensor[t].name);
+        node->out[out] = node->acc[out] = into;
+        return HONE_OK;
+    }
+    if (d->grad[t] == HONE_NONE) {
+        d->grad[t] = part;
+        return HONE_OK;
+    }
+    if (node) {
+        node->acc[out] = d->grad[t];
+        d->grad[t] = part;
+        return HONE_OK;
+    }
+    hone_id pair[2] = { d->grad[t], part }, sum = HONE_NONE;
+    hone_try(hone_graph_op(g, "add", NULL, NULL, 0, pair, 2, &sum, 1, d->err));
+    d->grad[t] = sum;
+    return HONE_OK;
+}
+
+static void find_needs(diff *d)
+{
+    const hone_graph *g = d->g;
+
+    for (hone_id t = 0; t < g->tensors; t++)
+        d->need[t] = g->tensor[t].kind == HONE_T_PARAM &&
+                     g->tensor[t].trainable;
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+        int any = 0;
+
+        for (uint32_t i = 0; i < node->nin; i++)
+            any |= node->in[i] != HONE_NONE && d->need[node->in[i]] &&
+                   !(hone_node_flags(node, i) & HONE_NO_GRAD);
+        for (uint32_t i = 0; i < node->nout; i++)
+            d->need[node->out[i]] |= (uint8_t)any;
+    }
+}
+
+static hone_status differentiate(diff *d, int n)
+{
+    hone_graph *g = d->g;
+    hone_node node = g->node[n]; /* a copy: emitting moves the array */
+    hone_id *dout = hone_alloc(g->arena, (node.nout + 1) * sizeof *dout);
+    hone_id *din = hone_alloc(g->arena, (node.nin + 1) * sizeof *din);
+    uint8_t *need = hone_alloc(g->arena, node.nin + 1);
+    int flows = 0, wanted = 0;
+
+    for (uint32_t i = 0; i < node.nout; i++) {
+        dout[i] = d->grad[node.out[i]];
+        flows |= dout[i] != HONE_NONE;
+    }
+    for (uint32_t i = 0; i < node.nin; i++) {
+        din[i] = HONE_NONE;
+        need[i] = node.in[i] != HONE_NONE && d->need[node.in[i]] &&
+                  !(hone_node_flags(&node, i) & HONE_NO_GRAD);
+        wanted |= need[i];
+    }
+    if (!flows || !wanted)
+        return HONE_OK;
+    if (!node.op->backward)
+        return hone_fail(d->err, HONE_ENOSUP,
+                         "%s: op %s has no backward rule, so nothing before it "
+                         "can be trained", node.name, node.component->name);
+    hone_rule rule = { .attrs = node.attrs, .name = node.name,
+                       .nin = node.nin, .nout = node.nout, .in = node.in,
+                       .out = node.out, .dout = dout, .need = need,
+                       .din = din };
+    g->layer = node.layer;
+    hone_try(node.op->backward(&g->builder, &rule, d->err));
+    for (uint32_t i = 0; i < node.nin; i++)
+        if (need[i] && din[i] != HONE_NONE)
+            hone_try(contribute(d, node.in[i], din[i]));
+    return HONE_OK;
+}
+
+hone_status hone_pass_autodiff(hone_graph *g, hone_id loss, hone_id seed,
+                               hone_err *err)
+{
+    diff d = { .g = g, .forward_nodes = g->nodes, .err = err };
+    size_t count = (size_t)g->tensors;
+
+    d.grad = hone_alloc(g->arena, count * sizeof *d.grad);
+    d.need = hone_alloc(g->arena, count);
+    memset(d.grad, 0xff, count * sizeof *d.grad);
+    find_needs(&d);
+    d.grad[loss] = seed;
+    g->phase = HONE_BACKWARD;
+    for (int n = d.forward_nodes - 1; n >= 0; n--)
+        hone_try(differentiate(&d, n));
+    g->layer = -1;
+    g->phase = HONE_FORWARD;
+    return HONE_OK;
+}
+
+/* y = add(a, b), where b comes from an op that can add and is read by nobody
+ * else: that op adds into a, and the sum costs nothing. */
+static int fold(hone_graph *g, int at, int which)
+{
+    hone_node *sum = &g->node[at];
+    hone_id part = sum->in[which], other = sum->in[!which];
+    int p, q;
+    uint32_t i = 0;
+    hone_node *node;
+
+    p = find_producer_output(g, part, &i);
+    q = hone_graph_producer(g, other);
+    if (p < 0 || q > p || part == other || hone_graph_uses(g, part) != 1)
+        return 0;
+    node = &g->node[p];
+    if (!(hone_node_flags(node, node->nin + i) & HONE_CAN_ADD) ||
+        node->acc[i] != HONE_NONE || node->phase != sum->phase ||
+        node->layer != sum->layer)
+        return 0;
+    node->acc[i] = other;
+    node->out[i] = sum->out[0];
+    sum->component = NULL;
+    return 1;
+}
+
+void hone_pass_accumulate(hone_graph *g)
+{
+    for (int n = 0; n < g->nodes; n++) {
+        hone_node *node = &g->node[n];
+
+        if (strcmp(node->component->name, "add") != 0)
+            continue;
+        if (fold(g, n, 1) || fold(g, n, 0))
+            hone_graph_compact(g), n--;
+    }
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fuse.c -- puts fused ops in place of their decompositions. The pattern is
+ * the decomposition itself, recorded once per op without shapes; attributes
+ * come through the op's bind table and are proved by recording again with
+ * them. There is no code per op here.
+ */
+#include <string.h>
+
+#include "option.h"
+#include "passes.h"
+
+enum { MAX_STEPS = 16, MAX_WIRES = 64 };
+
+typedef struct {
+    const hone_component *op;
+    void *attrs;
+    uint32_t nin, nout;
+    int in[8], out[8]; /* wires */
+} step;
+
+typedef struct {
+    hone_arena *arena;
+    step step[MAX_STEPS];
+    int steps, wires;
+    uint32_t nin, nout;
+    int out[8]; /* wires of the fused op's outputs; its inputs are 0..nin-1 */
+    int last;   /* the step with the highest position: the root */
+} pattern;
+
+/* ---------------------------------------------- recording a decomposition */
+
+static hone_status record_emit(hone_builder *b, const char *op,
+                               const char *name, const hone_attr *attrs,
+                               uint32_t nattrs, const hone_id *in,
+                               uint32_t nin, hone_id *out, uint32_t nout,
+                               hone_err *err)
+{
+    pattern *p = b->self;
+    step *s = &p->step[p->steps];
+
+    (void)name;
+    if (p->steps == MAX_STEPS || nin > 8 || nout > 8)
+        return hone_fail(err, HONE_ENOSUP, "op %s: too large a pattern", op);
+    *s = (step){ .nin = nin, .nout = nout };
+    hone_try(hone_need_component(HONE_KIND_OP, op, &s->op, err));
+    hone_try(hone_graph_attrs(p->arena, s->op, attrs, nattrs, &s->attrs, err));
+    for (uint32_t i = 0; i < nin; i++)
+        s->in[i] = in[i];
+    for (uint32_t i = 0; i < nout; i++)
+        out[i] = s->out[i] = p->wires++;
+    p->last = p->steps++;
+    return HONE_OK;
+}
+
+static hone_id record_temp(hone_builder *b, hone_type type)
+{
+    pattern *p = b->self;
+
+    (void)type;
+    return p->wires++;
+}
+
+static hone_type record_type(hone_builder *b, hone_id id)
+{
+    (void)b;
+    (void)id;
+    return hone_type_of(HONE_F32, 2, 1, 1);
+}
+
+static hone_id record_input(hone_builder *b, const char *name)
+{
+    (void)b;
+    (void)name;
+    return HONE_NONE; /* implicit inputs are wired by the engine */
+}
+
+static uint32_t operands(const hone_operand *t)
+{
+    uint32_t n = 0;
+
+    while (t[n].name)
+        n++;
+    return n;
+}
+
+static hone_status record(pattern *p, hone_arena *a, const hone_component *c,
+                          const void *attrs, hone_err *err)
+{
+    const hone_op *op = c->ops;
+    hone_id in[8], out[8], none[8];
+    uint8_t need[8] = { 0 };
+    hone_builder b = { .size = sizeof b, .emit = record_emit,
+                       .temp = record_temp, .type = record_type,
+                       .input = record_input, .self = p };
+
+    memset(p, 0, sizeof *p);
+    p->arena = a;
+    p->nin = operands(op->in);
+    p->nout = operands(op->out);
+    for (int i = 0; i < 8; i++) {
+        in[i] = i;
+        out[i] = none[i] = HONE_NONE;
+    }
+    p->wires = (int)p->nin;
+    hone_rule rule = { .attrs = attrs, .name = c->name, .nin = p->nin,
+                       .nout = p->nout, .in = in, .out = out, .dout = none,
+                       .need = need, .din = none };
+    hone_try(op->decompose(&b, &rule, err));
+    for (uint32_t i = 0; i < p->nout; i++)
+        p->out[i] = out[i];
+    return HONE_OK;
+}
+
+/* --------------------------------------------------------------- matching */
+
+typedef struct {
+    const hone_graph *g;
+    const pattern *p;
+    hone_id wire[MAX_WIRES];
+    int node[MAX_STEPS];
+} match;
+
+static int bind_wire(match *m, int wire, hone_id id)
+{
+    if (m->wire[wire] == HONE_NONE)
+        m->wire[wire] = id;
+    return id != HONE_NONE && m->wire[wire] == id;
+}
+
+static int step_of(const pattern *p, int wire)
+{
+    for (int s = 0; s < p->steps; s++)
+        for (uint32_t i = 0; i < p->step[s].nout; i++)
+            if (p->step[s].out[i] == wire)
+                return s;
+    return -1;
+}
+
+static int match_step(match *m, int s, int n)
+{
+    const step *st = &m->p->step[s];
+    const hone_node *node = &m->g->node[n];
+
+    if (m->node[s] >= 0)
+        return m->node[s] == n;
+    if (node->component != st->op)
+        return 0;
+    m->node[s] = n;
+    for (uint32_t i = 0; i < st->nout; i++)
+        if (node->acc[i] != HONE_NONE || !bind_wire(m, st->out[i],
+                                                    node->out[i]))
+            return 0;
+    for (uint32_t i = 0; i < st->nin; i++) {
+        int below = step_of(m->p, st->in[i]);
+
+        if (!bind_wire(m, st->in[i], node->in[i]))
+            return 0;
+        if (below >= 0) {
+            int from = hone_graph_producer(m->g, node->in[i]);
+            if (from < 0 || !match_step(m, below, from))
+                return 0;
+        }
+    }
+    return 1;
+}
+
+/* What the pattern keeps inside must not be read from outside, and its
+ * outputs not before the root, where the fused op will stand. */
+static int self_contained(const match *m)
+{
+    int root = m->node[m->p->last];
+
+    for (int w = (int)m->p->nin; w < m->p->wires; w++) {
+        int inside = 0, is_output = 0, early = 0;
+
+        if (m->wire[w] == HONE_NONE)
+            continue;
+        for (uint32_t i = 0; i < m->p->nout; i++)
+            is_output |= m->p->out[i] == w;
+        for (int s = 0; s < m->p->steps; s++)
+            for (uint32_t i = 0; i < m->p->step[s].nin; i++)
+                inside += m->p->step[s].in[i] == w;
+        if (!is_output && hone_graph_uses(m->g, m->wire[w]) != inside)
+            return 0;
+        for (int n = 0; n < root; n++) {
+            int mine = 0;
+            for (int s = 0; s < m->p->steps; s++)
+                mine |= m->node[s] == n;
+            for (uint32_t i = 0; !mine && i < m->g->node[n].nin; i++)
+                early |= m->g->node[n].in[i] == m->wire[w];
+        }
+        if (early)
+            return 0;
+    }
+    return 1;
+}
+
+static int same_attrs(const hone_component *c, const void *a, const void *b)
+{
+    char left[128], right[128];
+
+    for (const hone_option *o = c->options; o && o->name; o++) {
+        hone_option_text(o, a, left, sizeof left);
+        hone_option_text(o, b, right, sizeof right);
+        if (strcmp(left, right))
+            return 0;
+    }
+    return 1;
+}
+
+/* The fused op's attributes from the matched nodes; then the proof. */
+static int take_attrs(const match *m, hone_arena *a, const hone_component *c,
+                      void *attrs)
+{
+    const hone_op *op = c->ops;
+    hone_err err;
+    pattern again;
+
+    hone_option_defaults(c->options, attrs);
+    for (const hone_bind *b = op->binds; b && b->attr; b++) {
+        const hone_node *node = &m->g->node[m->node[b->node]];
+        const hone_option *to = hone_option_find(c->options, b->attr);
+        const hone_option *from =
+            hone_option_find(node->component->options, b->from);
+        char text[128];
+
+        if (!to || !from)
+            return 0;
+        hone_option_text(from, node->attrs, text, sizeof text);
+        if (hone_option_parse(to, attrs, text, a, &err) != HONE_OK)
+            return 0;
+    }
+    if (record(&again, a, c, attrs, &err) != HONE_OK)
+        return 0;
+    for (int s = 0; s < again.steps; s++)
+        if (!same_attrs(again.step[s].op, again.step[s].attrs,
+                        m->g->node[m->node[s]].attrs))
+            return 0;
+    return 1;
+}
+
+static int covered(hone_graph *g, const hone_node *node,
+                   const hone_component *const *packs)
+{
+    hone_call call = hone_node_call(g, node);
+    uint32_t n = call.nin + call.nout;
+    hone_storage *want = hone_alloc(g->arena, (n + 1) * sizeof *want);
+
+    for (; *packs; packs++) {
+        const hone_pack *pack = (*packs)->ops;
+        for (const hone_kernel *k = pack->kernels; k->op; k++) {
+            hone_need need = { .size = sizeof need, .want = want };
+
+            if (strcmp(k->op, call.op))
+                continue;
+            for (uint32_t i = 0; i < n; i++)
+                want[i] = call.type[i].storage;
+            if (k->prepare(&call, 1, &need, NULL) == HONE_OK)
+                return 1;
+        }
+    }
+    return 0;
+}
+
+/* Emits the fused op at the end and moves it to the root's place. */
+static hone_status replace(hone_graph *g, const match *m,
+                           const hone_component *c, void *attrs,
+                           const hone_component *const *packs, int *done,
+                           hone_err *err)
+{
+    hone_node *root = &g->node[m->node[m->p->last]];
+    hone_id out[8];
+    int at = m->node[m->p->last];
+
+    *done = 0;
+    for (uint32_t i = 0; i < m->p->nout; i++)
+        out[i] = m->wire[m->p->out[i]];
+    g->layer = root->layer;
+    g->phase = root->phase;
+    hone_try(hone_graph_emit(g, c, root->name, attrs, m->wire, m->p->nin, out,
+                             m->p->nout, err));
+    g->layer = -1;
+    g->phase = HONE_FORWARD;
+    if (!covered(g, &g->node[g->nodes - 1], packs)) {
+        g->nodes--;
+        return HONE_OK;
+    }
+    g->node[at] = g->node[--g->nodes];
+    for (int s = 0; s < m->p->steps; s++)
+        if (m->node[s] != at)
+            g->node[m->node[s]].component = NULL;
+    hone_graph_compact(g);
+    *done = 1;
+    return HONE_OK;
+}
+
+static hone_status fuse_one(hone_graph *g, const hone_component *c,
+                            const hone_component *const *packs, hone_err *err)
+{
+    pattern p;
+    void *attrs = hone_alloc(g->arena, c->config_size + 1);
+
+    hone_option_defaults(c->options, attrs);
+    hone_try(record(&p, g->arena, c, attrs, err));
+    for (int n = 0; n < g->nodes; n++) {
+        match m = { .g = g, .p = &p };
+        int done;
+
+        memset(m.wire, 0xff, sizeof m.wire);
+        memset(m.node, 0xff, sizeof m.node);
+        if (!match_step(&m, p.last, n) || !self_contained(&m) ||
+            !take_attrs(&m, g->arena, c, attrs))
+            continue;
+        hone_try(replace(g, &m, c, attrs, packs, &done, err));
+        if (done) /* its steps are gone: go on behind what is left of them */
+            n = n - p.steps < -1 ? -1 : n - p.steps;
+    }
+    return HONE_OK;
+}
+
+/* A fused op that a family asked for and no pack covers: its decomposition. */
+static hone_status lower(hone_graph *g, int n, hone_err *err)
+{
+    hone_node node = g->node[n];
+    int before = g->nodes, added;
+    hone_id *out = hone_alloc(g->arena, (node.nout + 1) * sizeof *out);
+    hone_rule rule = { .attrs = node.attrs, .name = node.name,
+                       .nin = node.nin, .nout = node.nout, .in = node.in,
+                       .out = out };
+
+    memset(out, 0xff, node.nout * sizeof *out);
+    g->layer = node.layer;
+    hone_try(node.op->decompose(&g->builder, &rule, err));
+    g->layer = -1;
+    added = g->nodes - before;
+    hone_graph_move(g, added, n + 1);
+    for (uint32_t i = 0; i < node.nout; i++)
+        hone_graph_replace(g, node.out[i], out[i], n + 1, g->nodes);
+    g->node[n].component = NULL;
+    hone_graph_compact(g);
+    return HONE_OK;
+}
+
+hone_status hone_pass_fuse(hone_graph *g, const hone_component *const *packs,
+                           hone_err *err)
+{
+    const hone_component *c;
+
+    for (int n = 0; n < g->nodes; n++)
+        if (g->node[n].op->decompose && !covered(g, &g->node[n], packs))
+            hone_try(lower(g, n--, err));
+    for (int i = 0; (c = hone_component_at(i)); i++)
+        if (c->kind == HONE_KIND_OP && ((const hone_op *)c->ops)->decompose)
+            hone_try(fuse_one(g, c, packs, err));
+    return HONE_OK;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * graph.c -- see graph.h. Nothing here knows any op: what an op's operands
+ * are, their shapes and flags come from its definition.
+ */
+#include "graph.h"
+
+#include <string.h>
+
+#include "option.h"
+#include "registry.h"
+
+static hone_status builder_emit(hone_builder *b, const char *op,
+                                const char *name, const hone_attr *attrs,
+                                uint32_t nattrs, const hone_id *in,
+                                uint32_t nin, hone_id *out, uint32_t nout,
+                                hone_err *err)
+{
+    return hone_graph_op(b->self, op, name, attrs, nattrs, in, nin, out, nout,
+                         err);
+}
+
+static hone_id builder_temp(hone_builder *b, hone_type type)
+{
+    return hone_graph_tensor(b->self, NULL, type, HONE_T_TEMP);
+}
+
+static hone_type builder_type(hone_builder *b, hone_id id)
+{
+    const hone_graph *g = b->self;
+
+    return g->tensor[id].type;
+}
+
+static hone_id builder_input(hone_builder *b, const char *name)
+{
+    return hone_graph_find(b->self, name);
+}
+
+void hone_graph_init(hone_graph *g, hone_arena *arena, hone_storage compute)
+{
+    memset(g, 0, sizeof *g);
+    g->arena = arena;
+    g->compute = compute;
+    g->phase = HONE_FORWARD;
+    g->layer = -1;
+    g->builder = (hone_builder){ .size = sizeof g->builder,
+                                 .emit = builder_emit,
+                                 .temp = builder_temp,
+                                 .type = builder_type,
+                                 .input = builder_input,
+                                 .self = g };
+}
+
+hone_id hone_graph_tensor(hone_graph *g, const char *name, hone_type type,
+                          hone_tensor_kind kind)
+{
+    hone_tensor *t;
+
+    hone_push(g->arena, g->tensor, g->tensors, g->tensor_cap);
+    t = &g->tensor[g->tensors];
+    *t = (hone_tensor){ .name = name ? hone_text(g->arena, name) : NULL,
+                        .type = type,
+                        .kind = kind,
+                        .space = HONE_DEVICE_SPACE,
+                        .base = HONE_NONE };
+    return g->tensors++;
+}
+
+hone_id hone_graph_find(const hone_graph *g, const char *name)
+{
+    for (hone_id i = 0; i < g->tensors; i++) {
+        const hone_tensor *t = &g->tensor[i];
+        if (t->kind != HONE_T_TEMP && t->base == HONE_NONE && t->name &&
+            !strcmp(t->name, name))
+            return i;
+    }
+    return HONE_NONE;
+}
+
+hone_id hone_graph_view(hone_graph *g, hone_id base, int64_t row, int64_t rows)
+{
+    hone_type type = g->tensor[base].type;
+    hone_id id;
+
+    if (row == 0 && rows == type.dim[0])
+        return base;
+    type.dim[0] = rows;
+    id = hone_graph_tensor(g, NULL, type, g->tensor[base].kind);
+    g->tensor[id].base = base;
+    g->tensor[id].row = row;
+    g->tensor[id].space = g->tensor[base].space;
+    return id;
+}
+
+/* --------------------------------------------------------------- operands */
+
+static uint32_t count_operands(const hone_operand *table)
+{
+    uint32_t n = 0;
+
+    while (table[n].name)
+        n++;
+    return n;
+}
+
+static uint32_t table_flags(const hone_operand *table, uint32_t i)
+{
+    uint32_t n = count_operands(table);
+
+    if (i < n)
+        return table[i].flags;
+    return n > 0 && table[n - 1].flags & HONE_VARIADIC ? table[n - 1].flags : 0;
+}
+
+uint32_t hone_node_flags(const hone_node *node, uint32_t i)
+{
+    return i < node->nin ? table_flags(node->op->in, i)
+                         : table_flags(node->op->out, i - node->nin);
+}
+
+/* Completes the inputs: absent optional ones, then those found by name. */
+static hone_status take_inputs(hone_graph *g, const hone_component *c,
+                               const hone_id *in, uint32_t nin,
+                               hone_node *node, hone_err *err)
+{
+    const hone_op *op = c->ops;
+    uint32_t n = count_operands(op->in), given = 0;
+    int variadic = n > 0 && op->in[n - 1].flags & HONE_VARIADIC;
+    uint32_t total = variadic && nin > n ? nin : n;
+
+    if (variadic)
+        total = nin;
+    node->in = hone_alloc(g->arena, (total + 1) * sizeof *node->in);
+    node->nin = total;
+    for (uint32_t i = 0; i < total; i++) {
+        uint32_t flags = table_flags(op->in, i);
+        const char *name = op->in[i < n ? i : n - 1].name;
+
+        if (flags & HONE_IMPLICIT && nin < n)
+            node->in[i] = hone_graph_find(g, name);
+        else
+            node->in[i] = given < nin ? in[given++] : HONE_NONE;
+        if (node->in[i] == HONE_NONE && !(flags & HONE_OPTIONAL))
+            return hone_fail(err, HONE_EINVAL, "op %s: input '%s' is missing",
+                             c->name, name);
+    }
+    if (given < nin)
+        return hone_fail(err, HONE_EINVAL,
+                         "op %s: %u inputs given, it takes %u", c->name, nin,
+                         given);
+    return HONE_OK;
+}
+
+hone_call hone_node_call(const hone_graph *g, const hone_node *node)
+{
+    uint32_t n = node->nin + node->nout;
+    hone_type *type = hone_alloc(g->arena, (n + 1) * sizeof *type);
+    uint8_t *mode = hone_alloc(g->arena, n + 1);
+
+    for (uint32_t i = 0; i < n; i++) {
+        hone_id id = i < node->nin ? node->in[i] : node->out[i - node->nin];
+
+        if (id != HONE_NONE)
+            type[i] = g->tensor[id].type;
+        mode[i] = HONE_READ;
+        if (i < node->nin)
+            continue;
+        mode[i] = HONE_WRITE;
+        if (hone_node_flags(node, i) & HONE_UPDATED)
+            mode[i] = HONE_UPDATE;
+        else if (node->acc[i - node->nin] != HONE_NONE)
+            mode[i] = HONE_ADD;
+    }
+    return (hone_call){ .size = sizeof(hone_call),
+                        .op = node->component->name,
+                        .attrs = node->attrs,
+                        .nin = node->nin,
+                        .nout = node->nout,
+                        .type = type,
+                        .mode = mode,
+                        .compute = g->compute };
+}
+
+/* Makes the outputs that the caller did not give, and checks those it did. */
+static hone_status make_outputs(hone_graph *g, hone_node *node,
+                                const hone_id *out, hone_err *err)
+{
+    hone_type *type = hone_alloc(g->arena, (node->nout + 1) * sizeof *type);
+    hone_call call;
+
+    for (uint32_t i = 0; i < node->nout; i++) {
+        node->out[i] = out[i];
+        node->acc[i] = HONE_NONE;
+    }
+    call = hone_node_call(g, node);
+    if (node->op->shape)
+        hone_try(node->op->shape(&call, type, err));
+    for (uint32_t i = 0; i < node->nout; i++) {
+        uint32_t flags = hone_node_flags(node, node->nin + i);
+
+        if (node->out[i] != HONE_NONE)
+            continue;
+        if (flags & HONE_UPDATED)
+            return hone_fail(err, HONE_EINVAL,
+                             "op %s: the tensor that it updates is missing",
+                             node->component->name);
+        node->out[i] = hone_graph_tensor(g, NULL, type[i], HONE_T_TEMP);
+    }
+    return HONE_OK;
+}
+
+hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
+                            const char *name, const void *attrs,
+                            const hone_id *in, uint32_t nin, hone_id *out,
+                            uint32_t nout, hone_err *err)
+{
+    const hone_op *op = c->ops;
+    hone_node node = { .component = c,
+                       .op = op,
+                       .phase = g->phase,
+                       .layer = g->layer,
+                       .join = -1 };
+
+    if (!(table_flags(op->out, nout - 1) & HONE_VARIADIC))
+        nout = count_operands(op->out) < nout ? nout : count_operands(op->out);
+    node.name = name ? hone_text(g->arena, name)
+                     : hone_format_text(g->arena, "%s.%d", c->name,
+                                        g->anonymous++);
+    node.attrs = hone_copy(g->arena, attrs, c->config_size ? 1 : 0, 1,
+                           c->config_size ? c->config_size : 1);
+    node.nout = nout;
+    node.out = hone_alloc(g->arena, (nout + 1) * sizeof *node.out);
+    node.acc = hone_alloc(g->arena, (nout + 1) * sizeof *node.acc);
+    hone_try(take_inputs(g, c, in, nin, &node, err));
+    if (make_outputs(g, &node, out, err) != HONE_OK) {
+        char what[sizeof err->msg];
+        memcpy(what, err->msg, sizeof what);
+        return hone_fail(err, HONE_EINVAL, "%s (%s): %.900s", node.name,
+                         c->name, what);
+    }
+    memcpy(out, node.out, nout * sizeof *out);
+    hone_push(g->arena, g->node, g->nodes, g->node_cap);
+    g->node[g->nodes++] = node;
+    return HONE_OK;
+}
+
+hone_status hone_graph_attrs(hone_arena *arena, const hone_component *c,
+                             const hone_attr *attrs, uint32_t count,
+                             void **out, hone_err *err)
+{
+    void *config = hone_alloc(arena, c->config_size + 1);
+
+    hone_option_defaults(c->options, config);
+    for (uint32_t i = 0; i < count; i++) {
+        const hone_option *o = hone_option_find(c->options, attrs[i].name);
+
+        if (!o)
+            return hone_fail(err, HONE_EINVAL, "op %s has no attribute '%s'",
+                             c->name, attrs[i].name);
+        if (attrs[i].str)
+            hone_try(hone_option_set_str(o, config, attrs[i].str, arena, err));
+        else if (o->type == HONE_BOOL)
+            hone_try(hone_option_set_bool(o, config, attrs[i].num != 0, err));
+        else
+            hone_try(hone_option_set_num(o, config, attrs[i].num,
+                                         o->type == HONE_INT, err));
+    }
+    *out = config;
+    return HONE_OK;
+}
+
+hone_status hone_graph_op(hone_graph *g, const char *op, const char *name,
+                          const hone_attr *attrs, uint32_t nattrs,
+                          const hone_id *in, uint32_t nin, hone_id *out,
+                          uint32_t nout, hone_err *err)
+{
+    const hone_component *c;
+    void *config;
+
+    hone_try(hone_need_component(HONE_KIND_OP, op, &c, err));
+    hone_try(hone_graph_attrs(g->arena, c, attrs, nattrs, &config, err));
+    return hone_graph_emit(g, c, name, config, in, nin, out, nout, err);
+}
+
+/* ---------------------------------------------------------------- editing */
+
+int hone_graph_producer(const hone_graph *g, hone_id id)
+{
+    for (int n = g->nodes - 1; n >= 0; n--)
+        for (uint32_t i = 0; i < g->node[n].nout; i++)
+            if (g->node[n].out[i] == id)
+                return n;
+    return -1;
+}
+
+int hone_graph_uses(const hone_graph *g, hone_id id)
+{
+    int uses = 0;
+
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+        for (uint32_t i = 0; i < node->nin; i++)
+            uses += node->in[i] == id;
+        for (uint32_t i = 0; i < node->nout; i++)
+            uses += node->acc[i] == id;
+    }
+    return uses;
+}
+
+void hone_graph_compact(hone_graph *g)
+{
+    int n = 0;
+
+    for (int i = 0; i < g->nodes; i++)
+        if (g->node[i].component)
+            g->node[n++] = g->node[i];
+    g->nodes = n;
+}
+
+void hone_graph_replace(hone_graph *g, hone_id from, hone_id to, int at,
+                        int end)
+{
+    for (int n = at; n < end; n++) {
+        hone_node *node = &g->node[n];
+        for (uint32_t i = 0; i < node->nin; i++)
+            if (node->in[i] == from)
+                node->in[i] = to;
+        for (uint32_t i = 0; i < node->nout; i++)
+            if (node->acc[i] == from)
+                node->acc[i] = to;
+    }
+}
+
+void hone_graph_move(hone_graph *g, int count, int at)
+{
+    int from = g->nodes - count;
+    hone_node *moved;
+
+    if (count == 0 || from == at)
+        return;
+    moved = hone_copy(g->arena, &g->node[from], (size_t)count, (size_t)count,
+                      sizeof *moved);
+    memmove(&g->node[at + count], &g->node[at],
+            (size_t)(from - at) * sizeof *moved);
+    memcpy(&g->node[at], moved, (size_t)count * sizeof *moved);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * graph.h -- the model, and later the whole step, as tensors and op calls.
+ *
+ * One structure from the family's first op to the executor: every pass
+ * rewrites it with ordinary ops, and the order of the nodes is the order of
+ * execution. Tensors are written once (SSA), but for those that outlive a
+ * program (parameters, gradients, states), which updates write in place.
+ */
+#ifndef HONE_GRAPH_H
+#define HONE_GRAPH_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+
+typedef enum {
+    HONE_T_TEMP = 1, /* lives between its first write and its last read */
+    HONE_T_INPUT,    /* filled by the host before each micro-step or step */
+    HONE_T_CONST,    /* filled once, from `data` */
+    HONE_T_PARAM,    /* from the checkpoint, or initialised */
+    HONE_T_GRAD,     /* of a parameter; summed over micro-batches */
+    HONE_T_STATE,    /* of the optimizer, of the step, a KV cache */
+    HONE_T_KINDS
+} hone_tensor_kind;
+
+typedef struct hone_tensor {
+    const char *name; /* unique among tensors that are not TEMP */
+    hone_type type;
+    hone_tensor_kind kind;
+    hone_space space;
+    int trainable;    /* PARAM */
+    int adapter;      /* PARAM of an adapter: made, not read from the model */
+    const void *data; /* CONST */
+    hone_id base;     /* a view: rows [row, row + dim[0]) of BASE */
+    int64_t row;
+    /* Set by place.c. */
+    int first, last;  /* positions of the nodes that touch it */
+    hone_id root;     /* the tensor whose bytes it shares; itself if none */
+    int64_t offset;   /* of the root in its region */
+} hone_tensor;
+
+typedef enum { HONE_FORWARD = 1, HONE_BACKWARD, HONE_STEP } hone_phase;
+
+typedef struct hone_node {
+    const hone_component *component;
+    const hone_op *op;
+    void *attrs;
+    const char *name; /* unique before fusing; random numbers depend on it */
+    hone_phase phase;
+    int layer;        /* -1: none */
+    uint32_t nin, nout;
+    hone_id *in, *out;
+    hone_id *acc;     /* [nout] the value that out adds to; HONE_NONE: none */
+    int stream;       /* 0: compute; 1: copies beside it */
+    int join;         /* stream 1: node before which stream 0 waits for it */
+    /* Set by assign.c. */
+    const hone_kernel *kernel;
+    const char *pack;
+    int64_t workspace_bytes, prepared_bytes;
+} hone_node;
+
+typedef struct hone_graph {
+    hone_arena *arena;
+    hone_storage compute;
+    hone_tensor *tensor;
+    hone_node *node;
+    int tensors, nodes, tensor_cap, node_cap;
+    /* Where the next node goes. */
+    hone_phase phase;
+    int layer;
+    hone_builder builder;
+    int anonymous; /* counts nodes without a name of their own */
+} hone_graph;
+
+void hone_graph_init(hone_graph *, hone_arena *, hone_storage compute);
+
+hone_id hone_graph_tensor(hone_graph *, const char *name, hone_type,
+                          hone_tensor_kind);
+/* The tensor of that name that is not TEMP, or HONE_NONE. */
+hone_id hone_graph_find(const hone_graph *, const char *name);
+/* Rows [row, row + rows) of BASE as a tensor of its own. */
+hone_id hone_graph_view(hone_graph *, hone_id base, int64_t row, int64_t rows);
+
+/* Appends a node; see hone_builder.emit. ATTRS: a filled attribute struct of
+ * the op, copied. Implicit inputs are added behind the given ones. */
+hone_status hone_graph_emit(hone_graph *, const hone_component *op,
+                            const char *name, const void *attrs,
+                            const hone_id *in, uint32_t nin, hone_id *out,
+                            uint32_t nout, hone_err *);
+/* The same with attributes by name: what rules and families use. */
+hone_status hone_graph_op(hone_graph *, const char *op, const char *name,
+                          const hone_attr *attrs, uint32_t nattrs,
+                          const hone_id *in, uint32_t nin, hone_id *out,
+                          uint32_t nout, hone_err *);
+/* Attributes by name into a new struct of the op. */
+hone_status hone_graph_attrs(hone_arena *, const hone_component *op,
+                             const hone_attr *, uint32_t count, void **out,
+                             hone_err *);
+
+/* The node as packs and rules see it; arrays live in the graph's arena. */
+hone_call hone_node_call(const hone_graph *, const hone_node *);
+/* Flags of operand I: inputs first, then outputs. */
+uint32_t hone_node_flags(const hone_node *, uint32_t i);
+/* The node that writes a TEMP, or -1. */
+int hone_graph_producer(const hone_graph *, hone_id);
+/* How many inputs and accumulations read it. */
+int hone_graph_uses(const hone_graph *, hone_id);
+
+/* Removes nodes whose component is NULL (marked by a pass). */
+void hone_graph_compact(hone_graph *);
+/* Replaces reads of FROM by TO in nodes [at, end). */
+void hone_graph_replace(hone_graph *, hone_id from, hone_id to, int at,
+                        int end);
+/* Moves the last COUNT nodes so that they begin at position AT. */
+void hone_graph_move(hone_graph *, int count, int at);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * passes.h -- the compiler's passes, in the order in which they run. Each
+ * rewrites one graph with ordinary ops and knows no op by name, but for what
+ * its comment says.
+ */
+#ifndef HONE_PASSES_H
+#define HONE_PASSES_H
+
+#include "graph.h"
+#include "recipe.h"
+
+/* adapters.c: low-rank updates on the linears of the targets:
+ * y = W x + scale * B (A dropout(x)). Knows `linear` and `dropout`. */
+typedef struct hone_lora {
+    int64_t r;
+    double scale; /* alpha / r, or alpha / sqrt(r) */
+    double dropout;
+    const char *targets;
+    int train;    /* dropout is left out otherwise */
+} hone_lora;
+hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_err *);
+/* "a.b.q_proj.weight" -> whether the targets name that linear. */
+int hone_lora_targets(const char *targets, const char *weight);
+
+/* fuse.c: finds the decompositions of fused ops and puts the op in their
+ * place where a pack of PACKS covers it. */
+hone_status hone_pass_fuse(hone_graph *, const hone_component *const *packs,
+                           hone_err *);
+
+/* autodiff.c: appends the backward nodes of LOSS (f32[1]), whose gradient is
+ * SEED; the gradient of each trainable parameter p is added into the tensor
+ * "grad:p" (kind GRAD, f32). Then folds additions into the ops that can add. */
+hone_status hone_pass_autodiff(hone_graph *, hone_id loss, hone_id seed,
+                               hone_err *);
+void hone_pass_accumulate(hone_graph *);
+
+/* schedule.c: layers whose keep[layer] is NONE or OFFLOAD are computed again
+ * before their backward ops; for OFFLOAD what enters the layer waits in
+ * pinned memory, copied on a stream of its own. */
+hone_status hone_pass_recompute(hone_graph *, const uint8_t *keep, int layers,
+                                hone_err *);
+
+/* chunk.c: splits the ops around BIG (the logits) into runs over ROWS rows,
+ * so that neither it nor its gradient exists whole. */
+hone_status hone_pass_chunk(hone_graph *, hone_id big, int64_t rows,
+                            hone_err *);
+
+/* assign.c: a kernel for every node, from the first pack that covers it (or,
+ * where device memory is host memory, the op's reference), and `convert`
+ * around those that take another storage. */
+hone_status hone_pass_assign(hone_graph *, const hone_component *const *packs,
+                             const hone_device_info *, hone_err *);
+
+/* place.c: lifetimes and offsets of the TEMP tensors; the bytes of the region
+ * by memory space. Inserts `copy` where an addition needs its operand kept. */
+typedef struct hone_placement {
+    int64_t bytes[3];           /* by hone_space */
+    int64_t workspace_bytes[2]; /* by stream */
+} hone_placement;
+hone_status hone_pass_place(hone_graph *, hone_placement *, hone_err *);
+/* All parts of a tensor, aligned: what it takes in a region. */
+int64_t hone_tensor_bytes(const hone_type *);
+/* Bytes of one row of a view's base; 0 where rows cannot be addressed. */
+int64_t hone_row_bytes(const hone_type *);
+
+#endif

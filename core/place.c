@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * place.c -- from lifetimes to offsets. A temporary occupies bytes from its
+ * first write to its last read; two that are never alive together may share
+ * them. Offsets are found greedily, the biggest tensor first, in the lowest
+ * gap that holds it (Pisarchyk and Lee, "Efficient Memory Management for Deep
+ * Neural Net Inference", 2020).
+ *
+ * A tensor that a copy stream touches counts as alive until stream 0 has
+ * waited for that copy, and such a copy starts after all that stands before
+ * it: so shared bytes are safe across streams by position alone.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "passes.h"
+
+static int64_t align_up(int64_t n)
+{
+    return (n + HONE_ALIGN - 1) / HONE_ALIGN * HONE_ALIGN;
+}
+
+int64_t hone_tensor_bytes(const hone_type *t)
+{
+    int64_t n = hone_count(t), bytes = 0;
+
+    for (int p = 0; p < HONE_PARTS; p++)
+        bytes += align_up(hone_part_bytes(t->storage, p, n));
+    return bytes;
+}
+
+int64_t hone_row_bytes(const hone_type *t)
+{
+    const hone_part *part = hone_parts(t->storage);
+
+    if (part[1].bytes || part[0].per != 1)
+        return 0;
+    return t->rank ? hone_count(t) / t->dim[0] * part[0].bytes : 0;
+}
+
+static hone_id base_of(const hone_graph *g, hone_id id)
+{
+    return g->tensor[id].base == HONE_NONE ? id : g->tensor[id].base;
+}
+
+static hone_id root_of(const hone_graph *g, hone_id id)
+{
+    id = base_of(g, id);
+    while (g->tensor[id].root != id)
+        id = g->tensor[id].root;
+    return id;
+}
+
+/* -------------------------------------------------------------- lifetimes */
+
+static void touch(hone_graph *g, hone_id id, int at)
+{
+    hone_tensor *t;
+
+    if (id == HONE_NONE)
+        return;
+    t = &g->tensor[base_of(g, id)];
+    if (t->first < 0 || at < t->first)
+        t->first = at;
+    if (at > t->last)
+        t->last = at;
+}
+
+static int reads(const hone_node *node, const hone_node *of)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        for (uint32_t k = 0; k < of->nout; k++)
+            if (node->in[i] == of->out[k])
+                return 1;
+    return 0;
+}
+
+/* Stream 0 waits for a copy before the first node that reads what it wrote;
+ * for one that only sends away, behind the forward ops of its layer. */
+static int find_join(const hone_graph *g, int n)
+{
+    const hone_node *copy = &g->node[n];
+    int behind = n + 1;
+
+    for (int i = n + 1; i < g->nodes; i++) {
+        const hone_node *node = &g->node[i];
+        if (node->stream == 0 && reads(node, copy))
+            return i;
+        if (node->phase == HONE_FORWARD && node->layer == copy->layer)
+            behind = i + 1;
+    }
+    return behind < g->nodes ? behind : g->nodes - 1;
+}
+
+static void find_lifetimes(hone_graph *g)
+{
+    for (hone_id i = 0; i < g->tensors; i++) {
+        g->tensor[i].first = g->tensor[i].last = -1;
+        g->tensor[i].root = i;
+    }
+    for (int n = 0; n < g->nodes; n++) {
+        hone_node *node = &g->node[n];
+        int until = n;
+
+        if (node->stream)
+            until = node->join = find_join(g, n);
+        for (uint32_t i = 0; i < node->nin; i++) {
+            touch(g, node->in[i], n);
+            touch(g, node->in[i], until);
+        }
+        for (uint32_t i = 0; i < node->nout; i++) {
+            touch(g, node->out[i], n);
+            touch(g, node->out[i], until);
+            touch(g, node->acc[i], n);
+        }
+    }
+}
+
+/* ---------------------------------------------------------- sharing bytes */
+
+static int is_temp(const hone_graph *g, hone_id id)
+{
+    return id != HONE_NONE && g->tensor[id].kind == HONE_T_TEMP &&
+           g->tensor[id].base == HONE_NONE;
+}
+
+/* Lets OUT of node N live in the bytes of FROM, if that one ends here. */
+static int share(hone_graph *g, int n, hone_id from, hone_id out)
+{
+    hone_id root;
+
+    if (!is_temp(g, from) || !is_temp(g, out) ||
+        g->tensor[from].space != g->tensor[out].space ||
+        hone_tensor_bytes(&g->tensor[from].type) !=
+            hone_tensor_bytes(&g->tensor[out].type))
+        return 0;
+    root = root_of(g, from);
+    if (g->tensor[root].last > n || g->tensor[out].first != n ||
+        g->tensor[out].root != out || root == out)
+        return 0;
+    g->tensor[out].root = root;
+    if (g->tensor[out].last > g->tensor[root].last)
+        g->tensor[root].last = g->tensor[out].last;
+    return 1;
+}
+
+static void share_all(hone_graph *g)
+{
+    for (int n = 0; n < g->nodes; n++) {
+        hone_node *node = &g->node[n];
+
+        for (uint32_t i = 0; i < node->nout; i++) {
+            uint32_t flags = hone_node_flags(node, node->nin + i);
+            int from = HONE_INPLACE_OF(flags), readers = 0;
+
+            if (node->acc[i] != HONE_NONE) {
+                if (node->acc[i] != node->out[i])
+                    share(g, n, node->acc[i], node->out[i]);
+                continue;
+            }
+            if (from < 0 || from >= (int)node->nin)
+                continue;
+            for (uint32_t k = 0; k < node->nin; k++)
+                readers += node->in[k] == node->in[from];
+            if (readers == 1)
+                share(g, n, node->in[from], node->out[i]);
+        }
+    }
+}
+
+/* Whether each addition found its bytes; where not, the operand is copied
+ * into the output first. */
+static hone_status copy_operands(hone_graph *g, int *inserted, hone_err *err)
+{
+    *inserted = 0;
+    for (int n = 0; n < g->nodes; n++) {
+        hone_node *node = &g->node[n];
+
+        for (uint32_t i = 0; i < node->nout; i++) {
+            hone_id acc = node->acc[i], out = node->out[i];
+
+            if (acc == HONE_NONE || acc == out ||
+                root_of(g, acc) == root_of(g, out))
+                continue;
+            g->phase = node->phase;
+            g->layer = node->layer;
+            node->acc[i] = out;
+            hone_try(hone_graph_op(g, "copy", NULL, NULL, 0, &acc, 1, &out, 1,
+                                   err));
+            g->phase = HONE_FORWARD;
+            g->layer = -1;
+            hone_graph_move(g, 1, n);
+            *inserted = 1;
+            node = &g->node[++n];
+        }
+    }
+    return HONE_OK;
+}
+
+/* ---------------------------------------------------------------- offsets */
+
+typedef struct {
+    int64_t bytes, offset;
+    int first, last;
+    hone_id id;
+} piece;
+
+static int bigger_first(const void *a, const void *b)
+{
+    const piece *x = a, *y = b;
+
+    if (x->bytes != y->bytes)
+        return x->bytes < y->bytes ? 1 : -1;
+    if (x->first != y->first)
+        return x->first - y->first;
+    return x->id - y->id;
+}
+
+static int lower_first(const void *a, const void *b)
+{
+    const piece *const *x = a, *const *y = b;
+
+    return ((*x)->offset > (*y)->offset) - ((*x)->offset < (*y)->offset);
+}
+
+static int64_t lowest_gap(const piece *p, piece *const *busy, int count)
+{
+    int64_t at = 0;
+
+    for (int i = 0; i < count; i++) {
+        if (busy[i]->offset - at >= p->bytes)
+            return at;
+        if (busy[i]->offset + busy[i]->bytes > at)
+            at = busy[i]->offset + busy[i]->bytes;
+    }
+    return at;
+}
+
+static int64_t place_pieces(hone_graph *g, piece *list, int count)
+{
+    piece **busy = hone_alloc(g->arena, ((size_t)count + 1) * sizeof *busy);
+    int64_t top = 0;
+
+    qsort(list, (size_t)count, sizeof *list, bigger_first);
+    for (int i = 0; i < count; i++) {
+        piece *p = &list[i];
+        int n = 0;
+
+        for (int k = 0; k < i; k++)
+            if (list[k].first <= p->last && p->first <= list[k].last)
+                busy[n++] = &list[k];
+        qsort(busy, (size_t)n, sizeof *busy, lower_first);
+        p->offset = lowest_gap(p, busy, n);
+        g->tensor[p->id].offset = p->offset;
+        if (p->offset + p->bytes > top)
+            top = p->offset + p->bytes;
+    }
+    return top;
+}
+
+static int64_t place_space(hone_graph *g, hone_space space)
+{
+    piece *list = hone_alloc(g->arena, ((size_t)g->tensors + 1) * sizeof *list);
+    int count = 0;
+
+    for (hone_id i = 0; i < g->tensors; i++) {
+        const hone_tensor *t = &g->tensor[i];
+        if (!is_temp(g, i) || t->root != i || t->first < 0 ||
+            t->space != space)
+            continue;
+        list[count++] = (piece){ .bytes = hone_tensor_bytes(&t->type),
+                                 .first = t->first, .last = t->last, .id = i };
+    }
+    return place_pieces(g, list, count);
+}
+
+hone_status hone_pass_place(hone_graph *g, hone_placement *p, hone_err *err)
+{
+    int inserted;
+
+    memset(p, 0, sizeof *p);
+    find_lifetimes(g);
+    share_all(g);
+    hone_try(copy_operands(g, &inserted, err));
+    if (inserted) { /* positions moved */
+        find_lifetimes(g);
+        share_all(g);
+    }
+    for (hone_id i = 0; i < g->tensors; i++) {
+        hone_id base = g->tensor[i].base;
+        if (base != HONE_NONE && !hone_row_bytes(&g->tensor[base].type))
+            return hone_fail(err, HONE_ENOSUP,
+                             "%s: rows of a tensor in blocks have no address",
+                             g->tensor[base].name ? g->tensor[base].name
+                                                  : "a temporary");
+    }
+    p->bytes[HONE_DEVICE_SPACE] = place_space(g, HONE_DEVICE_SPACE);
+    p->bytes[HONE_PINNED_SPACE] = place_space(g, HONE_PINNED_SPACE);
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+        int64_t *slot = &p->workspace_bytes[node->stream];
+        if (node->workspace_bytes > *slot)
+            *slot = node->workspace_bytes;
+    }
+    for (int s = 0; s < 2; s++)
+        p->workspace_bytes[s] = align_up(p->workspace_bytes[s]);
+    return HONE_OK;
+}
