@@ -37,10 +37,12 @@ static hone_id builder_input(hone_builder *b, const char *name)
     return hone_graph_find(b->self, name);
 }
 
-void hone_graph_init(hone_graph *g, hone_arena *arena, hone_storage compute)
+void hone_graph_init(hone_graph *g, hone_arena *scratch, hone_arena *keep,
+                     hone_storage compute)
 {
     memset(g, 0, sizeof *g);
-    g->arena = arena;
+    g->arena = scratch;
+    g->keep = keep;
     g->compute = compute;
     g->phase = HONE_FORWARD;
     g->layer = -1;
@@ -227,7 +229,7 @@ hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
     node.name = name ? hone_text(g->arena, name)
                      : hone_format_text(g->arena, "%s.%d", c->name,
                                         g->anonymous++);
-    node.attrs = hone_copy(g->arena, attrs, c->config_size ? 1 : 0, 1,
+    node.attrs = hone_copy(g->keep, attrs, c->config_size ? 1 : 0, 1,
                            c->config_size ? c->config_size : 1);
     node.nout = nout;
     node.out = hone_alloc(g->arena, (nout + 1) * sizeof *node.out);
@@ -279,7 +281,7 @@ hone_status hone_graph_op(hone_graph *g, const char *op, const char *name,
     void *config;
 
     hone_try(hone_need_component(HONE_KIND_OP, op, &c, err));
-    hone_try(hone_graph_attrs(g->arena, c, attrs, nattrs, &config, err));
+    hone_try(hone_graph_attrs(g->keep, c, attrs, nattrs, &config, err));
     return hone_graph_emit(g, c, name, config, in, nin, out, nout, err);
 }
 

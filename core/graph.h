@@ -30,6 +30,7 @@ typedef struct hone_tensor {
     hone_space space;
     int trainable;    /* PARAM */
     int adapter;      /* PARAM of an adapter: made, not read from the model */
+    const char *alias; /* PARAM: its other name in the files, or NULL */
     const void *data; /* CONST */
     hone_id base;     /* a view: rows [row, row + dim[0]) of BASE */
     int64_t row;
@@ -60,7 +61,8 @@ typedef struct hone_node {
 } hone_node;
 
 typedef struct hone_graph {
-    hone_arena *arena;
+    hone_arena *arena; /* scratch: gone once the program is bound */
+    hone_arena *keep;  /* attributes: as long as the program */
     hone_storage compute;
     hone_tensor *tensor;
     hone_node *node;
@@ -72,7 +74,8 @@ typedef struct hone_graph {
     int anonymous; /* counts nodes without a name of their own */
 } hone_graph;
 
-void hone_graph_init(hone_graph *, hone_arena *, hone_storage compute);
+void hone_graph_init(hone_graph *, hone_arena *scratch, hone_arena *keep,
+                     hone_storage compute);
 
 hone_id hone_graph_tensor(hone_graph *, const char *name, hone_type,
                           hone_tensor_kind);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * program.h -- compiled graphs made executable, and the store of tensors that
+ * outlive a program. A program is bound to addresses once, before step 0;
+ * running it is a walk over an array, and allocates nothing.
+ */
+#ifndef HONE_PROGRAM_H
+#define HONE_PROGRAM_H
+
+#include "graph.h"
+#include "passes.h"
+
+/* A tensor that several programs share, by name. */
+typedef struct hone_kept {
+    const char *name;
+    hone_type type;
+    hone_tensor_kind kind;
+    int trainable, adapter;
+    const char *alias;
+    const void *data; /* CONST */
+    int64_t bytes, offset;
+} hone_kept;
+
+typedef struct hone_store {
+    hone_arena *arena;
+    hone_kept *list;
+    int count, cap;
+    int64_t bytes; /* of the region */
+    char *base;    /* NULL until reserved */
+} hone_store;
+
+void hone_store_init(hone_store *, hone_arena *);
+/* Adds, or widens an input that another program has smaller. */
+hone_kept *hone_store_add(hone_store *, const hone_tensor *);
+hone_kept *hone_store_find(const hone_store *, const char *name);
+/* Adds every lasting tensor of the graph. */
+void hone_store_take(hone_store *, const hone_graph *);
+void *hone_store_address(const hone_store *, const hone_kept *);
+int64_t hone_store_kind_bytes(const hone_store *, hone_tensor_kind, int adapter);
+
+/* The device with its streams: what programs run on. */
+typedef struct hone_machine {
+    const hone_component *component;
+    const hone_device *api;
+    void *self;
+    hone_device_info info;
+    hone_stream stream[2];
+    const hone_component **packs; /* in order, ends with NULL */
+} hone_machine;
+
+typedef struct hone_regions {
+    char *temps;        /* device, shared by all programs */
+    char *pinned;       /* for what is sent out */
+    char *workspace[2]; /* by stream */
+} hone_regions;
+
+typedef struct hone_op_run hone_op_run;
+
+typedef struct hone_program {
+    const char *name;
+    hone_graph graph;   /* in the scratch arena; gone after binding */
+    hone_placement place;
+    hone_op_run *run;   /* bound */
+    int count;
+    hone_event *event;
+    int events;
+} hone_program;
+
+/* Resolves every operand and runs the kernels' device halves. A holds what
+ * stays: prepared calls, pointers. */
+hone_status hone_program_bind(hone_program *, const hone_store *,
+                              const hone_regions *, hone_machine *,
+                              hone_arena *a, hone_err *);
+void hone_program_run(const hone_program *, const hone_machine *);
+void hone_program_close(hone_program *, const hone_machine *);
+
+#endif
