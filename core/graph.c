@@ -184,15 +184,16 @@ hone_call hone_node_call(const hone_graph *g, const hone_node *node)
                         .compute = g->compute };
 }
 
-/* Makes the outputs that the caller did not give, and checks those it did. */
+/* Makes the outputs that the caller did not give: NOUT of them are named. */
 static hone_status make_outputs(hone_graph *g, hone_node *node,
-                                const hone_id *out, hone_err *err)
+                                const hone_id *out, uint32_t nout,
+                                hone_err *err)
 {
     hone_type *type = hone_alloc(g->arena, (node->nout + 1) * sizeof *type);
     hone_call call;
 
     for (uint32_t i = 0; i < node->nout; i++) {
-        node->out[i] = out[i];
+        node->out[i] = i < nout ? out[i] : HONE_NONE;
         node->acc[i] = HONE_NONE;
     }
     call = hone_node_call(g, node);
@@ -224,18 +225,21 @@ hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
                        .layer = g->layer,
                        .join = -1 };
 
-    if (!(table_flags(op->out, nout - 1) & HONE_VARIADIC))
-        nout = count_operands(op->out) < nout ? nout : count_operands(op->out);
     node.name = name ? hone_text(g->arena, name)
                      : hone_format_text(g->arena, "%s.%d", c->name,
                                         g->anonymous++);
     node.attrs = hone_copy(g->keep, attrs, c->config_size ? 1 : 0, 1,
                            c->config_size ? c->config_size : 1);
-    node.nout = nout;
-    node.out = hone_alloc(g->arena, (nout + 1) * sizeof *node.out);
-    node.acc = hone_alloc(g->arena, (nout + 1) * sizeof *node.acc);
+    node.nout = count_operands(op->out);
+    if (op->out[node.nout - 1].flags & HONE_VARIADIC)
+        node.nout = nout;
+    if (nout > node.nout)
+        return hone_fail(err, HONE_EINVAL, "op %s has %u outputs, not %u",
+                         c->name, node.nout, nout);
+    node.out = hone_alloc(g->arena, (node.nout + 1) * sizeof *node.out);
+    node.acc = hone_alloc(g->arena, (node.nout + 1) * sizeof *node.acc);
     hone_try(take_inputs(g, c, in, nin, &node, err));
-    if (make_outputs(g, &node, out, err) != HONE_OK) {
+    if (make_outputs(g, &node, out, nout, err) != HONE_OK) {
         char what[sizeof err->msg];
         memcpy(what, err->msg, sizeof what);
         return hone_fail(err, HONE_EINVAL, "%s (%s): %.900s", node.name,

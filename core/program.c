@@ -100,12 +100,63 @@ struct hone_op_run {
     int waits;
 };
 
+/* Hands out pieces of one block; without a block it only adds up. */
+typedef struct {
+    char *base;
+    size_t used;
+} bump;
+
+static void *take(bump *b, size_t bytes)
+{
+    void *p = b->base ? b->base + b->used : NULL;
+
+    b->used += (bytes + 15) / 16 * 16;
+    return p;
+}
+
+typedef struct {
+    hone_op_run *run;
+    hone_event *event;
+    int *wait;
+} pieces;
+
+/* Everything that a bound program takes, in one order for both callers. */
+static void take_all(const hone_program *p, bump *b, pieces *out)
+{
+    const hone_graph *g = &p->graph;
+    size_t n = (size_t)g->nodes, side = 0;
+
+    for (int i = 0; i < g->nodes; i++)
+        side += g->node[i].stream == 1;
+    out->run = take(b, n * sizeof *out->run);
+    out->event = take(b, 2 * side * sizeof *out->event);
+    out->wait = take(b, side * sizeof *out->wait);
+    for (int i = 0; i < g->nodes; i++) {
+        const hone_node *node = &g->node[i];
+        void *ptr = take(b, (node->nin + node->nout) * sizeof(hone_ptr));
+        void *prepared = take(b, (size_t)node->prepared_bytes);
+
+        if (!b->base)
+            continue;
+        out->run[i].ptr = ptr;
+        out->run[i].prepared = prepared;
+    }
+}
+
+int64_t hone_program_bytes(const hone_program *p)
+{
+    bump b = { 0 };
+    pieces out;
+
+    take_all(p, &b, &out);
+    return (int64_t)b.used;
+}
+
 typedef struct {
     hone_program *p;
     const hone_store *store;
     const hone_regions *regions;
     hone_machine *m;
-    hone_arena *arena;
 } binder;
 
 static char *address(const binder *b, hone_id id)
@@ -165,7 +216,6 @@ static hone_status bind_node(const binder *b, const hone_node *node,
 
     run->stream = node->stream;
     run->started = run->done = -1;
-    run->ptr = hone_alloc(b->arena, (n + 1) * sizeof *run->ptr);
     for (uint32_t i = 0; i < n; i++)
         run->ptr[i] = pointer(b, i < node->nin ? node->in[i]
                                                : node->out[i - node->nin]);
@@ -176,51 +226,59 @@ static hone_status bind_node(const binder *b, const hone_node *node,
     }
     run->run = node->kernel->run;
     run->workspace = b->regions->workspace[node->stream];
-    run->prepared = hone_alloc(b->arena, (size_t)node->prepared_bytes + 1);
     if (node->kernel->init) {
         hone_call call = hone_node_call(g, node);
-        hone_try(node->kernel->init(&call, b->m->info.threads, b->m->self,
+        void *context = b->m->collective &&
+                                !strcmp(node->pack, b->m->collective->name)
+                            ? b->m->group
+                            : b->m->self;
+        hone_try(node->kernel->init(&call, b->m->info.threads, context,
                                     run->prepared, err));
     }
     return HONE_OK;
 }
 
-/* Events of node N on stream 1: when it may start, and when it is done. */
-static hone_status bind_events(const binder *b, int n, hone_err *err)
+/* Events of the nodes on stream 1: when each may start, and when it is done.
+ * Stream 0 waits for the latter where place.c said. */
+static hone_status bind_events(const binder *b, int *wait, hone_err *err)
 {
     hone_program *p = b->p;
-    hone_op_run *run = &p->run[n], *join = &p->run[p->graph.node[n].join];
+    const hone_graph *g = &p->graph;
 
-    for (int i = 0; i < 2; i++)
-        hone_try(b->m->api->event_open(b->m->self, &p->event[p->events + i],
-                                       err));
-    run->started = p->events++;
-    run->done = p->events++;
-    join->wait = hone_copy(b->arena, join->wait, (size_t)join->waits,
-                           (size_t)join->waits + 1, sizeof *join->wait);
-    join->wait[join->waits++] = run->done;
+    for (int n = 0; n < g->nodes; n++) {
+        if (g->node[n].stream == 0)
+            continue;
+        p->run[n].started = p->events;
+        p->run[n].done = p->events + 1;
+        for (int i = 0; i < 2; i++, p->events++)
+            hone_try(b->m->api->event_open(b->m->self, &p->event[p->events],
+                                           err));
+    }
+    for (int n = 0; n < g->nodes; n++) {
+        p->run[n].wait = wait;
+        for (int i = 0; i < n; i++)
+            if (g->node[i].stream == 1 && g->node[i].join == n)
+                wait[p->run[n].waits++] = p->run[i].done;
+        wait += p->run[n].waits;
+    }
     return HONE_OK;
 }
 
 hone_status hone_program_bind(hone_program *p, const hone_store *store,
                               const hone_regions *regions, hone_machine *m,
-                              hone_arena *a, hone_err *err)
+                              void *memory, hone_err *err)
 {
-    binder b = { .p = p, .store = store, .regions = regions, .m = m,
-                 .arena = a };
-    int side = 0;
+    binder b = { .p = p, .store = store, .regions = regions, .m = m };
+    bump block = { .base = memory };
+    pieces out;
 
+    take_all(p, &block, &out);
     p->count = p->graph.nodes;
-    p->run = hone_alloc(a, ((size_t)p->count + 1) * sizeof *p->run);
-    for (int n = 0; n < p->count; n++) {
-        hone_try(bind_node(&b, &p->graph.node[n], &p->run[n], err));
-        side += p->graph.node[n].stream == 1;
-    }
-    p->event = hone_alloc(a, (2 * (size_t)side + 1) * sizeof *p->event);
+    p->run = out.run;
+    p->event = out.event;
     for (int n = 0; n < p->count; n++)
-        if (p->graph.node[n].stream == 1)
-            hone_try(bind_events(&b, n, err));
-    return HONE_OK;
+        hone_try(bind_node(&b, &p->graph.node[n], &p->run[n], err));
+    return bind_events(&b, out.wait, err);
 }
 
 void hone_program_run(const hone_program *p, const hone_machine *m)

@@ -46,6 +46,8 @@ typedef struct hone_machine {
     hone_device_info info;
     hone_stream stream[2];
     const hone_component **packs; /* in order, ends with NULL */
+    const hone_component *collective; /* among the packs; NULL: one rank */
+    void *group;                      /* its state */
 } hone_machine;
 
 typedef struct hone_regions {
@@ -66,11 +68,13 @@ typedef struct hone_program {
     int events;
 } hone_program;
 
-/* Resolves every operand and runs the kernels' device halves. A holds what
- * stays: prepared calls, pointers. */
+/* Host memory that the bound program takes: prepared calls, pointers. */
+int64_t hone_program_bytes(const hone_program *);
+/* Resolves every operand and runs the kernels' device halves. MEMORY: zeroed,
+ * hone_program_bytes() of it. */
 hone_status hone_program_bind(hone_program *, const hone_store *,
                               const hone_regions *, hone_machine *,
-                              hone_arena *a, hone_err *);
+                              void *memory, hone_err *);
 void hone_program_run(const hone_program *, const hone_machine *);
 void hone_program_close(hone_program *, const hone_machine *);
 

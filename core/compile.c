@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * compile.c -- see compile.h.
+ */
+#include "compile.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ----------------------------------------------------------------- inputs */
+
+static hone_id input(hone_graph *g, const char *name, hone_storage s,
+                     int64_t rows, int64_t cols)
+{
+    return hone_graph_tensor(g, name,
+                             hone_type_of(s, cols > 1 ? 2 : 1, rows, cols),
+                             HONE_T_INPUT);
+}
+
+static hone_id scalar(hone_graph *g, const char *name, hone_tensor_kind kind)
+{
+    hone_id id = hone_graph_find(g, name);
+
+    if (id != HONE_NONE)
+        return id;
+    return hone_graph_tensor(g, name, hone_type_of(HONE_F32, 1, 1, 1), kind);
+}
+
+static void start(const hone_compiler *c, hone_program *p, const char *name)
+{
+    memset(p, 0, sizeof *p);
+    p->name = hone_text(c->keep, name);
+    hone_graph_init(&p->graph, c->scratch, c->keep, c->compute);
+}
+
+static void inputs(hone_graph *g, hone_bucket b)
+{
+    input(g, "tokens", HONE_I32, b.tokens, 1);
+    input(g, "positions", HONE_I32, b.tokens, 1);
+    input(g, "rows", HONE_I32, b.tokens, 1);
+    input(g, "docs", HONE_I32, b.docs, 4);
+    input(g, "rng", HONE_I64, 2, 1);
+}
+
+static hone_status finish(const hone_compiler *c, hone_program *p,
+                          hone_err *err)
+{
+    hone_try(hone_pass_assign(&p->graph, c->machine->packs, &c->machine->info,
+                              err));
+    return hone_pass_place(&p->graph, &p->place, err);
+}
+
+/* ------------------------------------------------------------ micro-steps */
+
+static hone_status model(const hone_compiler *c, hone_graph *g, int train,
+                         hone_id *hidden, hone_id *head, hone_err *err)
+{
+    hone_lora lora;
+
+    hone_try(hone_family_build(c->family, g, hidden, head, err));
+    if (c->lora) {
+        lora = *c->lora;
+        lora.train = train;
+        hone_try(hone_pass_lora(g, &lora, err));
+    }
+    return HONE_OK;
+}
+
+/* Rows at a time through the LM head: logits of about 64 MiB. */
+static int64_t chunk_rows(const hone_compiler *c, const hone_type *logits)
+{
+    int64_t rows = c->logits_chunk;
+
+    if (!rows)
+        rows = ((int64_t)64 << 20) / hone_row_bytes(logits) / 64 * 64;
+    return rows < 64 && !c->logits_chunk ? 64 : rows;
+}
+
+static hone_status keep_by_layer(const hone_compiler *c, uint8_t *keep,
+                                 int layers, hone_err *err)
+{
+    const char *s = c->keep_layers;
+
+    memset(keep, c->keep_mode == HONE_KEEP_AUTO ? HONE_KEEP_ALL
+                                                : (int)c->keep_mode,
+           (size_t)layers);
+    while (s && *s) {
+        int layer, used = 0;
+        char word[16];
+
+        if (sscanf(s, "%d=%15[a-z]%n", &layer, word, &used) != 2)
+            return hone_fail(err, HONE_EINVAL, "keep: '%s' is not understood",
+                             s);
+        if (layer < 0 || layer >= layers)
+            return hone_fail(err, HONE_EINVAL,
+                             "keep: there is no layer %d; the model has 0 to "
+                             "%d", layer, layers - 1);
+        keep[layer] = !strcmp(word, "none")      ? HONE_KEEP_NONE
+                      : !strcmp(word, "offload") ? HONE_KEEP_OFFLOAD
+                                                 : HONE_KEEP_ALL;
+        s += used + (s[used] == ',');
+    }
+    return HONE_OK;
+}
+
+static hone_status backward(const hone_compiler *c, hone_graph *g,
+                            hone_id loss, hone_id seed, hone_id logits,
+                            hone_err *err)
+{
+    int layers = hone_family_layers(c->family);
+    uint8_t *keep = hone_alloc(c->scratch, (size_t)layers + 1);
+
+    hone_try(keep_by_layer(c, keep, layers, err));
+    hone_try(hone_pass_autodiff(g, loss, seed, err));
+    hone_pass_accumulate(g);
+    hone_try(hone_pass_chunk(g, logits,
+                             chunk_rows(c, &g->tensor[logits].type), err));
+    return hone_pass_recompute(g, keep, layers, err);
+}
+
+hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
+                               const char *name, hone_bucket bucket, int train,
+                               hone_err *err)
+{
+    hone_graph *g = &p->graph;
+    hone_id hidden, head, loss, seed, logits = HONE_NONE;
+
+    start(c, p, name);
+    inputs(g, bucket);
+    input(g, "targets", HONE_I32, bucket.tokens, 1);
+    seed = scalar(g, "dloss", HONE_T_INPUT);
+    loss = scalar(g, "loss_sum", HONE_T_STATE);
+    hone_try(model(c, g, train, &hidden, &head, err));
+    hone_try(hone_pass_fuse(g, c->machine->packs, err));
+    hone_id in[2] = { hidden, head };
+    hone_try(hone_graph_op(g, "linear", "lm_head", NULL, 0, in, 2, &logits, 1,
+                           err));
+    hone_id out[2] = { loss, HONE_NONE };
+    hone_try(hone_graph_op(g, "xent", "loss", NULL, 0, &logits, 1, out, 2,
+                           err));
+    g->node[g->nodes - 1].acc[0] = loss;
+    if (train)
+        hone_try(backward(c, g, loss, seed, logits, err));
+    else {
+        hone_pass_accumulate(g);
+        hone_try(hone_pass_chunk(g, logits,
+                                 chunk_rows(c, &g->tensor[logits].type), err));
+    }
+    return finish(c, p, err);
+}
+
+/* ----------------------------------------------------------------- update */
+
+/* Tensors of KIND in the store, trainable ones where they are parameters. */
+static hone_id *of_kind(const hone_compiler *c, hone_graph *g,
+                        const hone_store *store, hone_tensor_kind kind,
+                        uint32_t *count)
+{
+    hone_id *ids = hone_alloc(c->scratch,
+                              ((size_t)store->count + 2) * sizeof *ids);
+
+    *count = 0;
+    for (int i = 0; i < store->count; i++) {
+        const hone_kept *k = &store->list[i];
+        if (k->kind != kind || (kind == HONE_T_PARAM && !k->trainable))
+            continue;
+        ids[*count] = hone_graph_tensor(g, k->name, k->type, kind);
+        g->tensor[ids[*count]].trainable = k->trainable;
+        g->tensor[ids[(*count)++]].adapter = k->adapter;
+    }
+    return ids;
+}
+
+hone_status hone_compile_zero(const hone_compiler *c, hone_program *p,
+                              const hone_store *store, int grads,
+                              hone_err *err)
+{
+    hone_graph *g = &p->graph;
+    uint32_t n = 0;
+    hone_id *ids;
+
+    start(c, p, grads ? "zero" : "zero loss");
+    g->phase = HONE_STEP;
+    ids = of_kind(c, g, store, HONE_T_GRAD, &n);
+    if (!grads)
+        n = 0;
+    ids[n++] = scalar(g, "loss_sum", HONE_T_STATE);
+    hone_try(hone_graph_op(g, "fill", NULL, NULL, 0, NULL, 0, ids, n, err));
+    return finish(c, p, err);
+}
+
+/* norm, clip, ok and t of the step, from the sum of squares and the loss. */
+static hone_status step_scalars(hone_graph *g, hone_id squares, double clip,
+                                hone_group *group, hone_err *err)
+{
+    hone_id loss = scalar(g, "loss_sum", HONE_T_STATE);
+    hone_id in[2] = { squares, loss };
+    hone_id out[4] = { scalar(g, "step.norm", HONE_T_STATE),
+                       scalar(g, "step.clip", HONE_T_STATE),
+                       scalar(g, "step.ok", HONE_T_STATE),
+                       scalar(g, "step.t", HONE_T_STATE) };
+    char limit[64] = "1", text[256];
+
+    if (clip > 0)
+        snprintf(limit, sizeof limit, "%.9g r0 1e-6 + / 1 min", clip);
+    snprintf(text, sizeof text,
+             "s0 sqrt dup =y0 =r0 %s =y1 s0 finite s1 finite * dup =y2 y3 + "
+             "=y3", limit);
+    hone_attr attrs[4] = { { "program", 0, text }, { "scalars", 2, NULL },
+                           { "reads", 0, NULL }, { "writes", 4, NULL } };
+    group->clip = out[1];
+    group->ok = out[2];
+    group->t = out[3];
+    return hone_graph_op(g, "map", "step", attrs, 4, in, 2, out, 4, err);
+}
+
+static hone_status make_states(const hone_compiler *c, hone_graph *g,
+                               const hone_instance *opt, hone_group *group,
+                               hone_err *err)
+{
+    const hone_optimizer *api = opt->component->ops;
+
+    for (uint32_t i = 0; i < group->count; i++) {
+        hone_state_spec spec[HONE_MAX_STATES];
+        uint32_t n = HONE_MAX_STATES;
+
+        hone_try(api->states(opt->config, &group->type[i], spec, &n, err));
+        for (uint32_t k = 0; k < n; k++) {
+            hone_id *ids = (hone_id *)group->state[k];
+            if (!ids)
+                group->state[k] = ids =
+                    hone_alloc(c->scratch, group->count * sizeof *ids);
+            ids[i] = hone_graph_tensor(
+                g, hone_format_text(c->scratch, "state:%s:%s", spec[k].name,
+                                    g->tensor[group->param[i]].name),
+                spec[k].type, HONE_T_STATE);
+        }
+    }
+    return HONE_OK;
+}
+
+hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
+                                const hone_store *store,
+                                const hone_instance *opt, double clip,
+                                hone_err *err)
+{
+    hone_graph *g = &p->graph;
+    const hone_optimizer *api = opt->component->ops;
+    hone_group group = { .size = sizeof group };
+    hone_type *types;
+    hone_id *grads, squares = HONE_NONE;
+    uint32_t n;
+
+    start(c, p, "update");
+    g->phase = HONE_STEP;
+    group.param = of_kind(c, g, store, HONE_T_PARAM, &group.count);
+    grads = hone_alloc(c->scratch, (group.count + 2) * sizeof *grads);
+    types = hone_alloc(c->scratch, (group.count + 1) * sizeof *types);
+    for (n = 0; n < group.count; n++) {
+        const hone_kept *k = hone_store_find(
+            store, hone_format_text(c->scratch, "grad:%s",
+                                    g->tensor[group.param[n]].name));
+        types[n] = g->tensor[group.param[n]].type;
+        grads[n] = hone_graph_tensor(g, k->name, k->type, HONE_T_GRAD);
+    }
+    group.grad = grads;
+    group.type = types;
+    group.lr = scalar(g, "lr", HONE_T_INPUT);
+    if (c->ranks > 1) {
+        grads[n] = scalar(g, "loss_sum", HONE_T_STATE);
+        hone_try(hone_graph_op(g, "all_reduce", NULL, NULL, 0, NULL, 0, grads,
+                               n + 1, err));
+    }
+    hone_try(hone_graph_op(g, "sumsq", NULL, NULL, 0, grads, n, &squares, 1,
+                           err));
+    hone_try(step_scalars(g, squares, clip, &group, err));
+    hone_try(make_states(c, g, opt, &group, err));
+    hone_try(api->update(opt->config, &g->builder, &group, err));
+    return finish(c, p, err);
+}
+
+/* ----------------------------------------------------------------- decode */
+
+/* Lets every attention read its keys and values from a cache. */
+static hone_status add_caches(hone_graph *g, int64_t length, hone_err *err)
+{
+    static const char *const names[3] = { NULL, "keys", "values" };
+
+    for (int n = 0; n < g->nodes; n++) {
+        if (strcmp(g->node[n].component->name, "attention"))
+            continue;
+        for (int i = 1; i <= 2; i++) {
+            hone_id fresh = g->node[n].in[i], cache;
+            hone_type type = g->tensor[fresh].type;
+
+            type.dim[0] = length;
+            cache = hone_graph_tensor(
+                g, hone_format_text(g->arena, "cache:%s:%s", names[i],
+                                    g->node[n].name), type, HONE_T_STATE);
+            g->node[n].in[i] = cache;
+            hone_try(hone_graph_op(g, "cache_write", NULL, NULL, 0, &fresh, 1,
+                                   &cache, 1, err));
+            hone_graph_move(g, 1, n++);
+        }
+    }
+    return HONE_OK;
+}
+
+hone_status hone_compile_decode(const hone_compiler *c, hone_program *p,
+                                const char *name, int64_t tokens,
+                                int64_t length, hone_err *err)
+{
+    hone_graph *g = &p->graph;
+    hone_id hidden, head, last, row = HONE_NONE, logits;
+
+    start(c, p, name);
+    inputs(g, (hone_bucket){ tokens, 1 });
+    input(g, "cache_at", HONE_I32, 1, 1);
+    last = input(g, "last", HONE_I32, 1, 1);
+    hone_try(model(c, g, 0, &hidden, &head, err));
+    hone_try(hone_pass_fuse(g, c->machine->packs, err));
+    hone_pass_accumulate(g);
+    hone_try(add_caches(g, length, err));
+    hone_id pick[2] = { hidden, last };
+    hone_try(hone_graph_op(g, "gather", NULL, NULL, 0, pick, 2, &row, 1, err));
+    logits = hone_graph_tensor(
+        g, "logits", hone_type_of(HONE_F32, 2, 1, g->tensor[head].type.dim[0]),
+        HONE_T_STATE);
+    hone_id in[2] = { row, head };
+    hone_try(hone_graph_op(g, "linear", "lm_head", NULL, 0, in, 2, &logits, 1,
+                           err));
+    return finish(c, p, err);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * compile.h -- the programs of a run, each from the family's graph through
+ * the passes to a placement: a pure function of its arguments, no device
+ * memory touched. `hone plan` and `hone run` call the same code.
+ */
+#ifndef HONE_COMPILE_H
+#define HONE_COMPILE_H
+
+#include "family.h"
+#include "passes.h"
+#include "program.h"
+
+typedef struct hone_compiler {
+    hone_arena *scratch, *keep;
+    hone_family *family;
+    const hone_machine *machine;
+    const hone_lora *lora;  /* NULL: none */
+    hone_storage compute;
+    int64_t logits_chunk;   /* rows; 0: chosen here */
+    hone_keep keep_mode;    /* HONE_KEEP_AUTO: all */
+    const char *keep_layers; /* "0=none,3=offload": layers of their own */
+    int ranks;
+} hone_compiler;
+
+/* Forward (and backward, if TRAIN) of one micro-batch. Adds its loss sum into
+ * "loss_sum" and its gradients into "grad:<parameter>". */
+hone_status hone_compile_micro(const hone_compiler *, hone_program *,
+                               const char *name, hone_bucket, int train,
+                               hone_err *);
+/* Sets loss_sum, and all gradients of the store if GRADS, to zero. */
+hone_status hone_compile_zero(const hone_compiler *, hone_program *,
+                              const hone_store *, int grads, hone_err *);
+/* Norm, clipping and the optimizer's update of the store's parameters.
+ * Adds the optimizer's states "state:<name>:<parameter>" and the scalars
+ * "step.norm", "step.clip", "step.ok", "step.t"; reads the input "lr". */
+hone_status hone_compile_update(const hone_compiler *, hone_program *,
+                                const hone_store *, const hone_instance *opt,
+                                double clip, hone_err *);
+/* TOKENS new tokens of one document with a cache of LENGTH rows: the logits
+ * of token "last" (i32[1]) into "logits" f32[1,V]. */
+hone_status hone_compile_decode(const hone_compiler *, hone_program *,
+                                const char *name, int64_t tokens,
+                                int64_t length, hone_err *);
+
+#endif
