@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * machine.c -- see machine.h.
+ */
+#include "machine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "option.h"
+#include "registry.h"
+
+/* Devices that "auto" tries, the fastest first. */
+static const char *const automatic[] = { "cuda", "cpu", NULL };
+
+static hone_status open_device(hone_machine *m, const char *name, int64_t index,
+                               hone_arena *a, hone_err *err)
+{
+    hone_instance in;
+    const hone_component *c;
+    void *config;
+
+    hone_try(hone_need_component(HONE_KIND_DEVICE, name, &c, err));
+    config = hone_alloc(a, c->config_size + sizeof(int64_t));
+    hone_option_defaults(c->options, config);
+    *(int64_t *)config = index;
+    hone_try(hone_instance_open(&in, c, config, a, err));
+    m->component = c;
+    m->api = c->ops;
+    m->self = in.state;
+    m->info.size = sizeof m->info;
+    hone_try(m->api->info(m->self, &m->info, err));
+    for (int i = 0; i < 2; i++)
+        hone_try(m->api->stream_open(m->self, &m->stream[i], err));
+    return HONE_OK;
+}
+
+static hone_status pick_device(hone_machine *m, const char *device,
+                               hone_arena *a, hone_err *err)
+{
+    const char *colon = strchr(device, ':');
+    char name[64];
+
+    if (strcmp(device, "auto") != 0) {
+        snprintf(name, sizeof name, "%.*s",
+                 colon ? (int)(colon - device) : (int)strlen(device), device);
+        return open_device(m, name, colon ? atoll(colon + 1) : 0, a, err);
+    }
+    for (int i = 0; automatic[i]; i++)
+        if (hone_find(HONE_KIND_DEVICE, automatic[i]) &&
+            open_device(m, automatic[i], 0, a, err) == HONE_OK)
+            return HONE_OK;
+    return open_device(m, "cpu", 0, a, err);
+}
+
+/* All packs for the device: those that override it before its own. */
+static void all_packs(hone_machine *m, int max)
+{
+    const hone_component *c, *own = NULL;
+    int n = 0;
+
+    for (int i = 0; (c = hone_component_at(i)); i++) {
+        if (c->kind != HONE_KIND_PACK ||
+            strcmp(((const hone_pack *)c->ops)->device, m->component->name))
+            continue;
+        if (!strcmp(c->name, m->component->name))
+            own = c;
+        else if (n + 2 < max)
+            m->packs[n++] = c;
+    }
+    if (own)
+        m->packs[n++] = own;
+    m->packs[n] = NULL;
+}
+
+static hone_status named_packs(hone_machine *m, const char *names, int max,
+                               hone_err *err)
+{
+    int n = 0;
+
+    while (*names) {
+        size_t len = strcspn(names, ",");
+        char name[64];
+        const hone_component *c;
+
+        snprintf(name, sizeof name, "%.*s", (int)len, names);
+        hone_try(hone_need_component(HONE_KIND_PACK, name, &c, err));
+        if (strcmp(((const hone_pack *)c->ops)->device, m->component->name))
+            return hone_fail(err, HONE_EINVAL,
+                             "packs: '%s' runs on device '%s', not on '%s'",
+                             name, ((const hone_pack *)c->ops)->device,
+                             m->component->name);
+        if (n + 1 < max)
+            m->packs[n++] = c;
+        names += len + (names[len] == ',');
+    }
+    m->packs[n] = NULL;
+    return HONE_OK;
+}
+
+hone_status hone_machine_open(hone_machine *m, const char *device,
+                              const char *packs, hone_arena *a, hone_err *err)
+{
+    enum { MAX = 32 };
+
+    memset(m, 0, sizeof *m);
+    m->packs = hone_alloc(a, (MAX + 1) * sizeof *m->packs);
+    hone_try(pick_device(m, device, a, err));
+    if (packs && *packs)
+        return named_packs(m, packs, MAX, err);
+    all_packs(m, MAX);
+    return HONE_OK;
+}
+
+void hone_machine_join(hone_machine *m, const hone_component *collective,
+                       void *group, hone_arena *a)
+{
+    int n = 0;
+
+    while (m->packs[n])
+        n++;
+    m->packs = hone_copy(a, m->packs, (size_t)n + 1, (size_t)n + 2,
+                         sizeof *m->packs);
+    memmove(m->packs + 1, m->packs, ((size_t)n + 1) * sizeof *m->packs);
+    m->packs[0] = collective;
+    m->collective = collective;
+    m->group = group;
+}
+
+hone_status hone_machine_sync(hone_machine *m, hone_err *err)
+{
+    hone_try(m->api->sync(m->self, m->stream[1], err));
+    return m->api->sync(m->self, m->stream[0], err);
+}
+
+hone_status hone_machine_put(hone_machine *m, void *device, const void *host,
+                             int64_t bytes, hone_err *err)
+{
+    m->api->copy(m->self, device, host, bytes, HONE_TO_DEVICE, m->stream[0]);
+    return m->api->sync(m->self, m->stream[0], err);
+}
+
+hone_status hone_machine_get(hone_machine *m, void *host, const void *device,
+                             int64_t bytes, hone_err *err)
+{
+    m->api->copy(m->self, host, device, bytes, HONE_TO_HOST, m->stream[0]);
+    return m->api->sync(m->self, m->stream[0], err);
+}
+
+void hone_machine_close(hone_machine *m)
+{
+    if (!m->api)
+        return;
+    for (int i = 0; i < 2; i++)
+        m->api->stream_close(m->self, m->stream[i]);
+    if (m->component->close)
+        m->component->close(m->self);
+    m->api = NULL;
+}

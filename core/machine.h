@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * machine.h -- opens the device that a recipe asks for, and the packs for it.
+ */
+#ifndef HONE_MACHINE_H
+#define HONE_MACHINE_H
+
+#include "arena.h"
+#include "program.h"
+
+/* DEVICE: "auto", "cpu", "cuda", "cuda:1"; PACKS: names joined by commas, or
+ * NULL for all that run on the device. */
+hone_status hone_machine_open(hone_machine *, const char *device,
+                              const char *packs, hone_arena *, hone_err *);
+hone_status hone_machine_sync(hone_machine *, hone_err *);
+void hone_machine_close(hone_machine *);
+
+/* To and from the device; the host side may be any memory. Waits. */
+hone_status hone_machine_put(hone_machine *, void *device, const void *host,
+                             int64_t bytes, hone_err *);
+hone_status hone_machine_get(hone_machine *, void *host, const void *device,
+                             int64_t bytes, hone_err *);
+
+/* A collective for this rank; its kernels come first. */
+void hone_machine_join(hone_machine *, const hone_component *collective,
+                       void *group, hone_arena *);
+
+#endif
