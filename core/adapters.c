@@ -25,16 +25,16 @@ static void module_name(const char *weight, char *to, size_t bytes)
 
 int hone_lora_targets(const char *targets, const char *weight)
 {
-    char name[128];
-    size_t n;
+    size_t n = strlen(weight) - strlen(".weight");
 
     if (!strcmp(targets, "all-linear"))
         return 1;
-    module_name(weight, name, sizeof name);
-    n = strlen(name);
     for (const char *p = targets; *p;) {
         size_t len = strcspn(p, ",");
-        if (len == n && !memcmp(p, name, n))
+
+        /* The module's path, or the last parts of it. */
+        if (len <= n && !memcmp(p, weight + n - len, len) &&
+            (len == n || weight[n - len - 1] == '.'))
             return 1;
         p += len + (p[len] == ',');
     }

@@ -494,6 +494,13 @@ hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
     return check_unread(f, f->config, "", err);
 }
 
+double hone_family_number(const hone_family *f, const char *key, double def)
+{
+    const json_t *v = json_object_get(f->config, key);
+
+    return json_is_number(v) ? json_number_value(v) : def;
+}
+
 int hone_family_layers(const hone_family *f)
 {
     return f->layers;

@@ -33,6 +33,8 @@ hone_status hone_family_open(hone_family **, const hone_family_spec *,
 /* Builds into G, whose inputs exist. */
 hone_status hone_family_build(hone_family *, hone_graph *g, hone_id *hidden,
                               hone_id *head, hone_err *);
+/* A number of config.json. */
+double hone_family_number(const hone_family *, const char *key, double def);
 /* Layers that the last build named: highest index + 1. */
 int hone_family_layers(const hone_family *);
 /* Names of the families that exist, joined, for messages. */

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan.c -- see plan.h.
+ */
+#include "plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "session.h"
+
+static int64_t max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static const hone_use store_use[HONE_T_KINDS] = {
+    [HONE_T_INPUT] = HONE_USE_INPUTS,
+    [HONE_T_CONST] = HONE_USE_INPUTS,
+    [HONE_T_PARAM] = HONE_USE_WEIGHTS,
+    [HONE_T_GRAD] = HONE_USE_GRADIENTS,
+    [HONE_T_STATE] = HONE_USE_OPTIMIZER,
+};
+
+/* One program: its temporaries in the phase, its workspace and calls. */
+static void add_program(hone_plan *p, const hone_program *program,
+                        hone_plan_phase phase, int64_t *temps)
+{
+    if (!program->name)
+        return;
+    temps[phase] = max64(temps[phase],
+                         program->place.bytes[HONE_DEVICE_SPACE]);
+    p->pinned = max64(p->pinned, program->place.bytes[HONE_PINNED_SPACE]);
+    for (int i = 0; i < 2; i++)
+        p->workspace[i] = max64(p->workspace[i],
+                                program->place.workspace_bytes[i]);
+    p->programs += (hone_program_bytes(program) + 63) / 64 * 64;
+}
+
+static void add(hone_plan *p, hone_plan_place place, hone_use use,
+                int64_t bytes)
+{
+    for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
+        p->bytes[place][phase][use] += bytes;
+}
+
+void hone_plan_make(hone_session *s)
+{
+    hone_plan *p = &s->plan;
+    int64_t temps[HONE_PLAN_PHASES] = { 0 };
+    int host = s->machine.info.is_host;
+    hone_plan_place device = host ? HONE_PLAN_HOST : HONE_PLAN_DEVICE;
+    hone_plan_place pinned = host ? HONE_PLAN_HOST : HONE_PLAN_PINNED;
+
+    memset(p, 0, sizeof *p);
+    for (uint32_t i = 0; i < s->buckets; i++) {
+        add_program(p, &s->train[i], HONE_PLAN_TRAIN, temps);
+        add_program(p, &s->eval[i], HONE_PLAN_EVAL, temps);
+    }
+    add_program(p, &s->zero, HONE_PLAN_TRAIN, temps);
+    add_program(p, &s->zero_loss, HONE_PLAN_EVAL, temps);
+    add_program(p, &s->update, HONE_PLAN_TRAIN, temps);
+    for (int i = 0; i < s->store.count; i++) {
+        const hone_kept *k = &s->store.list[i];
+        add(p, device, k->adapter ? HONE_USE_ADAPTER : store_use[k->kind],
+            k->bytes);
+    }
+    for (int phase = 0; phase < HONE_PLAN_PHASES; phase++) {
+        p->temps = max64(p->temps, temps[phase]);
+        p->bytes[device][phase][HONE_USE_ACTIVATIONS] = temps[phase];
+    }
+    p->store = s->store.bytes;
+    p->feed = hone_feed_bytes(s->bucket, s->buckets, s->batch);
+    p->loader[0] = s->train[0].name ? hone_loader_bytes(&s->train_rows) : 0;
+    p->loader[1] = s->data.val.rows ? hone_loader_bytes(&s->val_rows) : 0;
+    for (int i = 0; i < 2; i++)
+        p->loader[i] = (p->loader[i] + 63) / 64 * 64;
+    add(p, device, HONE_USE_WORKSPACE, p->workspace[0] + p->workspace[1]);
+    add(p, pinned, HONE_USE_ACTIVATIONS, p->pinned);
+    add(p, HONE_PLAN_HOST, HONE_USE_PROGRAMS, p->programs);
+    add(p, HONE_PLAN_HOST, HONE_USE_DATA, p->feed + p->loader[0] +
+                                              p->loader[1]);
+    add(p, HONE_PLAN_HOST, HONE_USE_ENGINE, (int64_t)s->keep.bytes);
+    p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_WEIGHTS] =
+        hone_results_bytes(&s->results);
+}
+
+int64_t hone_plan_phase_total(const hone_plan *p, hone_plan_place place,
+                              hone_plan_phase phase)
+{
+    int64_t total = 0;
+
+    for (int use = 0; use < HONE_USES; use++)
+        total += p->bytes[place][phase][use];
+    return total;
+}
+
+int64_t hone_plan_total(const hone_plan *p, hone_plan_place place)
+{
+    int64_t total = 0;
+
+    for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
+        total = max64(total, hone_plan_phase_total(p, place, phase));
+    return total;
+}
+
+/* ---------------------------------------------------------------- printing */
+
+static const char *const places[] = { "device_bytes", "pinned_bytes",
+                                      "host_bytes", "disk_bytes" };
+static const char *const phases[] = { "load", "train", "eval", "save",
+                                      "resume" };
+static const char *const uses[] = { "weights", "adapter", "gradients",
+                                    "optimizer", "inputs", "activations",
+                                    "workspace", "programs", "data",
+                                    "engine" };
+
+/* Appends to a text that is cut, not overrun, when it is full. */
+HONE_PRINTF(4, 5)
+static void put(char *to, int bytes, int *at, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (*at < bytes)
+        *at += vsnprintf(to + *at, (size_t)(bytes - *at), fmt, ap);
+    va_end(ap);
+}
+
+int hone_plan_json(const hone_session *s, char *to, int bytes)
+{
+    const hone_plan *p = &s->plan;
+    int at = 0;
+
+    put(to, bytes, &at, "{");
+    for (int place = 0; place < HONE_PLAN_PLACES; place++) {
+        put(to, bytes, &at, "\"%s\": {\"total\": %lld, \"phases\": {",
+            places[place],
+            (long long)hone_plan_total(p, (hone_plan_place)place));
+        for (int phase = 0; phase < HONE_PLAN_PHASES; phase++) {
+            put(to, bytes, &at, "%s\"%s\": {\"total\": %lld",
+                phase ? ", " : "", phases[phase],
+                (long long)hone_plan_phase_total(p, (hone_plan_place)place,
+                                                 (hone_plan_phase)phase));
+            for (int use = 0; use < HONE_USES; use++)
+                if (p->bytes[place][phase][use])
+                    put(to, bytes, &at, ", \"%s\": %lld", uses[use],
+                        (long long)p->bytes[place][phase][use]);
+            put(to, bytes, &at, "}");
+        }
+        put(to, bytes, &at, "}}, ");
+    }
+    put(to, bytes, &at, "\"device\": \"%s\", \"steps\": %lld, \"buckets\": [",
+        s->machine.component->name, (long long)s->steps);
+    for (uint32_t i = 0; i < s->buckets; i++)
+        put(to, bytes, &at, "%s%lld", i ? ", " : "",
+            (long long)s->bucket[i].tokens);
+    put(to, bytes, &at, "], \"seconds_per_step\": null}\n");
+    return at < bytes ? at : bytes - 1;
+}
+
+const char *hone_bytes_text(int64_t bytes, char to[32])
+{
+    static const char *const unit[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    double n = (double)bytes;
+    int u = 0;
+
+    for (; n >= 1024 && u < 4; u++)
+        n /= 1024;
+    snprintf(to, 32, u ? "%.2f %s" : "%.0f %s", n, unit[u]);
+    return to;
+}
+
+static void print_place(const hone_plan *p, int place)
+{
+    char text[32];
+
+    printf("%-14s", places[place]);
+    for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
+        printf("%12s", phases[phase]);
+    printf("\n");
+    for (int use = 0; use < HONE_USES; use++) {
+        int64_t any = 0;
+        for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
+            any |= p->bytes[place][phase][use];
+        if (!any)
+            continue;
+        printf("  %-12s", uses[use]);
+        for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
+            printf("%12s", hone_bytes_text(p->bytes[place][phase][use], text));
+        printf("\n");
+    }
+    printf("  %-12s", "total");
+    for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
+        printf("%12s", hone_bytes_text(
+                           hone_plan_phase_total(p, (hone_plan_place)place,
+                                                 (hone_plan_phase)phase),
+                           text));
+    printf("\n\n");
+}
+
+void hone_plan_print(const hone_session *s)
+{
+    const hone_plan *p = &s->plan;
+    char text[32];
+
+    for (int place = 0; place < HONE_PLAN_PLACES; place++)
+        if (hone_plan_total(p, (hone_plan_place)place))
+            print_place(p, place);
+    printf("device  %s\nsteps   %lld of %lld rows\nsizes   ",
+           s->machine.info.name, (long long)s->steps, (long long)s->batch);
+    for (uint32_t i = 0; i < s->buckets; i++)
+        printf("%s%lld", i ? ", " : "", (long long)s->bucket[i].tokens);
+    printf(" tokens a micro-batch\npeak    %s of host memory\n",
+           hone_bytes_text(hone_plan_total(p, HONE_PLAN_HOST), text));
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan.h -- every byte of a run, by phase and purpose, before it starts. The
+ * figures come from the compiled programs and the sizes that the parts state
+ * themselves; reserving takes exactly these.
+ */
+#ifndef HONE_PLAN_H
+#define HONE_PLAN_H
+
+#include <stdint.h>
+
+struct hone_session;
+
+typedef enum { HONE_PLAN_LOAD, HONE_PLAN_TRAIN, HONE_PLAN_EVAL, HONE_PLAN_SAVE,
+               HONE_PLAN_RESUME, HONE_PLAN_PHASES } hone_plan_phase;
+
+typedef enum {
+    HONE_USE_WEIGHTS,     /* of the model */
+    HONE_USE_ADAPTER,
+    HONE_USE_GRADIENTS,
+    HONE_USE_OPTIMIZER,   /* states, and the scalars of the step */
+    HONE_USE_INPUTS,      /* token buffers and constants */
+    HONE_USE_ACTIVATIONS, /* temporaries of the phase's programs */
+    HONE_USE_WORKSPACE,   /* of kernels */
+    HONE_USE_PROGRAMS,    /* bound calls */
+    HONE_USE_DATA,        /* reader and collator buffers */
+    HONE_USE_ENGINE,      /* names, tables, buffers of the savers */
+    HONE_USES
+} hone_use;
+
+typedef enum { HONE_PLAN_DEVICE, HONE_PLAN_PINNED, HONE_PLAN_HOST,
+               HONE_PLAN_DISK, HONE_PLAN_PLACES } hone_plan_place;
+
+typedef struct hone_plan {
+    int64_t bytes[HONE_PLAN_PLACES][HONE_PLAN_PHASES][HONE_USES];
+    /* What reserve() takes. */
+    int64_t store, temps, workspace[2], pinned, programs, feed, loader[2];
+} hone_plan;
+
+void hone_plan_make(struct hone_session *);
+/* The largest phase of a place. */
+int64_t hone_plan_total(const hone_plan *, hone_plan_place);
+int64_t hone_plan_phase_total(const hone_plan *, hone_plan_place,
+                              hone_plan_phase);
+/* As CONTRACT's JSON, one line with a newline behind; returns its length. */
+int hone_plan_json(const struct hone_session *, char *to, int bytes);
+/* A table for a person, to stdout. */
+void hone_plan_print(const struct hone_session *);
+/* "1.25 GiB" */
+const char *hone_bytes_text(int64_t bytes, char to[32]);
+
+#endif

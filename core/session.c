@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * session.c -- see session.h.
+ */
+#include "session.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "machine.h"
+#include "random_init.h"
+
+/* ----------------------------------------------------------------- opening */
+
+static hone_status open_model(hone_session *s, hone_err *err)
+{
+    static const hone_storage storages[] = { HONE_NOTHING, HONE_BF16, HONE_F32,
+                                             HONE_NF4, HONE_FP8 };
+    const hone_model_config *m = &s->recipe->model;
+    hone_family_spec spec = { .model = m->path,
+                              .storage = storages[m->storage],
+                              .trainable = !s->recipe->has_adapter };
+
+    if (!m->init) {
+        hone_try(hone_weights_open(&s->weights, m->path, "model", err));
+        s->has_weights = 1;
+        spec.weights = &s->weights;
+    }
+    hone_try(hone_family_open(&s->family, &spec, &s->keep, err));
+    s->init_range = hone_family_number(s->family, "initializer_range", 0.02);
+    return HONE_OK;
+}
+
+static hone_status open_adapter(hone_session *s, hone_err *err)
+{
+    const hone_lora_config *l = &s->recipe->adapter;
+
+    if (!s->recipe->has_adapter)
+        return HONE_OK;
+    s->adapter = (hone_peft_spec){ .r = l->r, .alpha = l->alpha,
+                                   .dropout = l->dropout,
+                                   .rslora = l->rslora };
+    s->lora.targets = l->targets;
+    if (l->init) {
+        char *list;
+
+        hone_try(hone_peft_open(&s->peft, l->init, err));
+        s->has_peft = 1;
+        s->adapter = s->peft.spec;
+        s->adapter.dropout = l->dropout;
+        list = hone_alloc(&s->keep, (size_t)s->adapter.count * 256 + 1);
+        for (int i = 0; i < s->adapter.count; i++) {
+            strcat(list, i ? "," : "");
+            strncat(list, s->adapter.modules[i].path, 250);
+        }
+        s->lora.targets = list;
+    }
+    s->adapter.base = s->recipe->model.path;
+    s->lora.r = s->adapter.r;
+    s->lora.dropout = s->adapter.dropout;
+    s->lora.scale = hone_peft_scale(&s->adapter);
+    return HONE_OK;
+}
+
+static hone_status open_components(hone_session *s, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    const hone_collator *collator;
+    hone_lengths lengths = { .size = sizeof lengths };
+    const hone_split *split[2] = { &s->data.train, &s->data.val };
+
+    hone_try(hone_instance_open(&s->collator, r->batch.component,
+                                r->batch.config, &s->keep, err));
+    hone_try(hone_instance_open(&s->optimizer, r->optimizer.component,
+                                r->optimizer.config, &s->keep, err));
+    hone_try(hone_instance_open(&s->schedule, r->schedule.component,
+                                r->schedule.config, &s->keep, err));
+    for (int i = 0; i < 2; i++)
+        for (int64_t k = 0; k < split[i]->rows; k++) {
+            int32_t n = split[i]->length[k];
+            lengths.rows++;
+            lengths.total += n;
+            lengths.max = n > lengths.max ? n : lengths.max;
+            lengths.min = lengths.rows == 1 || n < lengths.min ? n
+                                                               : lengths.min;
+        }
+    lengths.batch = s->batch;
+    collator = s->collator.component->ops;
+    s->buckets = HONE_MAX_BUCKETS;
+    return collator->buckets(s->collator.config, &lengths, s->bucket,
+                             &s->buckets, err);
+}
+
+static hone_status open_data(hone_session *s, int with_training, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    int64_t rows;
+
+    hone_try(hone_tokens_open(&s->tokens, r->model.path, err));
+    hone_try(hone_dataset_open(&s->data, r, &s->tokens, err));
+    s->has_data = 1;
+    rows = s->data.train.rows;
+    if (r->global_tokens)
+        return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.train: global_tokens "
+                         "is not supported yet; give global_batch (rows)",
+                         r->file, r->line);
+    if (with_training && rows == 0)
+        return hone_fail(err, HONE_EINVAL, "%s: no row is left to train on",
+                         r->file);
+    s->batch = r->global_batch;
+    s->total_rows = r->steps ? r->steps * s->batch
+                             : (int64_t)ceil(r->epochs * (double)rows - 1e-9);
+    s->steps = (s->total_rows + s->batch - 1) / s->batch;
+    s->train_rows = (hone_loader_spec){
+        .split = &s->data.train, .seed = r->seed, .shuffle = r->shuffle,
+        .batch = s->batch, .steps = s->steps, .total_rows = s->total_rows,
+        .rank = s->rank.rank, .ranks = s->rank.ranks };
+    s->val_rows = s->train_rows;
+    s->val_rows.split = &s->data.val;
+    s->val_rows.shuffle = 0;
+    s->val_rows.total_rows = s->data.val.rows;
+    s->val_rows.steps = (s->data.val.rows + s->batch - 1) / s->batch;
+    return HONE_OK;
+}
+
+static hone_status compile_all(hone_session *s, int with_training,
+                               hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    hone_compiler c = { .scratch = &s->scratch, .keep = &s->keep,
+                        .family = s->family, .machine = &s->machine,
+                        .lora = r->has_adapter ? &s->lora : NULL,
+                        .compute = HONE_F32, .logits_chunk = r->logits_chunk,
+                        .keep_mode = (hone_keep)r->keep,
+                        .keep_layers = r->keep_layers,
+                        .ranks = s->rank.ranks };
+
+    hone_store_init(&s->store, &s->keep);
+    for (uint32_t i = 0; i < s->buckets; i++) {
+        if (with_training) {
+            hone_try(hone_compile_micro(&c, &s->train[i], "train", s->bucket[i],
+                                        1, err));
+            hone_store_take(&s->store, &s->train[i].graph);
+        }
+        if (s->data.val.rows == 0)
+            continue;
+        hone_try(hone_compile_micro(&c, &s->eval[i], "eval", s->bucket[i], 0,
+                                    err));
+        hone_store_take(&s->store, &s->eval[i].graph);
+    }
+    hone_try(hone_compile_zero(&c, &s->zero_loss, &s->store, 0, err));
+    hone_store_take(&s->store, &s->zero_loss.graph);
+    if (!with_training)
+        return HONE_OK;
+    hone_try(hone_compile_zero(&c, &s->zero, &s->store, 1, err));
+    hone_try(hone_compile_update(&c, &s->update, &s->store, &s->optimizer,
+                                 r->clip, err));
+    hone_store_take(&s->store, &s->update.graph);
+    return HONE_OK;
+}
+
+hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
+                              const hone_rank *rank, int with_training,
+                              const char *out, hone_err *err)
+{
+    memset(s, 0, sizeof *s);
+    s->recipe = recipe;
+    s->rank = rank ? *rank : (hone_rank){ .ranks = 1 };
+    hone_try(hone_machine_open(&s->machine, recipe->device, recipe->packs,
+                               &s->keep, err));
+    if (s->rank.collective)
+        hone_machine_join(&s->machine, s->rank.collective, s->rank.group,
+                          &s->keep);
+    hone_try(open_model(s, err));
+    hone_try(open_adapter(s, err));
+    hone_try(open_data(s, with_training, err));
+    hone_try(open_components(s, err));
+    hone_try(compile_all(s, with_training, err));
+    hone_family_close(s->family);
+    s->family = NULL;
+    if (out && with_training)
+        hone_try(hone_results_prepare(
+            &s->results, &s->keep, out, recipe->model.path,
+            s->has_weights ? &s->weights : NULL,
+            recipe->has_adapter ? &s->adapter : NULL, &s->store, err));
+    hone_plan_make(s);
+    return HONE_OK;
+}
+
+/* --------------------------------------------------------------- reserving */
+
+/* Programs of the session, one after the other; NULL at the end. */
+static hone_program *program_at(hone_session *s, int i)
+{
+    hone_program *single[3] = { &s->zero, &s->zero_loss, &s->update };
+
+    for (uint32_t b = 0; b < s->buckets; b++) {
+        if (s->train[b].name && i-- == 0)
+            return &s->train[b];
+        if (s->eval[b].name && i-- == 0)
+            return &s->eval[b];
+    }
+    for (int k = 0; k < 3; k++)
+        if (single[k]->name && i-- == 0)
+            return single[k];
+    return NULL;
+}
+
+static hone_status bind_all(hone_session *s, char *memory, hone_err *err)
+{
+    hone_program *p;
+
+    for (int i = 0; (p = program_at(s, i)); i++) {
+        hone_try(hone_program_bind(p, &s->store, &s->regions, &s->machine,
+                                   memory, err));
+        memory += (hone_program_bytes(p) + 63) / 64 * 64;
+    }
+    hone_arena_free(&s->scratch);
+    return HONE_OK;
+}
+
+hone_status hone_session_reserve(hone_session *s, hone_err *err)
+{
+    const hone_plan *p = &s->plan;
+    const hone_device *api = s->machine.api;
+    int64_t device = p->store + p->temps + p->workspace[0] + p->workspace[1];
+    int64_t host = p->programs + p->feed + p->loader[0] + p->loader[1];
+    char *at;
+
+    hone_try(api->reserve(s->machine.self, HONE_DEVICE_SPACE, device,
+                          &s->device_memory, err));
+    if (p->pinned)
+        hone_try(api->reserve(s->machine.self, HONE_PINNED_SPACE, p->pinned,
+                              &s->pinned_memory, err));
+    if (posix_memalign(&s->host_memory, 64, (size_t)host))
+        return hone_fail(err, HONE_ENOMEM, "no host memory for %lld bytes",
+                         (long long)host);
+    memset(s->host_memory, 0, (size_t)host);
+    s->store.base = s->device_memory;
+    at = (char *)s->device_memory + p->store;
+    s->regions.temps = at;
+    s->regions.workspace[0] = at + p->temps;
+    s->regions.workspace[1] = at + p->temps + p->workspace[0];
+    s->regions.pinned = s->pinned_memory;
+    hone_try(bind_all(s, s->host_memory, err));
+    at = (char *)s->host_memory + p->programs;
+    s->feed = (hone_feed){ .collator = &s->collator, .bucket = s->bucket,
+                           .buckets = s->buckets, .machine = &s->machine,
+                           .store = &s->store };
+    hone_feed_init(&s->feed, s->batch, at);
+    s->loader_memory[0] = at + p->feed;
+    s->loader_memory[1] = at + p->feed + p->loader[0];
+    return HONE_OK;
+}
+
+/* ----------------------------------------------------------------- loading */
+
+enum { LOAD_BYTES = 1 << 20 };
+
+static hone_status upload(hone_session *s, const hone_kept *k, const void *from,
+                          hone_storage as, char *buffer, hone_err *err)
+{
+    int64_t size = hone_part_bytes(k->type.storage, 0, 1);
+    int64_t in_size = hone_part_bytes(as, 0, 1), left = hone_count(&k->type);
+    char *to = hone_store_address(&s->store, k);
+    const char *at = from;
+
+    while (left > 0) {
+        int64_t n = LOAD_BYTES / 8 < left ? LOAD_BYTES / 8 : left;
+
+        if (hone_convert(buffer, k->type.storage, at, as, n) != HONE_OK)
+            return hone_fail(err, HONE_ENOSUP,
+                             "%s: its storage cannot be converted", k->name);
+        hone_try(hone_machine_put(&s->machine, to, buffer, n * size, err));
+        at += n * in_size;
+        to += n * size;
+        left -= n;
+    }
+    return HONE_OK;
+}
+
+static hone_status initialise(hone_session *s, const hone_kept *k,
+                              hone_init rule, char *buffer, hone_err *err)
+{
+    int64_t size = hone_part_bytes(k->type.storage, 0, 1);
+    int64_t count = hone_count(&k->type);
+    char *to = hone_store_address(&s->store, k);
+
+    for (int64_t at = 0; at < count;) {
+        int64_t n = LOAD_BYTES / 8 < count - at ? LOAD_BYTES / 8 : count - at;
+
+        if (hone_init_fill(buffer, k->type.storage, rule, s->recipe->seed,
+                           k->name, at, n) != HONE_OK)
+            return hone_fail(err, HONE_ENOSUP, "%s: its storage cannot be "
+                             "initialised", k->name);
+        hone_try(hone_machine_put(&s->machine, to + at * size, buffer, n * size,
+                                  err));
+        at += n;
+    }
+    return HONE_OK;
+}
+
+static hone_status load_adapter(hone_session *s, const hone_kept *k,
+                                char *buffer, hone_err *err)
+{
+    size_t n = strlen(k->name) - strlen(".lora_A.weight");
+    int is_a = k->name[n + strlen(".lora_")] == 'A';
+    const hone_peft_module *m;
+    const hone_weight *w;
+    char path[512];
+
+    if (!s->has_peft)
+        return initialise(s, k, is_a ? hone_init_lora_a(k->type.dim[1])
+                                     : hone_init_lora_b(), buffer, err);
+    snprintf(path, sizeof path, "%.*s", (int)n, k->name);
+    m = hone_peft_find(&s->peft, path);
+    w = !m ? NULL : is_a ? m->a : m->b;
+    if (!w || hone_count(&w->type) != hone_count(&k->type))
+        return hone_fail(err, HONE_EINVAL, "%s: no tensor of the shape of %s",
+                         s->recipe->adapter.init, k->name);
+    return upload(s, k, w->data, w->type.storage, buffer, err);
+}
+
+static hone_status load_one(hone_session *s, const hone_kept *k, char *buffer,
+                            hone_err *err)
+{
+    const hone_weight *w = NULL;
+
+    if (k->kind == HONE_T_CONST)
+        return upload(s, k, k->data, k->type.storage, buffer, err);
+    if (k->kind != HONE_T_PARAM) {
+        s->machine.api->fill(s->machine.self, hone_store_address(&s->store, k),
+                             0, k->bytes, s->machine.stream[0]);
+        return HONE_OK;
+    }
+    if (k->adapter)
+        return load_adapter(s, k, buffer, err);
+    if (!s->has_weights)
+        return initialise(s, k, hone_init_rule(k->name, k->type.rank,
+                                                s->init_range), buffer, err);
+    w = hone_weights_find(&s->weights, k->name);
+    if (!w && k->alias)
+        w = hone_weights_find(&s->weights, k->alias);
+    return upload(s, k, w->data, w->type.storage, buffer, err);
+}
+
+hone_status hone_session_load(hone_session *s, hone_err *err)
+{
+    hone_arena a = { 0 };
+    char *buffer = hone_alloc(&a, LOAD_BYTES);
+    hone_status status = HONE_OK;
+
+    for (int i = 0; i < s->store.count && status == HONE_OK; i++)
+        status = load_one(s, &s->store.list[i], buffer, err);
+    hone_arena_free(&a);
+    hone_try(status);
+    hone_try(hone_machine_sync(&s->machine, err));
+    if (s->has_weights)
+        hone_weights_close(&s->weights);
+    s->has_weights = 0;
+    s->machine.api->freeze(s->machine.self);
+    return HONE_OK;
+}
+
+void hone_session_close(hone_session *s)
+{
+    hone_program *p;
+
+    for (int i = 0; s->machine.api && (p = program_at(s, i)); i++)
+        hone_program_close(p, &s->machine);
+    hone_family_close(s->family);
+    hone_instance_close(&s->collator);
+    hone_instance_close(&s->optimizer);
+    hone_instance_close(&s->schedule);
+    if (s->device_memory)
+        s->machine.api->release(s->machine.self, HONE_DEVICE_SPACE,
+                                s->device_memory);
+    if (s->pinned_memory)
+        s->machine.api->release(s->machine.self, HONE_PINNED_SPACE,
+                                s->pinned_memory);
+    free(s->host_memory);
+    hone_machine_close(&s->machine);
+    if (s->has_weights)
+        hone_weights_close(&s->weights);
+    if (s->has_peft)
+        hone_peft_close(&s->peft);
+    if (s->has_data)
+        hone_dataset_close(&s->data);
+    hone_tokens_close(&s->tokens);
+    hone_arena_free(&s->scratch);
+    hone_arena_free(&s->keep);
+    memset(s, 0, sizeof *s);
+}

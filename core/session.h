@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * session.h -- everything that a recipe's run needs, opened and compiled:
+ * model, data, device, programs, plan. The order is fixed: open() touches no
+ * device memory, so `hone plan` stops there; reserve() takes all memory;
+ * load() fills it. After load() nothing is allocated until the end.
+ */
+#ifndef HONE_SESSION_H
+#define HONE_SESSION_H
+
+#include "compile.h"
+#include "dataset.h"
+#include "feed.h"
+#include "loader.h"
+#include "peft.h"
+#include "plan.h"
+#include "recipe.h"
+#include "results.h"
+#include "tokens.h"
+
+/* One of several ranks; all zero: alone. */
+typedef struct hone_rank {
+    int rank, ranks;
+    const hone_component *collective;
+    void *group;
+} hone_rank;
+
+typedef struct hone_session {
+    const hone_recipe *recipe;
+    hone_rank rank;
+    hone_arena keep, scratch;
+    hone_machine machine;
+    hone_weights weights;
+    hone_peft peft; /* the adapter that it starts from */
+    hone_peft_spec adapter;
+    hone_lora lora;
+    hone_family *family;
+    hone_tokens tokens;
+    hone_dataset data;
+    int has_weights, has_peft, has_data;
+    hone_instance collator, optimizer, schedule;
+    hone_bucket bucket[HONE_MAX_BUCKETS];
+    uint32_t buckets;
+    double init_range; /* of the config, for init = "random" */
+    int64_t batch, steps, total_rows; /* rows of a step; of the whole run */
+    hone_loader_spec train_rows, val_rows;
+    hone_store store;
+    hone_program train[HONE_MAX_BUCKETS], eval[HONE_MAX_BUCKETS];
+    hone_program zero, zero_loss, update;
+    hone_results results;
+    hone_plan plan;
+    hone_regions regions;
+    void *device_memory, *pinned_memory, *host_memory;
+    hone_feed feed;
+    void *loader_memory[2]; /* train, val */
+} hone_session;
+
+/* WITH_TRAINING 0: evaluation only. OUT: the run's folder, or NULL. */
+hone_status hone_session_open(hone_session *, const hone_recipe *,
+                              const hone_rank *, int with_training,
+                              const char *out, hone_err *);
+hone_status hone_session_reserve(hone_session *, hone_err *);
+hone_status hone_session_load(hone_session *, hone_err *);
+void hone_session_close(hone_session *);
+
+#endif
