@@ -388,3 +388,13 @@ void hone_option_suggest(const hone_option *table, const char *name, char *to,
         at += (size_t)snprintf(to + at, bytes - at, "%s%s", i ? ", " : "",
                                names[i]);
 }
+
+double hone_option_real(const hone_option *table, const void *config,
+                        const char *name)
+{
+    const hone_option *o = hone_option_find(table, name);
+
+    if (!o || o->type != HONE_REAL)
+        return 0;
+    return *(const double *)((const char *)config + o->offset);
+}

@@ -31,6 +31,10 @@ hone_status hone_option_parse(const hone_option *, void *config,
 void hone_option_text(const hone_option *, const void *config, char *to,
                       size_t bytes);
 
+/* The value of the real option NAME; 0 if the table has none. */
+double hone_option_real(const hone_option *table, const void *config,
+                        const char *name);
+
 /* The nearest of NAMES (ends with NULL) within edit distance 2; or NULL. */
 const char *hone_nearest(const char *name, const char *const *names);
 

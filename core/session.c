@@ -8,9 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "load.h"
 #include "machine.h"
-#include "random_init.h"
 
 /* ----------------------------------------------------------------- opening */
 
@@ -68,8 +67,8 @@ static hone_status open_components(hone_session *s, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
     const hone_collator *collator;
-    hone_lengths lengths = { .size = sizeof lengths };
-    const hone_split *split[2] = { &s->data.train, &s->data.val };
+    hone_lengths lengths = hone_dataset_lengths(&s->data, s->batch);
+    char where[300];
 
     hone_try(hone_instance_open(&s->collator, r->batch.component,
                                 r->batch.config, &s->keep, err));
@@ -77,20 +76,15 @@ static hone_status open_components(hone_session *s, hone_err *err)
                                 r->optimizer.config, &s->keep, err));
     hone_try(hone_instance_open(&s->schedule, r->schedule.component,
                                 r->schedule.config, &s->keep, err));
-    for (int i = 0; i < 2; i++)
-        for (int64_t k = 0; k < split[i]->rows; k++) {
-            int32_t n = split[i]->length[k];
-            lengths.rows++;
-            lengths.total += n;
-            lengths.max = n > lengths.max ? n : lengths.max;
-            lengths.min = lengths.rows == 1 || n < lengths.min ? n
-                                                               : lengths.min;
-        }
-    lengths.batch = s->batch;
     collator = s->collator.component->ops;
     s->buckets = HONE_MAX_BUCKETS;
-    return collator->buckets(s->collator.config, &lengths, s->bucket,
-                             &s->buckets, err);
+    if (collator->buckets(s->collator.config, &lengths, s->bucket,
+                          &s->buckets, err) == HONE_OK)
+        return HONE_OK;
+    hone_dataset_longest(&s->data, where, sizeof where);
+    return hone_fail(err, HONE_EINVAL, "%s:%d: hone.%s: %.600s (%s)", r->file,
+                     r->batch.line, r->batch.component->name,
+                     hone_text(&s->keep, err->msg), where);
 }
 
 static hone_status open_data(hone_session *s, int with_training, hone_err *err)
@@ -250,113 +244,26 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
                            .buckets = s->buckets, .machine = &s->machine,
                            .store = &s->store };
     hone_feed_init(&s->feed, s->batch, at);
-    s->loader_memory[0] = at + p->feed;
-    s->loader_memory[1] = at + p->feed + p->loader[0];
+    at += p->feed;
+    if (p->loader[0])
+        hone_try(hone_loader_open(&s->train_loader, &s->train_rows, at, err));
+    if (p->loader[1])
+        hone_try(hone_loader_open(&s->val_loader, &s->val_rows,
+                                  at + p->loader[0], err));
     return HONE_OK;
 }
 
 /* ----------------------------------------------------------------- loading */
 
-enum { LOAD_BYTES = 1 << 20 };
-
-static hone_status upload(hone_session *s, const hone_kept *k, const void *from,
-                          hone_storage as, char *buffer, hone_err *err)
-{
-    int64_t size = hone_part_bytes(k->type.storage, 0, 1);
-    int64_t in_size = hone_part_bytes(as, 0, 1), left = hone_count(&k->type);
-    char *to = hone_store_address(&s->store, k);
-    const char *at = from;
-
-    while (left > 0) {
-        int64_t n = LOAD_BYTES / 8 < left ? LOAD_BYTES / 8 : left;
-
-        if (hone_convert(buffer, k->type.storage, at, as, n) != HONE_OK)
-            return hone_fail(err, HONE_ENOSUP,
-                             "%s: its storage cannot be converted", k->name);
-        hone_try(hone_machine_put(&s->machine, to, buffer, n * size, err));
-        at += n * in_size;
-        to += n * size;
-        left -= n;
-    }
-    return HONE_OK;
-}
-
-static hone_status initialise(hone_session *s, const hone_kept *k,
-                              hone_init rule, char *buffer, hone_err *err)
-{
-    int64_t size = hone_part_bytes(k->type.storage, 0, 1);
-    int64_t count = hone_count(&k->type);
-    char *to = hone_store_address(&s->store, k);
-
-    for (int64_t at = 0; at < count;) {
-        int64_t n = LOAD_BYTES / 8 < count - at ? LOAD_BYTES / 8 : count - at;
-
-        if (hone_init_fill(buffer, k->type.storage, rule, s->recipe->seed,
-                           k->name, at, n) != HONE_OK)
-            return hone_fail(err, HONE_ENOSUP, "%s: its storage cannot be "
-                             "initialised", k->name);
-        hone_try(hone_machine_put(&s->machine, to + at * size, buffer, n * size,
-                                  err));
-        at += n;
-    }
-    return HONE_OK;
-}
-
-static hone_status load_adapter(hone_session *s, const hone_kept *k,
-                                char *buffer, hone_err *err)
-{
-    size_t n = strlen(k->name) - strlen(".lora_A.weight");
-    int is_a = k->name[n + strlen(".lora_")] == 'A';
-    const hone_peft_module *m;
-    const hone_weight *w;
-    char path[512];
-
-    if (!s->has_peft)
-        return initialise(s, k, is_a ? hone_init_lora_a(k->type.dim[1])
-                                     : hone_init_lora_b(), buffer, err);
-    snprintf(path, sizeof path, "%.*s", (int)n, k->name);
-    m = hone_peft_find(&s->peft, path);
-    w = !m ? NULL : is_a ? m->a : m->b;
-    if (!w || hone_count(&w->type) != hone_count(&k->type))
-        return hone_fail(err, HONE_EINVAL, "%s: no tensor of the shape of %s",
-                         s->recipe->adapter.init, k->name);
-    return upload(s, k, w->data, w->type.storage, buffer, err);
-}
-
-static hone_status load_one(hone_session *s, const hone_kept *k, char *buffer,
-                            hone_err *err)
-{
-    const hone_weight *w = NULL;
-
-    if (k->kind == HONE_T_CONST)
-        return upload(s, k, k->data, k->type.storage, buffer, err);
-    if (k->kind != HONE_T_PARAM) {
-        s->machine.api->fill(s->machine.self, hone_store_address(&s->store, k),
-                             0, k->bytes, s->machine.stream[0]);
-        return HONE_OK;
-    }
-    if (k->adapter)
-        return load_adapter(s, k, buffer, err);
-    if (!s->has_weights)
-        return initialise(s, k, hone_init_rule(k->name, k->type.rank,
-                                                s->init_range), buffer, err);
-    w = hone_weights_find(&s->weights, k->name);
-    if (!w && k->alias)
-        w = hone_weights_find(&s->weights, k->alias);
-    return upload(s, k, w->data, w->type.storage, buffer, err);
-}
-
 hone_status hone_session_load(hone_session *s, hone_err *err)
 {
-    hone_arena a = { 0 };
-    char *buffer = hone_alloc(&a, LOAD_BYTES);
-    hone_status status = HONE_OK;
+    hone_source source = { .weights = s->has_weights ? &s->weights : NULL,
+                           .peft = s->has_peft ? &s->peft : NULL,
+                           .peft_folder = s->recipe->adapter.init,
+                           .seed = s->recipe->seed,
+                           .range = s->init_range };
 
-    for (int i = 0; i < s->store.count && status == HONE_OK; i++)
-        status = load_one(s, &s->store.list[i], buffer, err);
-    hone_arena_free(&a);
-    hone_try(status);
-    hone_try(hone_machine_sync(&s->machine, err));
+    hone_try(hone_store_load(&s->store, &s->machine, &source, err));
     if (s->has_weights)
         hone_weights_close(&s->weights);
     s->has_weights = 0;
@@ -370,6 +277,10 @@ void hone_session_close(hone_session *s)
 
     for (int i = 0; s->machine.api && (p = program_at(s, i)); i++)
         hone_program_close(p, &s->machine);
+    if (s->train_loader)
+        hone_loader_close(s->train_loader);
+    if (s->val_loader)
+        hone_loader_close(s->val_loader);
     hone_family_close(s->family);
     hone_instance_close(&s->collator);
     hone_instance_close(&s->optimizer);

@@ -52,7 +52,7 @@ typedef struct hone_session {
     hone_regions regions;
     void *device_memory, *pinned_memory, *host_memory;
     hone_feed feed;
-    void *loader_memory[2]; /* train, val */
+    hone_loader *train_loader, *val_loader;
 } hone_session;
 
 /* WITH_TRAINING 0: evaluation only. OUT: the run's folder, or NULL. */

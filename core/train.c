@@ -12,6 +12,7 @@
 
 #include "log.h"
 #include "machine.h"
+#include "option.h"
 #include "signals.h"
 
 enum { MAX_SKIPPED = 5 }; /* steps in a row that may not be finite */
@@ -90,7 +91,6 @@ static hone_status train_step(hone_session *s, const hone_rows *rows,
 hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
                           hone_err *err)
 {
-    hone_loader *loader = NULL;
     const hone_rows *rows;
     hone_status status;
     double total = 0;
@@ -100,9 +100,8 @@ hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
     *loss = NAN;
     if (!s->data.val.rows)
         return HONE_OK;
-    hone_try(hone_loader_restart(s->val_loader, err));
-    loader = s->val_loader;
-    while ((status = hone_loader_next(loader, &rows, err)) == HONE_OK) {
+    hone_loader_seek(s->val_loader, 0);
+    while ((status = hone_loader_next(s->val_loader, &rows, err)) == HONE_OK) {
         hone_program_run(&s->zero_loss, &s->machine);
         hone_try(run_micros(s, rows, s->eval, err));
         hone_try(read_scalar(s, "loss_sum", &sum, err));

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * live.h -- the line that a person watches: loss, speed, time left. On a
+ * terminal it overwrites itself; elsewhere a plain line now and then.
+ */
+#ifndef HONE_LIVE_H
+#define HONE_LIVE_H
+
+#include "train.h"
+
+typedef struct hone_live {
+    int64_t steps, bytes;
+    double started_s, said_s, seconds;
+    int64_t tokens;
+    int terminal;
+    double eval_loss;
+} hone_live;
+
+void hone_live_start(hone_live *, int64_t steps, int64_t bytes);
+void hone_live_step(hone_live *, const hone_step_report *);
+void hone_live_eval(hone_live *, int64_t step, double loss);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * signals.h -- SIGINT and SIGTERM as a flag that loops poll. A second one
+ * ends the process as usual.
+ */
+#ifndef HONE_SIGNALS_H
+#define HONE_SIGNALS_H
+
+void hone_signals_catch(void);
+int hone_interrupted(void);
+
+#endif
