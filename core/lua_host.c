@@ -37,6 +37,7 @@ typedef struct {
     double deadline;
     timer_t timer;
     int has_timer;
+    const char *alarm, *outer_alarm; /* a state may run inside another's call */
 } host;
 
 static host *host_of(lua_State *L)
@@ -91,15 +92,16 @@ static void on_count(lua_State *L, lua_Debug *ar)
     lua_error(L);
 }
 
-static char alarm_text[1200];
+/* What the timer says; a signal handler may not make it up. */
+static const char *volatile the_alarm;
 
 static void on_alarm(int signal)
 {
-    size_t n = strlen(alarm_text);
+    const char *text = the_alarm;
 
     (void)signal;
-    while (write(STDERR_FILENO, alarm_text, n) < 0 && errno == EINTR)
-        continue;
+    if (text && write(STDERR_FILENO, text, strlen(text)) < 0)
+        _exit(1);
     _exit(2);
 }
 
@@ -114,15 +116,17 @@ static void start_timer(host *h)
         .it_value = { .tv_sec = (time_t)HONE_LUA_SECONDS + 1 }
     };
 
-    snprintf(alarm_text, sizeof alarm_text,
-             "hone: error: %s: one call of a string or table function ran "
-             "longer than %d s\n", h->chunk_count ? h->chunks[0] : "Lua",
-             (int)HONE_LUA_SECONDS);
     if (!h->has_timer) {
         sigaction(SIGALRM, &act, NULL);
         h->has_timer =
             timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &h->timer) == 0;
+        h->alarm = hone_format_text(
+            h->arena, "hone: error: %s: one call of a string or table "
+            "function ran longer than %d s\n",
+            h->chunk_count ? h->chunks[0] : "Lua", (int)HONE_LUA_SECONDS);
     }
+    h->outer_alarm = the_alarm;
+    the_alarm = h->alarm;
     if (h->has_timer)
         timer_settime(h->timer, 0, &when, NULL);
 }
@@ -133,6 +137,7 @@ static void stop_timer(host *h)
 
     if (h->has_timer)
         timer_settime(h->timer, 0, &never, NULL);
+    the_alarm = h->outer_alarm;
 }
 
 /* ---------------------------------------------------------------- globals */

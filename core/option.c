@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_NAME = 64, MOST_NAMES = 256 };
+enum { LONGEST_NAME = 64, MOST_NAMES = 128 };
 
 /* What other tools call it, and what hone calls it: only for suggestions. */
 static const struct { const char *theirs, *ours; } synonyms[] = {
@@ -363,22 +363,48 @@ const char *hone_nearest(const char *name, const char *const *names)
     return best;
 }
 
+const hone_option *hone_option_alias(const hone_option *table,
+                                     const char *name)
+{
+    const hone_option *found = hone_option_find(table, name);
+
+    for (size_t i = 0; !found && i < sizeof synonyms / sizeof *synonyms; i++)
+        if (!strcmp(synonyms[i].theirs, name))
+            found = hone_option_find(table, synonyms[i].ours);
+    return found;
+}
+
+/* Names as a recipe writes them: of the group "eval.every" the word "eval",
+ * once, unless NAME is inside a group itself. */
+static int names_like(const hone_option *table, const char *name,
+                      char (*names)[LONGEST_NAME])
+{
+    int whole = strchr(name, '.') != NULL, n = 0;
+
+    for (const hone_option *o = table; o && o->name && n < MOST_NAMES; o++) {
+        size_t length = whole ? strlen(o->name) : strcspn(o->name, ".");
+        snprintf(names[n], LONGEST_NAME, "%.*s", (int)length, o->name);
+        if (!n || strcmp(names[n], names[n - 1]))
+            n++;
+    }
+    return n;
+}
+
 void hone_option_suggest(const hone_option *table, const char *name, char *to,
                          size_t bytes)
 {
-    const char *names[MOST_NAMES];
-    const char *near;
+    char names[MOST_NAMES][LONGEST_NAME];
+    const char *list[MOST_NAMES + 1], *near;
+    const hone_option *alias = hone_option_alias(table, name);
+    int n = names_like(table, name, names);
     size_t at;
-    int n = 0;
 
-    for (const hone_option *o = table; o && o->name && n < MOST_NAMES - 1; o++)
-        names[n++] = o->name;
-    names[n] = NULL;
-    near = hone_nearest(name, names);
-    for (size_t i = 0; !near && i < sizeof synonyms / sizeof *synonyms; i++)
-        if (!strcmp(synonyms[i].theirs, name) &&
-            hone_option_find(table, synonyms[i].ours))
-            near = synonyms[i].ours;
+    for (int i = 0; i < n; i++)
+        list[i] = names[i];
+    list[n] = NULL;
+    near = hone_nearest(name, list);
+    if (!near && alias)
+        near = alias->name;
     if (near) {
         snprintf(to, bytes, ", did you mean '%s'?", near);
         return;
@@ -386,7 +412,7 @@ void hone_option_suggest(const hone_option *table, const char *name, char *to,
     at = (size_t)snprintf(to, bytes, n ? "; options: " : "; it has none");
     for (int i = 0; i < n && at < bytes; i++)
         at += (size_t)snprintf(to + at, bytes - at, "%s%s", i ? ", " : "",
-                               names[i]);
+                               list[i]);
 }
 
 double hone_option_real(const hone_option *table, const void *config,

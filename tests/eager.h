@@ -186,7 +186,7 @@ static inline void eager_reference(const hone_op *op, const hone_call *call,
         op->ref_f32(call, ptr);
 }
 
-/* Runs the call again into GIVEN bytes for output K; must equal RESULT + ADD. */
+/* Runs the call again with output K in GIVEN; must be RESULT + ADD. */
 static inline void eager_again(eager *e, const hone_op *op, hone_call call,
                                const hone_ptr *ptr, uint32_t k, hone_id given,
                                double add, hone_id result)

@@ -33,7 +33,7 @@ static hone_status shape(const hone_call *c, hone_type *out, hone_err *err)
     hone_try(want_rank(c, 0, "a", 2, err));
     hone_try(want_same(c, 0, "a", 1, "b", err));
     hone_try(want_rank(c, 2, "w", 1, err));
-    if (c->type[0].dim[1] % c->type[2].dim[0] != 0)
+    if (c->type[2].dim[0] < 1 || c->type[0].dim[1] % c->type[2].dim[0] != 0)
         return hone_fail(err, HONE_EINVAL,
                          "%s: a is %s, its rows are not whole groups of %lld",
                          c->op, shape_text(&c->type[0]).s,

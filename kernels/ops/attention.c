@@ -236,10 +236,14 @@ static hone_status shape(const hone_call *c, hone_type *out, hone_err *err)
 
 static hone_status grad_shape(const hone_call *c, hone_type *out, hone_err *err)
 {
+    const hone_attention_attrs *a = c->attrs;
     int i;
     hone_try(check(c, 1, 6, err));
     hone_try(want_same(c, 0, "do", 1, "q", err));
     hone_try(want_same(c, 4, "o", 1, "q", err));
+    hone_try(want_rank(c, 5, "lse", 2, err));
+    hone_try(want_dim(c, 5, "lse", 0, c->type[1].dim[0], err));
+    hone_try(want_dim(c, 5, "lse", 1, a->heads, err));
     for (i = 0; i < 3; i++)
         out[i] = activation(c, &c->type[1 + i]);
     return HONE_OK;

@@ -70,7 +70,8 @@ static void grad_sample(const hone_call *c, uint64_t seed, const hone_ptr *p)
 }
 
 static const hone_option grad_options[] = {
-    HONE_OPT_INT(hone_embed_attrs, vocab, 1, 1, 2147483647, "rows of the table"),
+    HONE_OPT_INT(hone_embed_attrs, vocab, 1, 1, 2147483647,
+                 "rows of the table"),
     HONE_OPT_END
 };
 

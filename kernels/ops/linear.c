@@ -115,7 +115,8 @@ static hone_status dw_shape(const hone_call *c, hone_type *out, hone_err *err)
     hone_try(want_rank(c, 0, "dy", 2, err));
     hone_try(want_rank(c, 1, "x", 2, err));
     hone_try(want_dim(c, 1, "x", 0, c->type[0].dim[0], err));
-    out[0] = hone_type_of(stat_storage(c), 2, c->type[0].dim[1], c->type[1].dim[1]);
+    out[0] = hone_type_of(stat_storage(c), 2, c->type[0].dim[1],
+                          c->type[1].dim[1]);
     return HONE_OK;
 }
 

@@ -67,7 +67,7 @@ static inline real get(view v, int64_t i)
     case HONE_F64: return (real)((const double *)v.at)[i];
     case HONE_BF16: return (real)hone_bf16_load(((const uint16_t *)v.at)[i]);
     case HONE_F16: return (real)hone_f16_load(((const uint16_t *)v.at)[i]);
-    default: return 0; /* shape rules let no other storage through */
+    default: return 0; /* packs have the compiler convert the others */
     }
 }
 

@@ -42,7 +42,7 @@ static hone_status shape(const hone_call *c, hone_type *out, hone_err *err)
     hone_try(want_ints(c, 2, "positions", c->type[0].dim[0], err));
     m = c->type[1].dim[0];
     d = a->head_dim ? a->head_dim : 2 * m;
-    if (d < 2 * m || c->type[0].dim[1] % d != 0)
+    if (d < 1 || d < 2 * m || c->type[0].dim[1] % d != 0)
         return hone_fail(err, HONE_EINVAL,
                          "%s: x is %s, its rows are not whole heads of %lld "
                          "with %lld turned",

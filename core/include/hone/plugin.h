@@ -323,8 +323,9 @@ typedef struct hone_op {
     double (*flops)(const hone_call *);
     /* Relative error allowed against the reference in fp32; 0: 1e-5. */
     double tolerance;
-    /* Values that a random test may give an integer operand: [0, limit).
-     * NULL or 0: see tests; lets `kernels check` draw valid inputs. */
+    /* Lets `kernels check` draw valid inputs: called after real operands were
+     * filled with random numbers, it fills those that must make sense, such
+     * as indices, layouts and statistics. NULL: random numbers will do. */
     void (*sample)(const hone_call *, uint64_t seed, const hone_ptr *);
 } hone_op;
 

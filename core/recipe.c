@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recipe.c -- a recipe from file to struct: run it in the sandbox, apply
+ * --set, check across options, copy the nodes into hone_recipe. The Lua state
+ * is closed before this returns.
+ */
+#include "recipe.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recipe_host.h"
+
+/* ---------------------------------------------------------------- messages */
+
+/* In the order of the file; constructors are called inside out. */
+static int by_place(const void *a, const void *b)
+{
+    const hone_message *x = a, *y = b;
+
+    if (x->line == INT_MAX || y->line == INT_MAX)
+        return (x->line == INT_MAX) - (y->line == INT_MAX);
+    if (strcmp(x->file, y->file))
+        return strcmp(x->file, y->file);
+    return (x->line > y->line) - (x->line < y->line);
+}
+
+/* A stable sort: messages of one call stay in the order of its options. */
+static void sort_messages(hone_message *m, int count)
+{
+    for (int i = 1; i < count; i++) {
+        hone_message one = m[i];
+        int at = i;
+        for (; at > 0 && by_place(&m[at - 1], &one) > 0; at--)
+            m[at] = m[at - 1];
+        m[at] = one;
+    }
+}
+
+/* LAST: an error that ended the reading, or NULL. */
+static const char *all_messages(hone_reader *r, const char *last)
+{
+    const char *text = "";
+
+    sort_messages(r->messages, r->count);
+    for (int i = 0; i < r->count; i++)
+        text = hone_format_text(r->arena, "%s%s%s", text, i ? "\n" : "",
+                                r->messages[i].text);
+    if (last)
+        text = hone_format_text(r->arena, "%s%s%s", text, text[0] ? "\n" : "",
+                                last);
+    return text;
+}
+
+/* ------------------------------------------------------------ evaluating */
+
+static const char *folder_of(hone_arena *a, const char *file)
+{
+    const char *slash = strrchr(file, '/');
+
+    if (!slash)
+        return ".";
+    return hone_format_text(a, "%.*s", slash == file ? 1 : (int)(slash - file),
+                            file);
+}
+
+/* Runs the file; its value must be that of hone.train. */
+static hone_status evaluate(hone_reader *r, hone_node **train, hone_err *err)
+{
+    hone_status s = hone_lua_load(r->L, r->file, err);
+
+    if (s == HONE_OK)
+        s = hone_lua_call(r->L, 0, 1, err);
+    if (s != HONE_OK)
+        return s;
+    *train = hone_node_at(r->L, -1);
+    if (!*train || ((*train)->maker != &hone_maker_train &&
+                    (*train)->maker != &hone_maker_none))
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: does not return hone.train { ... }; end it with "
+                         "that", r->file);
+    return HONE_OK;
+}
+
+/* What stands in a node when the recipe says nothing. */
+static void add_defaults(hone_reader *r, hone_node *train)
+{
+    hone_train *t = train->config;
+    hone_where where = hone_node_where(r, train);
+    const hone_maker *constant;
+    const char *why;
+
+    if (t->schedule || hone_node_given(train, "schedule"))
+        return;
+    constant = hone_maker_find(r->arena, "constant", &why);
+    if (constant)
+        t->schedule = hone_node_new(r, constant, train->file, 0);
+    else
+        hone_reader_say(r, &where, "'schedule' is missing, and its default "
+                        "hone.constant is not there: %s", why);
+}
+
+/* --------------------------------------------------------------- the copy */
+
+static hone_instance instance(const hone_node *n)
+{
+    return (hone_instance){ .component = n->maker->component,
+                            .config = n->config, .line = n->line };
+}
+
+/* "prompt", "question", ..., NULL for the columns that were renamed. */
+static const char *const *renames(hone_arena *a, const hone_node *data)
+{
+    const hone_rows *rows = data->config;
+    const hone_option *fields = data->maker->fields;
+    const char **list =
+        hone_alloc(a, sizeof *list * (2 * HONE_MOST_FIELDS + 1));
+    int n = 0;
+
+    for (int i = 0; fields[i].name; i++)
+        if (rows->rename[i]) {
+            list[n++] = fields[i].name;
+            list[n++] = rows->rename[i];
+        }
+    return list;
+}
+
+static void copy_data(hone_recipe *recipe, const hone_node *n)
+{
+    const hone_rows *rows = n->config;
+
+    recipe->has_data = 1;
+    recipe->data_line = n->line;
+    recipe->data = (hone_data_config){
+        .shape = n->maker->shape,
+        .files = rows->files,
+        .val = rows->val.rows,
+        .val_file = rows->val.file,
+        .max_tokens = rows->max_tokens,
+        .too_long = rows->too_long + HONE_LONG_CUT,
+        .skip_broken = rows->broken,
+        .field = renames(&recipe->arena, n),
+    };
+}
+
+/* "runs/NAME" in the current folder, NAME from "dir/NAME.lua". */
+static const char *default_out(hone_arena *a, const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    char *name = hone_text(a, slash ? slash + 1 : file);
+    char *dot = strrchr(name, '.');
+
+    if (dot && dot > name)
+        *dot = '\0';
+    return hone_absolute(a, NULL, hone_format_text(a, "runs/%s", name));
+}
+
+static void copy_train(hone_recipe *recipe, const hone_node *train)
+{
+    const hone_train *t = train->config;
+
+    recipe->line = train->line;
+    recipe->model = *(hone_model_config *)t->model->config;
+    recipe->model_line = t->model->line;
+    if (t->adapter) {
+        recipe->has_adapter = 1;
+        recipe->adapter = *(hone_lora_config *)t->adapter->config;
+        recipe->adapter_line = t->adapter->line;
+    }
+    copy_data(recipe, t->data);
+    recipe->batch = instance(t->batch);
+    recipe->optimizer = instance(t->optimizer);
+    recipe->schedule = instance(t->schedule);
+    recipe->global_batch = t->global_batch;
+    recipe->global_tokens = t->global_tokens;
+    recipe->epochs = t->epochs;
+    recipe->steps = t->steps;
+    recipe->seed = t->seed;
+    recipe->shuffle = t->shuffle;
+    recipe->clip = t->clip;
+    recipe->precision = t->precision + HONE_PRECISION_AUTO;
+    recipe->memory = t->memory;
+    recipe->device = t->device;
+    recipe->packs = t->packs;
+    recipe->eval_every = t->eval_every;
+    recipe->save_every = t->save_every;
+    recipe->save_keep = t->save_keep;
+    recipe->keep = t->keep.all;
+    recipe->keep_layers = t->keep.layers;
+    recipe->logits_chunk = t->logits_chunk;
+    recipe->master = t->master;
+    recipe->out = t->out ? t->out : default_out(&recipe->arena, recipe->file);
+}
+
+hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
+                             const char *const *sets, const char **messages)
+{
+    hone_reader r = { .arena = &recipe->arena };
+    const char *folders[3];
+    hone_node *train = NULL;
+    hone_err err = { 0 };
+    size_t bytes;
+    hone_status s;
+
+    memset(recipe, 0, sizeof *recipe);
+    r.file = recipe->file = hone_text(&recipe->arena, file);
+    folders[0] = folder_of(&recipe->arena, r.file);
+    folders[1] = hone_share_dir();
+    folders[2] = NULL;
+    s = hone_lua_read(&recipe->arena, r.file, &recipe->source, &bytes, &err);
+    if (s == HONE_OK) {
+        r.L = hone_lua_open(&recipe->arena, folders);
+        hone_reader_module(&r);
+        s = evaluate(&r, &train, &err);
+        hone_lua_close(r.L);
+        r.L = NULL;
+    }
+    if (s == HONE_OK && train->maker == &hone_maker_train) {
+        add_defaults(&r, train);
+        for (; sets && *sets; sets++)
+            hone_reader_set(&r, train, *sets);
+        hone_reader_cross_check(&r, train);
+    }
+    *messages = all_messages(&r, s == HONE_OK ? NULL : err.msg);
+    if (s == HONE_OK && r.count)
+        s = HONE_EINVAL;
+    if (s == HONE_OK)
+        copy_train(recipe, train);
+    return s;
+}
+
+void hone_recipe_free(hone_recipe *recipe)
+{
+    hone_arena_free(&recipe->arena);
+}

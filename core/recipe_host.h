@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recipe_host.h -- what the files of the recipe host share. A constructor call
+ * in a recipe makes a node: an option table's config, filled, with the line of
+ * the call. hone.train's node holds the others; --set changes nodes the same
+ * way; recipe.c turns them into the plain hone_recipe.
+ *
+ * Nothing here fails early: every message is collected, so that a person sees
+ * all that is wrong at once.
+ */
+#ifndef HONE_RECIPE_HOST_H
+#define HONE_RECIPE_HOST_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+#include "lua_host.h"
+#include "recipe.h"
+
+/* How the recipe's own options are written, beyond their type: bits 8 and up
+ * of an option's flags. */
+typedef enum {
+    HONE_FORM_PLAIN,
+    HONE_FORM_PATH,  /* HONE_STR, made absolute */
+    HONE_FORM_PATHS, /* one or a list, absolute; ends with NULL */
+    HONE_FORM_LIST,  /* HONE_STR: one name or a list, joined by commas */
+    HONE_FORM_BYTES, /* HONE_STR: "16GiB" */
+    HONE_FORM_NODE,  /* another constructor's; sdef is an example */
+    HONE_FORM_VAL,   /* hone_val */
+    HONE_FORM_KEEP   /* hone_keeping */
+} hone_form;
+
+#define HONE_FORM(f) ((uint32_t)(f) << 8)
+
+static inline hone_form hone_form_of(const hone_option *o)
+{
+    return (hone_form)(o->flags >> 8);
+}
+
+/* A constructor. */
+typedef struct hone_maker {
+    const char *name, *help; /* "lora", "data.alpaca" */
+    const hone_option *options;
+    size_t config_size;
+    const char *positional;          /* option of values without a key */
+    const char *shape;               /* hone.data.SHAPE, or NULL */
+    const hone_option *fields;       /* the shape's: last rows of options */
+    const hone_component *component; /* a plugin's, or NULL */
+} hone_maker;
+
+typedef struct hone_node {
+    const hone_maker *maker;
+    void *config;
+    uint64_t given; /* bit i: option i was written by the user */
+    const char *file;
+    int line;
+    int unknown; /* a key was refused: what is missing may be meant by it */
+} hone_node;
+
+/* Rows or a share of them held out, or a file of them. */
+typedef struct hone_val {
+    double rows;
+    const char *file;
+} hone_val;
+
+typedef struct hone_keeping {
+    int all;            /* hone_keep */
+    const char *layers; /* "0=none,1=all", or NULL */
+} hone_keeping;
+
+typedef struct hone_train {
+    hone_node *model, *adapter, *data, *batch, *optimizer, *schedule;
+    int64_t global_batch, global_tokens, steps, seed;
+    double epochs, clip;
+    int shuffle, precision, master;
+    const char *memory, *device, *packs, *out;
+    int64_t eval_every, save_every, save_keep, logits_chunk;
+    hone_keeping keep;
+} hone_train;
+
+typedef struct hone_rows {
+    const char *const *files;
+    hone_val val;
+    int64_t max_tokens;
+    int too_long, broken; /* index into their choices */
+    const char *rename[]; /* one for each field of the shape */
+} hone_rows;
+
+enum { HONE_MOST_FIELDS = 32 }; /* of a shape */
+
+extern const hone_maker hone_maker_train, hone_maker_model, hone_maker_lora;
+/* What an unknown constructor makes: nothing more is said about it. */
+extern const hone_maker hone_maker_none;
+/* What all shapes of data have; hone_maker_find() adds the shape's fields. */
+extern const hone_maker hone_maker_data;
+
+/* The constructor hone.NAME ("adamw", "data.alpaca"); NULL if there is none:
+ * then WHY says so, with what there is. */
+const hone_maker *hone_maker_find(hone_arena *, const char *name,
+                                  const char **why);
+
+/* -------------------------------------------------------------- the reader */
+
+typedef struct hone_message {
+    const char *file;
+    int line;
+    const char *text;
+} hone_message;
+
+typedef struct hone_reader {
+    hone_arena *arena;
+    lua_State *L;
+    const char *file; /* the recipe, as typed */
+    hone_message *messages;
+    int count, cap;
+    int nodes;
+    const char *extending[8]; /* files being extended, against circles */
+    int depth;
+} hone_reader;
+
+/* Where a value comes from: a constructor's call, or --set (SET not NULL). */
+typedef struct hone_where {
+    const char *file;
+    int line;
+    const char *label; /* "hone.adamw" */
+    const char *set;   /* "optimizer.lr=1" */
+} hone_where;
+
+void hone_reader_say(hone_reader *, const hone_where *, const char *fmt, ...)
+    HONE_PRINTF(3, 4);
+hone_where hone_node_where(hone_reader *, const hone_node *);
+
+/* A node with the defaults of its options. */
+hone_node *hone_node_new(hone_reader *, const hone_maker *, const char *file,
+                         int line);
+
+/* Sets one option from the Lua value at INDEX, or from text. What is wrong
+ * becomes a message. Relative paths are made absolute from WHERE. */
+void hone_node_set_lua(hone_reader *, hone_node *, const hone_option *,
+                       int index, const hone_where *);
+void hone_node_set_text(hone_reader *, hone_node *, const hone_option *,
+                        const char *text, const hone_where *);
+void hone_node_unknown(hone_reader *, hone_node *, const char *key,
+                       const hone_where *);
+/* A later word wins: setting `steps` unsets `epochs`, and so on. */
+void hone_node_displace(hone_node *train, const char *option);
+int hone_node_given(const hone_node *, const char *option);
+/* The node at INDEX of the Lua stack, or NULL. */
+hone_node *hone_node_at(lua_State *, int index);
+/* Whether a node may stand for the option of hone.train with this name. */
+int hone_node_fits(const hone_node *, const char *option);
+
+/* Makes `require "hone"` work. */
+void hone_reader_module(hone_reader *);
+
+/* PATH from the folder of FILE (NULL: the current folder), absolute. */
+const char *hone_absolute(hone_arena *, const char *file, const char *path);
+
+/* --set KEY=VALUE on the node of hone.train. */
+void hone_reader_set(hone_reader *, hone_node *train, const char *set);
+
+/* The second pass: what only shows across options. Run after every --set. */
+void hone_reader_cross_check(hone_reader *, hone_node *train);
+
+/* With init, shape comes from the adapter's own config: fills it in and
+ * refuses other values. */
+void hone_reader_adapter_init(hone_reader *, hone_node *lora);
+
+#endif

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recipe_value.c -- nodes and their options: from Lua values, from --set, with
+ * one message for each thing that is wrong. Called inside hone_lua_call(), so
+ * everything lies in the recipe's arena.
+ */
+#include "recipe_host.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "option.h"
+
+enum { MOST_MESSAGES = 200, MOST_TEXT = 4096, MOST_ITEMS = 4096,
+       MOST_BYTES = 64 << 20 };
+
+void hone_reader_say(hone_reader *r, const hone_where *where, const char *fmt,
+                     ...)
+{
+    char text[1024];
+    hone_message *m;
+    va_list ap;
+
+    if (r->count == MOST_MESSAGES)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    for (char *p = text; *p; p++) /* one message, one line */
+        if (iscntrl((unsigned char)*p))
+            *p = ' ';
+    hone_push(r->arena, r->messages, r->count, r->cap);
+    m = &r->messages[r->count++];
+    m->file = where->file;
+    m->line = where->set ? INT_MAX : where->line; /* --set comes last */
+    if (where->set)
+        m->text = hone_format_text(r->arena, "--set %s: %s%s%s", where->set,
+                                   where->label ? where->label : "",
+                                   where->label ? ": " : "", text);
+    else
+        m->text = hone_format_text(r->arena, "%s:%d: %s%s%s", where->file,
+                                   where->line,
+                                   where->label ? where->label : "",
+                                   where->label ? ": " : "", text);
+}
+
+hone_node *hone_node_new(hone_reader *r, const hone_maker *m, const char *file,
+                         int line)
+{
+    hone_node *n = hone_alloc(r->arena, sizeof *n);
+
+    n->maker = m;
+    n->config = hone_alloc(r->arena, m->config_size);
+    n->file = file;
+    n->line = line;
+    hone_option_defaults(m->options, n->config);
+    if (m == &hone_maker_train)
+        ((hone_train *)n->config)->keep.all = HONE_KEEP_AUTO;
+    return n;
+}
+
+hone_where hone_node_where(hone_reader *r, const hone_node *n)
+{
+    return (hone_where){ .file = n->file, .line = n->line,
+                         .label = hone_format_text(r->arena, "hone.%s",
+                                                   n->maker->name) };
+}
+
+static void mark_given(hone_node *n, const hone_option *o)
+{
+    ptrdiff_t i = o - n->maker->options;
+
+    if (i < 64)
+        n->given |= (uint64_t)1 << i;
+}
+
+int hone_node_given(const hone_node *n, const char *option)
+{
+    const hone_option *o = hone_option_find(n->maker->options, option);
+
+    return o && o - n->maker->options < 64 &&
+           (n->given >> (o - n->maker->options) & 1);
+}
+
+void hone_node_displace(hone_node *train, const char *option)
+{
+    static const char *const pairs[][2] = {
+        { "steps", "epochs" }, { "epochs", "steps" },
+        { "global_batch", "global_tokens" },
+        { "global_tokens", "global_batch" },
+    };
+
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const hone_option *o;
+        hone_option unset[2] = { { 0 } };
+        if (strcmp(pairs[i][0], option))
+            continue;
+        o = hone_option_find(train->maker->options, pairs[i][1]);
+        unset[0] = *o;
+        hone_option_defaults(unset, train->config);
+        train->given &= ~((uint64_t)1 << (o - train->maker->options));
+    }
+}
+
+int hone_node_fits(const hone_node *n, const char *option)
+{
+    const hone_maker *m = n->maker;
+    hone_kind kind = m->component ? m->component->kind : 0;
+
+    if (!strcmp(option, "model"))
+        return m == &hone_maker_model;
+    if (!strcmp(option, "adapter"))
+        return m == &hone_maker_lora;
+    if (!strcmp(option, "data"))
+        return m->shape != NULL;
+    if (!strcmp(option, "batch"))
+        return kind == HONE_KIND_COLLATOR;
+    if (!strcmp(option, "optimizer"))
+        return kind == HONE_KIND_OPTIMIZER;
+    return !strcmp(option, "schedule") && kind == HONE_KIND_SCHEDULE;
+}
+
+static void *member(hone_node *n, const hone_option *o)
+{
+    return (char *)n->config + o->offset;
+}
+
+/* An option that belongs one level deeper: lr of hone.train. */
+static const char *elsewhere(hone_reader *r, const char *key)
+{
+    const hone_option *o = hone_option_alias(hone_maker_lora.options, key);
+    const char *word = "lora";
+
+    if (!o) {
+        o = hone_option_alias(hone_maker_data.options, key);
+        word = "data.alpaca";
+    }
+    for (int i = 0; !o && hone_component_at(i); i++) {
+        const hone_component *c = hone_component_at(i);
+        if (c->kind != HONE_KIND_COLLATOR && c->kind != HONE_KIND_SCHEDULE &&
+            c->kind != HONE_KIND_OPTIMIZER)
+            continue;
+        o = hone_option_alias(c->options, key);
+        word = c->name;
+    }
+    return o ? hone_format_text(r->arena, ", did you mean '%s' of hone.%s?",
+                                o->name, word)
+             : NULL;
+}
+
+void hone_node_unknown(hone_reader *r, hone_node *n, const char *key,
+                       const hone_where *where)
+{
+    char suggestion[900];
+    const char *other = NULL;
+
+    n->unknown = 1;
+    hone_option_suggest(n->maker->options, key, suggestion, sizeof suggestion);
+    if (n->maker == &hone_maker_train && suggestion[0] == ';')
+        other = elsewhere(r, key);
+    hone_reader_say(r, where, "unknown option '%s'%s", key,
+                    other ? other : suggestion);
+}
+
+/* ------------------------------------------------------------------ paths */
+
+const char *hone_absolute(hone_arena *a, const char *file, const char *path)
+{
+    char here[PATH_MAX];
+    const char *slash = file ? strrchr(file, '/') : NULL;
+    const char *folder = "";
+
+    while (path[0] == '.' && path[1] == '/')
+        path += 2;
+    if (path[0] == '/')
+        return hone_text(a, path);
+    if (slash)
+        folder = hone_format_text(a, "%.*s", (int)(slash + 1 - file), file);
+    while (folder[0] == '.' && folder[1] == '/')
+        folder += 2;
+    if (folder[0] == '/')
+        return hone_format_text(a, "%s%s", folder, path);
+    if (!getcwd(here, sizeof here))
+        here[0] = '\0';
+    return hone_format_text(a, "%s/%s%s", here, folder, path);
+}
+
+static const char *path_from(hone_reader *r, const hone_where *where,
+                             const char *path)
+{
+    return hone_absolute(r->arena, where->set ? NULL : where->file, path);
+}
+
+/* ----------------------------------------------------------- from a text */
+
+/* "16GiB": a number and a unit. */
+static int is_bytes(const char *text)
+{
+    static const char *const units[] = { "B", "KB", "MB", "GB", "TB", "KiB",
+                                         "MiB", "GiB", "TiB", NULL };
+    char *end;
+
+    if (!isdigit((unsigned char)text[0]) || strtod(text, &end) <= 0)
+        return 0;
+    while (*end == ' ')
+        end++;
+    for (int i = 0; units[i]; i++)
+        if (!strcmp(units[i], end))
+            return 1;
+    return 0;
+}
+
+/* The hone_keep of a word; 0, with a message, for another one. */
+static int keep_of(hone_reader *r, const char *word, const hone_where *where)
+{
+    static const char *const choices[] = { "auto", "all", "none", "offload",
+                                           NULL };
+    static const hone_option row = { "keep", NULL, HONE_ENUM, 0, 0, 0, 0, 0,
+                                     NULL, choices };
+    hone_err err;
+    int choice;
+
+    if (hone_option_set_str(&row, &choice, word, r->arena, &err) == HONE_OK)
+        return choice + 1; /* hone_keep counts from 1 */
+    hone_reader_say(r, where, "%s", err.msg);
+    return 0;
+}
+
+static void set_files(hone_reader *r, hone_node *n, const hone_option *o,
+                      const char *const *paths, int count,
+                      const hone_where *where)
+{
+    const char **list =
+        hone_alloc(r->arena, sizeof *list * ((size_t)count + 1));
+
+    for (int i = 0; i < count; i++)
+        list[i] = path_from(r, where, paths[i]);
+    *(const char *const **)member(n, o) = list;
+}
+
+static void set_val(hone_reader *r, hone_node *n, const hone_option *o,
+                    double rows, const hone_where *where)
+{
+    hone_val *val = member(n, o);
+
+    if (!(rows >= 0 && rows < 1e15) ||
+        (rows >= 1 && rows != (double)(int64_t)rows)) {
+        hone_reader_say(r, where, "'%s' is %g, must be a number of rows or a "
+                        "share of them below 1", o->name, rows);
+        return;
+    }
+    *val = (hone_val){ .rows = rows };
+}
+
+/* The forms that a string can give, the same in a recipe and on the command
+ * line. 0: none of them. */
+static int set_form(hone_reader *r, hone_node *n, const hone_option *o,
+                    const char *text, const hone_where *where)
+{
+    switch (hone_form_of(o)) {
+    case HONE_FORM_PATH:
+        *(const char **)member(n, o) = path_from(r, where, text);
+        return 1;
+    case HONE_FORM_PATHS:
+        set_files(r, n, o, &text, 1, where);
+        return 1;
+    case HONE_FORM_BYTES:
+        if (is_bytes(text))
+            return 0; /* an ordinary string from here on */
+        hone_reader_say(r, where, "'%s' is \"%s\", must be bytes such as "
+                        "\"16GiB\"", o->name, text);
+        return 1;
+    case HONE_FORM_VAL:
+        *(hone_val *)member(n, o) =
+            (hone_val){ .file = path_from(r, where, text) };
+        return 1;
+    case HONE_FORM_KEEP:
+        *(hone_keeping *)member(n, o) =
+            (hone_keeping){ keep_of(r, text, where), NULL };
+        return 1;
+    case HONE_FORM_NODE:
+        hone_reader_say(r, where, "'%s' expects a constructor's value such as "
+                        "%s, got \"%s\"", o->name, o->sdef, text);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+void hone_node_set_text(hone_reader *r, hone_node *n, const hone_option *o,
+                        const char *text, const hone_where *where)
+{
+    hone_err err;
+    char *end;
+    double v = strtod(text, &end);
+
+    mark_given(n, o);
+    if (hone_form_of(o) == HONE_FORM_VAL && end != text && !*end)
+        set_val(r, n, o, v, where);
+    else if (!set_form(r, n, o, text, where) &&
+             hone_option_parse(o, n->config, text, r->arena, &err) != HONE_OK)
+        hone_reader_say(r, where, "%s", err.msg);
+}
+
+/* ------------------------------------------------------- from a Lua value */
+
+/* A string that C can hold. */
+static const char *text_at(hone_reader *r, const hone_option *o, int index,
+                           const hone_where *where)
+{
+    size_t bytes;
+    const char *text = lua_tolstring(r->L, index, &bytes);
+
+    if (r->arena->bytes > MOST_BYTES)
+        luaL_error(r->L, "the recipe's options take more than %d MiB",
+                   MOST_BYTES >> 20);
+    if (strlen(text) == bytes && bytes <= MOST_TEXT)
+        return hone_text(r->arena, text);
+    hone_reader_say(r, where, "'%s' %s", o->name,
+                    bytes > MOST_TEXT ? "is longer than 4096 bytes"
+                                      : "has a zero byte in it");
+    return NULL;
+}
+
+/* Strings of the list at INDEX; -1 if it is none. */
+static int list_at(hone_reader *r, const hone_option *o, int index,
+                   const char **items, const hone_where *where)
+{
+    int count = (int)lua_rawlen(r->L, index), others = 0;
+
+    lua_pushnil(r->L);
+    while (lua_next(r->L, index)) {
+        others++;
+        lua_pop(r->L, 1);
+    }
+    for (int i = 0; i < count && i < MOST_ITEMS && others == count; i++) {
+        int is_text = lua_rawgeti(r->L, index, i + 1) == LUA_TSTRING;
+        items[i] = is_text ? text_at(r, o, -1, where) : NULL;
+        lua_pop(r->L, 1);
+        if (!items[i])
+            others = -1;
+    }
+    if (others == count && count > 0 && count <= MOST_ITEMS)
+        return count;
+    hone_reader_say(r, where, "'%s' expects a string or a list of strings",
+                    o->name);
+    return -1;
+}
+
+static void set_list(hone_reader *r, hone_node *n, const hone_option *o,
+                     int index, const hone_where *where)
+{
+    size_t cap = (size_t)lua_rawlen(r->L, index);
+    const char **items = hone_alloc(
+        r->arena, sizeof *items * (cap < MOST_ITEMS ? cap : MOST_ITEMS));
+    int count = list_at(r, o, index, items, where);
+    size_t bytes = 1;
+    char *joined;
+
+    if (count < 0)
+        return;
+    if (hone_form_of(o) == HONE_FORM_PATHS) {
+        set_files(r, n, o, items, count, where);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        bytes += strlen(items[i]) + 1;
+    joined = hone_alloc(r->arena, bytes);
+    for (int i = 0; i < count; i++) {
+        if (i)
+            strcat(joined, ",");
+        strcat(joined, items[i]);
+    }
+    *(const char **)member(n, o) = joined;
+}
+
+/* keep = { [0] = "none", [1] = "all" }: layers that are not named stay
+ * "auto". Written in the order of the layers, so that equal tables give equal
+ * plans. */
+static void set_keep_layers(hone_reader *r, hone_node *n, const hone_option *o,
+                            int index, const hone_where *where)
+{
+    const char *text = "";
+    lua_Integer last = -1;
+    lua_State *L = r->L;
+
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        lua_Integer layer = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : -1;
+        if (layer < 0 || layer > MOST_ITEMS ||
+            lua_type(L, -1) != LUA_TSTRING) {
+            hone_reader_say(r, where, "'keep' by layer is written "
+                            "{ [0] = \"none\", [1] = \"all\" }");
+            lua_pop(L, 2);
+            return;
+        }
+        last = layer > last ? layer : last;
+    }
+    for (lua_Integer i = 0; i <= last; i++) {
+        if (lua_rawgeti(L, index, i) == LUA_TSTRING) {
+            const char *word = text_at(r, o, -1, where);
+            if (word && keep_of(r, word, where))
+                text = hone_format_text(r->arena, "%s%s%d=%s", text,
+                                        text[0] ? "," : "", (int)i, word);
+        }
+        lua_pop(L, 1);
+    }
+    *(hone_keeping *)member(n, o) = (hone_keeping){ HONE_KEEP_AUTO, text };
+}
+
+static void set_node(hone_reader *r, hone_node *n, const hone_option *o,
+                     int index, const hone_where *where)
+{
+    hone_node *child = hone_node_at(r->L, index);
+    hone_node **to = member(n, o);
+    const char *got = luaL_typename(r->L, index);
+
+    if (child && hone_node_fits(child, o->name)) {
+        *to = child;
+        return;
+    }
+    if (child && child->maker == &hone_maker_none)
+        return; /* an unknown constructor, said there */
+    if (child)
+        got = hone_format_text(r->arena, "hone.%s", child->maker->name);
+    hone_reader_say(r, where, "'%s' expects a constructor's value such as %s, "
+                    "got %s%s", o->name, o->sdef, child ? "" : "a ", got);
+}
+
+static void wrong_type(hone_reader *r, const hone_option *o, int index,
+                       const hone_where *where)
+{
+    static const char *const expected[] = {
+        [HONE_BOOL] = "true or false", [HONE_INT] = "a whole number",
+        [HONE_REAL] = "a number",      [HONE_STR] = "a string",
+        [HONE_ENUM] = "a string",      [HONE_VALUE] = "another value",
+    };
+    hone_node *got = hone_node_at(r->L, index);
+
+    hone_reader_say(r, where, "'%s' expects %s, got %s%s", o->name,
+                    expected[o->type], got ? "hone." : "a ",
+                    got ? got->maker->name : luaL_typename(r->L, index));
+}
+
+void hone_node_set_lua(hone_reader *r, hone_node *n, const hone_option *o,
+                       int index, const hone_where *where)
+{
+    hone_form form = hone_form_of(o);
+    hone_status s = HONE_OK;
+    hone_err err;
+    const char *text;
+
+    index = lua_absindex(r->L, index);
+    mark_given(n, o);
+    if (form == HONE_FORM_NODE) {
+        set_node(r, n, o, index, where);
+        return;
+    }
+    switch (lua_type(r->L, index)) {
+    case LUA_TNUMBER:
+        if (form == HONE_FORM_VAL)
+            set_val(r, n, o, lua_tonumber(r->L, index), where);
+        else
+            s = hone_option_set_num(o, n->config, lua_tonumber(r->L, index),
+                                    lua_isinteger(r->L, index), &err);
+        break;
+    case LUA_TBOOLEAN:
+        s = hone_option_set_bool(o, n->config, lua_toboolean(r->L, index),
+                                 &err);
+        break;
+    case LUA_TSTRING:
+        text = text_at(r, o, index, where);
+        if (text && !set_form(r, n, o, text, where))
+            s = hone_option_set_str(o, n->config, text, r->arena, &err);
+        break;
+    case LUA_TTABLE:
+        if (form == HONE_FORM_PATHS || form == HONE_FORM_LIST) {
+            set_list(r, n, o, index, where);
+            break;
+        }
+        if (form == HONE_FORM_KEEP) {
+            set_keep_layers(r, n, o, index, where);
+            break;
+        }
+        /* fall through */
+    default:
+        wrong_type(r, o, index, where);
+    }
+    if (s != HONE_OK)
+        hone_reader_say(r, where, "%s", err.msg);
+}

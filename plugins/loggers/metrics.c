@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * metrics.c -- metrics.jsonl in the run's folder: one JSON object a line,
+ * handed to the system at every record, from a buffer on the stack.
+ */
+#include "hone/plugin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+struct metrics {
+    const char *dir;
+};
+
+struct metrics_state {
+    int fd;
+};
+
+static const hone_option options[] = {
+    HONE_OPT_STR(struct metrics, dir, NULL, "the run's folder"),
+    HONE_OPT_END,
+};
+
+static hone_status metrics_open(const hone_host *host, const void *config,
+                                void *state, hone_err *err)
+{
+    const struct metrics *c = config;
+    struct metrics_state *s = state;
+    char path[4096];
+
+    (void)host;
+    snprintf(path, sizeof path, "%s/metrics.jsonl", c->dir);
+    s->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (s->fd < 0)
+        return hone_fail(err, HONE_EIO, "%s: %s", path, strerror(errno));
+    return HONE_OK;
+}
+
+static void metrics_close(void *state)
+{
+    close(((struct metrics_state *)state)->fd);
+}
+
+static int put_field(char *to, size_t bytes, const hone_field *f, int first)
+{
+    const char *comma = first ? "" : ", ";
+
+    if (!isfinite(f->num))
+        return snprintf(to, bytes, "%s\"%s\": null", comma, f->name);
+    if (f->whole)
+        return snprintf(to, bytes, "%s\"%s\": %lld", comma, f->name,
+                        (long long)f->num);
+    return snprintf(to, bytes, "%s\"%s\": %.9g", comma, f->name, f->num);
+}
+
+static hone_status metrics_write(void *state, const hone_field *fields,
+                                 uint32_t count, hone_err *err)
+{
+    const struct metrics_state *s = state;
+    char line[2048];
+    size_t at = 1;
+
+    line[0] = '{';
+    for (uint32_t i = 0; i < count && at < sizeof line - 128; i++)
+        at += (size_t)put_field(line + at, sizeof line - at, &fields[i],
+                                i == 0);
+    line[at++] = '}';
+    line[at++] = '\n';
+    for (size_t done = 0; done < at;) {
+        ssize_t n = write(s->fd, line + done, at - done);
+        if (n <= 0)
+            return hone_fail(err, HONE_EIO,
+                             "metrics.jsonl cannot be written: %s (is the disk "
+                             "full?)", strerror(errno));
+        done += (size_t)n;
+    }
+    return HONE_OK;
+}
+
+static const hone_logger api = { .size = sizeof api, .write = metrics_write };
+
+static const hone_component metrics = {
+    .size = sizeof metrics,
+    .kind = HONE_KIND_LOGGER,
+    .name = "metrics",
+    .help = "metrics.jsonl: one object a step",
+    .options = options,
+    .config_size = sizeof(struct metrics),
+    .state_size = sizeof(struct metrics_state),
+    .open = metrics_open,
+    .close = metrics_close,
+    .ops = &api,
+};
+
+HONE_PLUGIN("metrics", "1.0", &metrics)
