@@ -33,7 +33,7 @@ static const char *skip_white(const char *at, const char *end)
     return at;
 }
 
-/* Whether the text has a key "merges" with a list: a BPE model. */
+/* Whether the text has a key "merges" that is no number: a BPE model. */
 static int probe(const char *text, size_t bytes)
 {
     static const char key[] = "\"merges\"";
@@ -46,7 +46,7 @@ static int probe(const char *text, size_t bytes)
 
         if (next < end && *next == ':') {
             next = skip_white(next + 1, end);
-            if (next < end && *next == '[')
+            if (next < end && (*next == '[' || *next == '{'))
                 return 1;
         }
     }

@@ -70,8 +70,12 @@ typedef struct bpe_search {
     int started;
 } bpe_search;
 
-hone_status bpe_regex(bpe_pattern *, const char *text, size_t len,
-                      const char *where, hone_err *);
+/* REGEX is Oniguruma's, and ends with NUL. */
+hone_status bpe_regex(bpe_pattern *, bpe_text regex, const char *where,
+                      hone_err *);
+/* dialect.c: REGEX as PCRE2 writes it, in memory of the arena. */
+hone_status bpe_dialect(bpe_arena *, bpe_text *regex, const char *where,
+                        hone_err *);
 void bpe_pattern_free(bpe_pattern *);
 
 /* ------------------------------------------------------------- model.c */

@@ -9,8 +9,8 @@
 
 #include "bpe.h"
 
-hone_status bpe_regex(bpe_pattern *p, const char *text, size_t len,
-                      const char *where, hone_err *err)
+static hone_status compile(bpe_pattern *p, bpe_text regex, const char *said,
+                           const char *where, hone_err *err)
 {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     int code;
@@ -20,7 +20,7 @@ hone_status bpe_regex(bpe_pattern *p, const char *text, size_t len,
         return hone_fail(err, HONE_EIO, "%s: out of memory", where);
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     /* ^ and $ match at every line: the files are written for Oniguruma. */
-    p->regex = pcre2_compile((PCRE2_SPTR)text, len,
+    p->regex = pcre2_compile((PCRE2_SPTR)regex.at, regex.len,
                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE |
                                  PCRE2_NEVER_BACKSLASH_C,
                              &code, &at, context);
@@ -30,11 +30,23 @@ hone_status bpe_regex(bpe_pattern *p, const char *text, size_t len,
         pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
         return hone_fail(err, HONE_ENOSUP,
                          "%s: the regular expression '%.200s' is not "
-                         "understood at its byte %zu: %s",
-                         where, text, at, why);
+                         "understood: %s", where, said, why);
     }
     (void)pcre2_jit_compile(p->regex, PCRE2_JIT_COMPLETE); /* only speed */
     return HONE_OK;
+}
+
+hone_status bpe_regex(bpe_pattern *p, bpe_text regex, const char *where,
+                      hone_err *err)
+{
+    const char *said = regex.at;
+    bpe_arena work = { NULL };
+    hone_status s = bpe_dialect(&work, &regex, where, err);
+
+    if (s == HONE_OK)
+        s = compile(p, regex, said, where, err);
+    bpe_free(&work);
+    return s;
 }
 
 void bpe_pattern_free(bpe_pattern *p)

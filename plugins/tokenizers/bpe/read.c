@@ -87,7 +87,7 @@ static hone_status read_pattern(bpe_tok *tok, json_t *obj, bpe_pattern *to,
     hone_try(bpe_get_text(&tok->arena, p, "String", &to->literal, where, err));
     hone_try(bpe_get_text(&tok->arena, p, "Regex", &regex, where, err));
     if (regex.at && !to->literal.at)
-        return bpe_regex(to, regex.at, regex.len, where, err);
+        return bpe_regex(to, regex, where, err);
     if (!to->literal.len)
         return hone_fail(err, HONE_EINVAL,
                          "%s needs a pattern, {\"String\": ...} or "
@@ -204,7 +204,8 @@ static hone_status read_byte_level(bpe_tok *tok, json_t *obj, bpe_step *to,
     hone_try(bpe_get_flag(obj, "use_regex", 1, &to->split, where, err));
     if (!to->split)
         return HONE_OK;
-    return bpe_regex(&to->pattern, gpt2_regex, sizeof gpt2_regex - 1, where,
+    return bpe_regex(&to->pattern,
+                     (bpe_text){ gpt2_regex, sizeof gpt2_regex - 1 }, where,
                      err);
 }
 

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tokens.c -- see tokens.h. The plugin that reads a tokenizer.json is the
+ * first one whose probe() says so; the files beside it only name tokens.
+ */
+#include "tokens.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "log.h"
+#include "registry.h"
+
+enum { FILE_MAX_BYTES = 1 << 30 };
+
+/* ------------------------------------------------------------- the file */
+
+static hone_status read_file(hone_arena *a, const char *path, char **text,
+                             size_t *bytes, hone_err *err)
+{
+    FILE *f = fopen(path, "rbe");
+    hone_status s = HONE_OK;
+    struct stat st;
+
+    if (!f)
+        return hone_fail(err, HONE_EINVAL, "%s: cannot open: %s", path,
+                         strerror(errno));
+    if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode) ||
+        st.st_size > FILE_MAX_BYTES) {
+        s = hone_fail(err, HONE_EINVAL, "%s: not a file of at most %d bytes",
+                      path, FILE_MAX_BYTES);
+    } else {
+        *bytes = (size_t)st.st_size;
+        *text = hone_alloc(a, *bytes + 1);
+        if (fread(*text, 1, *bytes, f) != *bytes)
+            s = hone_fail(err, HONE_EIO, "%s: cannot read it whole", path);
+    }
+    fclose(f);
+    return s;
+}
+
+static void hash_text(const char *text, size_t bytes, char hash[65])
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+
+    EVP_Digest(text, bytes, sum, &n, EVP_sha256(), NULL);
+    for (unsigned i = 0; i < n && i < 32; i++)
+        snprintf(hash + 2 * (size_t)i, 3, "%02x", sum[i]);
+}
+
+static const hone_tokenizer *find_reader(const char *text, size_t bytes)
+{
+    const hone_component *c;
+
+    for (int i = 0; (c = hone_component_at(i)); i++) {
+        const hone_tokenizer *api = c->ops;
+        if (c->kind == HONE_KIND_TOKENIZER && api->probe(text, bytes))
+            return api;
+    }
+    return NULL;
+}
+
+/* No plugin took the file: says of which kind its model is. */
+static hone_status refuse(const hone_tokens *t, const char *text, size_t bytes,
+                          hone_err *err)
+{
+    json_error_t why;
+    json_t *root = json_loadb(text, bytes, JSON_ALLOW_NUL, &why);
+    json_t *model = json_object_get(root, "model");
+    const char *type = json_string_value(json_object_get(model, "type"));
+    hone_status s;
+
+    if (!root)
+        s = hone_fail(err, HONE_EINVAL, "%s:%d: not valid JSON: %s", t->path,
+                      why.line, why.text);
+    else if (!json_is_object(model))
+        s = hone_fail(err, HONE_EINVAL, "%s: not a tokenizer.json: no 'model'",
+                      t->path);
+    else
+        s = hone_fail(err, HONE_EINVAL,
+                      "%s: model: type '%.60s' is read by no plugin (hone "
+                      "plugins lists them)", t->path, type ? type : "?");
+    json_decref(root);
+    return s;
+}
+
+/* Puts "PATH: " before the message. */
+static hone_status name_file(const char *path, hone_status s, hone_err *err)
+{
+    hone_err inner = *err;
+
+    return hone_fail(err, s, "%s: %.900s", path, inner.msg);
+}
+
+static hone_status load(hone_tokens *t, hone_err *err)
+{
+    hone_arena a = { 0 };
+    size_t bytes = 0;
+    char *text = NULL;
+    hone_status s = read_file(&a, t->path, &text, &bytes, err);
+
+    if (s == HONE_OK) {
+        hash_text(text, bytes, t->hash);
+        t->api = find_reader(text, bytes);
+        if (!t->api)
+            s = refuse(t, text, bytes, err);
+        else if ((s = t->api->load(&hone_the_host, text, bytes, &t->self,
+                                   err)) != HONE_OK)
+            s = name_file(t->path, s, err);
+    }
+    hone_arena_free(&a);
+    return s;
+}
+
+/* ------------------------------------------------- the files beside it */
+
+/* The object in FOLDER/NAME; NULL when there is no such file. */
+static hone_status read_beside(const char *folder, const char *name,
+                               json_t **root, hone_err *err)
+{
+    hone_arena a = { 0 };
+    const char *path = hone_format_text(&a, "%s/%s", folder, name);
+    hone_status s = HONE_OK;
+    json_error_t why;
+    size_t bytes = 0;
+    char *text = NULL;
+    struct stat st;
+
+    *root = NULL;
+    if (stat(path, &st) == 0) {
+        s = read_file(&a, path, &text, &bytes, err);
+        if (s == HONE_OK && !(*root = json_loadb(text, bytes, 0, &why)))
+            s = hone_fail(err, HONE_EINVAL, "%s:%d: not valid JSON: %s", path,
+                          why.line, why.text);
+    }
+    hone_arena_free(&a);
+    return s;
+}
+
+/* The id that a value names: "piece", { content = "piece" } or a number. */
+static int32_t id_of(const hone_tokens *t, json_t *v)
+{
+    json_int_t id = -1;
+
+    if (json_is_object(v))
+        v = json_object_get(v, "content");
+    if (json_is_integer(v))
+        id = json_integer_value(v);
+    else if (json_is_string(v))
+        id = t->api->find(t->self, json_string_value(v));
+    return id >= 0 && id < t->api->vocab(t->self) ? (int32_t)id : -1;
+}
+
+static void add_end(hone_tokens *t, int32_t id)
+{
+    int most = (int)(sizeof t->eos_list / sizeof *t->eos_list);
+
+    for (int i = 0; i < t->eos_count; i++)
+        if (t->eos_list[i] == id)
+            return;
+    if (id >= 0 && t->eos_count < most)
+        t->eos_list[t->eos_count++] = id;
+}
+
+/* Takes from ROOT what is not known yet. Files that give ids may list several
+ * ends, and models with an image part keep theirs under text_config. */
+static void take(hone_tokens *t, json_t *root, int as_ids)
+{
+    static const char *const keys[2][3] = {
+        { "eos_token", "bos_token", "pad_token" },
+        { "eos_token_id", "bos_token_id", "pad_token_id" },
+    };
+    int32_t *const to[] = { &t->eos, &t->bos, &t->pad };
+    json_t *ends = json_object_get(root, keys[as_ids][0]);
+
+    for (int i = 0; i < 3; i++) {
+        json_t *v = json_object_get(root, keys[as_ids][i]);
+        if (*to[i] < 0)
+            *to[i] = id_of(t, json_is_array(v) ? json_array_get(v, 0) : v);
+    }
+    add_end(t, t->eos);
+    for (size_t i = 0; i < json_array_size(ends); i++)
+        add_end(t, id_of(t, json_array_get(ends, i)));
+    if (!json_is_array(ends))
+        add_end(t, id_of(t, ends));
+    if (as_ids && json_is_object(json_object_get(root, "text_config")))
+        take(t, json_object_get(root, "text_config"), 1);
+}
+
+static hone_status name_tokens(hone_tokens *t, const char *folder,
+                               hone_err *err)
+{
+    static const struct {
+        const char *name;
+        int as_ids;
+    } files[] = { { "tokenizer_config.json", 0 },
+                  { "special_tokens_map.json", 0 },
+                  { "generation_config.json", 1 },
+                  { "config.json", 1 } };
+
+    t->eos = t->bos = t->pad = -1;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        json_t *root;
+
+        hone_try(read_beside(folder, files[i].name, &root, err));
+        take(t, root, files[i].as_ids);
+        json_decref(root);
+    }
+    return HONE_OK;
+}
+
+/* ------------------------------------------------------------------ open */
+
+hone_status hone_tokens_open(hone_tokens *t, const char *path, hone_err *err)
+{
+    hone_arena a = { 0 };
+    const char *slash = strrchr(path, '/');
+    const char *folder = path;
+    hone_status s;
+    struct stat st;
+
+    memset(t, 0, sizeof *t);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        path = hone_format_text(&a, "%s/tokenizer.json", path);
+    } else {
+        folder = slash ? hone_format_text(&a, "%.*s", (int)(slash - path), path)
+                       : ".";
+        if (slash == path)
+            folder = "/";
+    }
+    t->path = strdup(path);
+    s = t->path ? load(t, err) : hone_fail(err, HONE_EIO, "out of memory");
+    if (s == HONE_OK)
+        s = name_tokens(t, folder, err);
+    if (s != HONE_OK)
+        hone_tokens_close(t);
+    hone_arena_free(&a);
+    return s;
+}
+
+void hone_tokens_close(hone_tokens *t)
+{
+    if (t->self)
+        t->api->unload(t->self);
+    free((char *)t->path);
+    memset(t, 0, sizeof *t);
+}
