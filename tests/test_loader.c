@@ -24,7 +24,7 @@ static char path[64];
  * thread, so that the whole process counts. */
 static volatile int watched, allocations;
 extern void *__libc_malloc(size_t);
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 void *malloc(size_t bytes)
 {
     allocations += watched;

@@ -491,7 +491,9 @@ typedef struct hone_format {
     hone_status (*open)(const hone_host *, const char *path, void **reader,
                         hone_err *);
     /* HONE_END after the last row. A damaged row: HONE_EINVAL with file and
-     * row in the message; the next call goes on behind it where it can. */
+     * row in the message; the next call goes on behind it, unless the row's
+     * number was set to 0: nothing behind this damage can be read. The text
+     * of a row is not checked: the engine parses it. */
     hone_status (*next)(void *reader, hone_row *, hone_err *);
     void (*close)(void *reader);
 } hone_format;

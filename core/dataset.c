@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dataset.c -- see dataset.h: the hash that names prepared data, the cache
+ * folder it lies in, and opening it.
+ */
+#include "dataset.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dataset_prep.h"
+#include "dataset_shape.h"
+#include "log.h"
+
+/* ---------------------------------------------------------------- hashing */
+
+enum { READ_BYTES = 1 << 20 };
+
+/* Every item is preceded by its size, so that no two lists of items give the
+ * same bytes. */
+static void hash_bytes(EVP_MD_CTX *h, const void *data, size_t bytes)
+{
+    uint64_t size = bytes;
+
+    EVP_DigestUpdate(h, &size, sizeof size);
+    EVP_DigestUpdate(h, data, bytes);
+}
+
+static void hash_text(EVP_MD_CTX *h, const char *text)
+{
+    hash_bytes(h, text ? text : "", text ? strlen(text) : 0);
+}
+
+static hone_status hash_file(EVP_MD_CTX *h, const char *path, hone_err *err)
+{
+    hone_arena a = { 0 };
+    uint8_t *buffer;
+    uint64_t total = 0;
+    const hone_component *format;
+    ssize_t n = -1;
+    int fd;
+
+    hone_try(hone_format_find(path, &format, err));
+    hash_text(h, format->name);
+    buffer = hone_alloc(&a, READ_BYTES);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (n = read(fd, buffer, READ_BYTES)) > 0) {
+        EVP_DigestUpdate(h, buffer, (size_t)n);
+        total += (uint64_t)n;
+    }
+    if (n < 0)
+        hone_fail(err, HONE_EINVAL, "%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    hone_arena_free(&a);
+    EVP_DigestUpdate(h, &total, sizeof total);
+    return n < 0 ? HONE_EINVAL : HONE_OK;
+}
+
+static hone_status hash_all(EVP_MD_CTX *h, const hone_data_config *c,
+                            const hone_shape *shape, const hone_tokens *t,
+                            hone_err *err)
+{
+    char options[256];
+    const char *text;
+    size_t bytes;
+
+    snprintf(options, sizeof options,
+             "shard %d, %d; prep %d; val %.17g; max_tokens %lld; long %d; "
+             "skip_broken %d; eos %d; val_file %d",
+             HONE_SHARD_VERSION, HONE_FRAME_TOKENS, HONE_PREP_VERSION, c->val,
+             (long long)c->max_tokens, c->too_long, c->skip_broken, t->eos,
+             c->val_file != NULL);
+    hash_text(h, options);
+    hash_text(h, t->hash);
+    text = hone_shape_text(shape, &bytes);
+    hash_bytes(h, text, bytes);
+    for (const char *const *f = c->field; f && *f; f++)
+        hash_text(h, *f);
+    for (const char *const *f = c->files; *f; f++)
+        hone_try(hash_file(h, *f, err));
+    return c->val_file ? hash_file(h, c->val_file, err) : HONE_OK;
+}
+
+static hone_status hash_data(hone_dataset *d, const hone_data_config *c,
+                             const hone_shape *shape, const hone_tokens *t,
+                             hone_err *err)
+{
+    EVP_MD_CTX *h = EVP_MD_CTX_new();
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    char hex[65];
+    hone_status status;
+
+    EVP_DigestInit_ex(h, EVP_sha256(), NULL);
+    status = hash_all(h, c, shape, t, err);
+    EVP_DigestFinal_ex(h, digest, NULL);
+    EVP_MD_CTX_free(h);
+    for (int i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    d->hash = hone_text(&d->arena, hex);
+    return status;
+}
+
+/* -------------------------------------------------------------- the cache */
+
+static const char *cache_folder(hone_dataset *d)
+{
+    static const struct {
+        const char *variable, *below;
+    } places[] = { { "HONE_CACHE", "" },
+                   { "XDG_CACHE_HOME", "/hone" },
+                   { "HOME", "/.cache/hone" } };
+
+    for (int i = 0; i < 3; i++) {
+        const char *value = getenv(places[i].variable);
+        if (value && value[0])
+            return hone_format_text(&d->arena, "%s%s/data/%s", value,
+                                    places[i].below, d->hash);
+    }
+    return hone_format_text(&d->arena, "/tmp/hone-%ld/data/%s", (long)getuid(),
+                            d->hash);
+}
+
+static hone_status make_folder(hone_dataset *d, const char *path,
+                               hone_err *err)
+{
+    char *part = hone_text(&d->arena, path);
+
+    for (char *at = part + 1;; at++) {
+        char c = *at;
+
+        if (c && c != '/')
+            continue;
+        *at = 0;
+        if (mkdir(part, 0777) && errno != EEXIST)
+            return hone_fail(err, HONE_EIO,
+                             "%s: %s; set HONE_CACHE to a folder for prepared "
+                             "data", part, strerror(errno));
+        *at = c;
+        if (!c)
+            return HONE_OK;
+    }
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static hone_status open_split(hone_dataset *d, hone_split *s,
+                              const char *folder, const char *name,
+                              hone_err *err)
+{
+    const hone_shard_head *h;
+
+    s->path = hone_format_text(&d->arena, "%s/%s.shard", folder, name);
+    hone_try(hone_shard_open(&s->shard, &d->arena, s->path, err));
+    h = s->shard.head;
+    s->rows = (int64_t)h->rows;
+    s->tokens = (int64_t)h->tokens;
+    s->target_tokens = (int64_t)h->targets;
+    s->cut = (int64_t)h->counts.cut;
+    s->skipped = (int64_t)h->counts.skipped;
+    s->length = s->shard.length;
+    s->targets = s->shard.targets;
+    return HONE_OK;
+}
+
+static hone_status open_both(hone_dataset *d, const char *folder, hone_err *err)
+{
+    hone_try(open_split(d, &d->train, folder, "train", err));
+    return open_split(d, &d->val, folder, "val", err);
+}
+
+static void close_both(hone_dataset *d)
+{
+    hone_split *splits[] = { &d->train, &d->val };
+
+    for (int i = 0; i < 2; i++)
+        if (splits[i]->shard.map)
+            hone_shard_close(&splits[i]->shard);
+}
+
+/* What was prepared before, if it is whole. The source is at hand, so damage
+ * costs time only; with broken = "skip" frames are looked at as well. */
+static int open_cached(hone_dataset *d, const hone_data_config *c,
+                       const char *folder)
+{
+    hone_err err;
+    hone_status status = open_both(d, folder, &err);
+
+    if (status == HONE_OK && c->skip_broken)
+        status = hone_shard_verify(&d->train.shard, &err);
+    if (status == HONE_OK && c->skip_broken)
+        status = hone_shard_verify(&d->val.shard, &err);
+    if (status == HONE_OK)
+        return 1;
+    if (status == HONE_EINVAL) {
+        char *cure = strrchr(err.msg, ';');
+        if (cure)
+            *cure = 0;
+        hone_log(HONE_LOG_WARN, "%s; preparing it again", err.msg);
+    }
+    close_both(d);
+    return 0;
+}
+
+static void say_counts(const hone_split *s, const char *name)
+{
+    const hone_shard_counts *c = &s->shard.head->counts;
+    char more[256] = "";
+    struct {
+        uint64_t n;
+        const char *what;
+    } parts[] = { { c->cut, "cut" }, { c->split, "split" },
+                  { c->skipped, "left out" },
+                  { c->dropped, "of these too long" },
+                  { c->broken, "of these broken" } };
+    size_t at = 0;
+
+    for (int i = 0; i < 5; i++)
+        if (parts[i].n && at < sizeof more)
+            at += (size_t)snprintf(more + at, sizeof more - at, "%s%llu %s",
+                                   at ? ", " : "; ",
+                                   (unsigned long long)parts[i].n,
+                                   parts[i].what);
+    hone_log(HONE_LOG_NOTE, "%s: %lld rows, %lld tokens, %lld of them "
+             "targets%s", name, (long long)s->rows, (long long)s->tokens,
+             (long long)s->target_tokens, more);
+}
+
+static const char *const *source_files(hone_dataset *d,
+                                       const hone_data_config *c)
+{
+    const char **list;
+    int n = 0;
+
+    while (c->files[n])
+        n++;
+    list = hone_alloc(&d->arena, sizeof *list * (size_t)(n + 2));
+    for (int i = 0; i < n; i++)
+        list[i] = hone_text(&d->arena, c->files[i]);
+    list[n] = c->val_file ? hone_text(&d->arena, c->val_file) : NULL;
+    return list;
+}
+
+static hone_status open_data(hone_dataset *d, const hone_data_config *c,
+                             const hone_tokens *t, hone_shape *shape,
+                             hone_err *err)
+{
+    const char *folder;
+
+    hone_try(hash_data(d, c, shape, t, err));
+    folder = cache_folder(d);
+    if (!open_cached(d, c, folder)) {
+        hone_try(make_folder(d, folder, err));
+        hone_try(hone_dataset_prepare(c, shape, t, folder, err));
+        hone_try(open_both(d, folder, err));
+    }
+    d->train.files = d->val.files = source_files(d, c);
+    say_counts(&d->train, "train");
+    if (d->val.rows || d->val.skipped)
+        say_counts(&d->val, "val");
+    return HONE_OK;
+}
+
+hone_status hone_dataset_open(hone_dataset *d, const hone_recipe *r,
+                              const hone_tokens *t, hone_err *err)
+{
+    hone_shape *shape;
+    hone_status status;
+
+    memset(d, 0, sizeof *d);
+    hone_try(hone_shape_open(&shape, r->data.shape, r->data.field, err));
+    status = open_data(d, &r->data, t, shape, err);
+    hone_shape_close(shape);
+    if (status != HONE_OK)
+        hone_dataset_close(d);
+    return status;
+}
+
+void hone_dataset_close(hone_dataset *d)
+{
+    close_both(d);
+    hone_arena_free(&d->arena);
+}
+
+/* ---------------------------------------------------------------- lengths */
+
+hone_lengths hone_dataset_lengths(const hone_dataset *d, int64_t batch)
+{
+    const hone_split *splits[] = { &d->train, &d->val };
+    hone_lengths all = { .size = sizeof all, .batch = batch };
+
+    for (int i = 0; i < 2; i++) {
+        const hone_split *s = splits[i];
+
+        if (!s->rows)
+            continue;
+        if (!all.rows || s->shard.min_length < all.min)
+            all.min = s->shard.min_length;
+        if (s->shard.max_length > all.max)
+            all.max = s->shard.max_length;
+        all.rows += s->rows;
+        all.total += s->tokens;
+    }
+    return all;
+}
+
+void hone_split_name(const hone_split *s, int64_t row, char *to, size_t bytes)
+{
+    uint64_t origin = s->shard.origin[row];
+    int file = 0;
+
+    while (s->files[file] && file < hone_origin_file(origin))
+        file++;
+    snprintf(to, bytes, "%s: row %lld", s->files[file] ? s->files[file] : "?",
+             (long long)hone_origin_row(origin));
+}
+
+void hone_dataset_longest(const hone_dataset *d, char *to, size_t bytes)
+{
+    int in_val = d->val.shard.max_length > d->train.shard.max_length;
+    const hone_split *s = in_val ? &d->val : &d->train;
+    int64_t row = 0;
+
+    for (int64_t i = 1; i < s->rows; i++)
+        if (s->length[i] > s->length[row])
+            row = i;
+    hone_split_name(s, row, to, bytes);
+}

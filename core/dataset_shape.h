@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dataset_shape.h -- a data shape, recipes/data/NAME.lua: what a row must have
+ * and how it becomes segments of text. The head of alpaca.lua is its
+ * description.
+ */
+#ifndef HONE_DATASET_SHAPE_H
+#define HONE_DATASET_SHAPE_H
+
+#include "arena.h"
+#include "hone/plugin.h"
+
+/* A part of a row that is tokenized on its own. */
+typedef struct hone_segment {
+    const char *text; /* NULL: the end token */
+    size_t bytes;
+    int target, special;
+} hone_segment;
+
+typedef struct hone_shape hone_shape;
+
+/* NAME: "alpaca". RENAMES: "prompt", "question", ..., NULL; may be NULL. */
+hone_status hone_shape_open(hone_shape **, const char *name,
+                            const char *const *renames, hone_err *);
+void hone_shape_close(hone_shape *);
+/* The text of its file: part of what prepared data depends on. */
+const char *hone_shape_text(const hone_shape *, size_t *bytes);
+
+/* A row's JSON text to segments, valid until the next call. The message of an
+ * error names no file; LINE is that of the error in the text, from 1. */
+hone_status hone_shape_map(hone_shape *, const char *json, size_t bytes,
+                           const hone_segment **, int *count, int *line,
+                           hone_err *);
+
+#endif
