@@ -143,6 +143,10 @@ static hone_status wrong_type(const hone_option *o, const char *got,
 /* The fewest digits that read back as the same double. */
 static void number_text(double v, char *to, size_t bytes)
 {
+    if (fabs(v) < 1e15 && v == floor(v)) {
+        snprintf(to, bytes, "%.0f", v);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(to, bytes, "%.*g", digits, v);
         if (strtod(to, NULL) == v)
@@ -150,7 +154,7 @@ static void number_text(double v, char *to, size_t bytes)
     }
 }
 
-/* A table row with min == max has no range. */
+/* A table row with min == max has no range; 1e12 and more is no bound. */
 static hone_status in_range(const hone_option *o, double v, hone_err *err)
 {
     char value[32], low[32], high[32];
@@ -160,7 +164,7 @@ static hone_status in_range(const hone_option *o, double v, hone_err *err)
     number_text(v, value, sizeof value);
     number_text(o->min, low, sizeof low);
     number_text(o->max, high, sizeof high);
-    if (isinf(o->max) || o->max >= 9e15)
+    if (o->max >= 1e12)
         return hone_fail(err, HONE_EINVAL, "'%s' is %s, must be at least %s",
                          o->name, value, low);
     return hone_fail(err, HONE_EINVAL, "'%s' is %s, must be in [%s, %s]",

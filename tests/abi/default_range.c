@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define DEFAULT 2
+#include "right.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define TYPE HONE_VALUE
+#include "right.h"

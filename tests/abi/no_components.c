@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define COMPONENTS NULL
+#include "right.h"

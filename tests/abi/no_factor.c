@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define FACTOR NULL
+#include "right.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define PLUGIN_NAME NULL
+#include "right.h"

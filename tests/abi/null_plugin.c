@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define PLUGIN NULL
+#include "right.h"

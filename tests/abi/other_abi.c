@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define ABI 7
+#include "right.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define OFFSET 16
+#include "right.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define PERSIST 8
+#include "right.h"

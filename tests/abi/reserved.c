@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define NAME "lora"
+#include "right.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define PLUGIN_SIZE 16
+#include "right.h"

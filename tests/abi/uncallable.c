@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define NAME "Warm-Up"
+#include "right.h"
