@@ -248,3 +248,17 @@ double hone_peft_scale(const hone_peft_spec *s)
 {
     return s->alpha / (s->rslora ? sqrt((double)s->r) : (double)s->r);
 }
+
+const char *hone_peft_targets(const hone_peft *p, hone_arena *a)
+{
+    size_t bytes = 1, at = 0;
+    char *list;
+
+    for (int i = 0; i < p->spec.count; i++)
+        bytes += strlen(p->spec.modules[i].path) + 1;
+    list = hone_alloc(a, bytes);
+    for (int i = 0; i < p->spec.count; i++)
+        at += (size_t)snprintf(list + at, bytes - at, "%s%s", i ? "," : "",
+                               p->spec.modules[i].path);
+    return list;
+}

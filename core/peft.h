@@ -41,6 +41,8 @@ typedef struct hone_peft {
 
 /* Whatever changes the maths and is not supported is refused by name. */
 hone_status hone_peft_open(hone_peft *, const char *folder, hone_err *);
+/* Paths of its modules joined by commas, as targets of hone.lora. */
+const char *hone_peft_targets(const hone_peft *, hone_arena *);
 const hone_peft_module *hone_peft_find(const hone_peft *, const char *path);
 void hone_peft_close(hone_peft *);
 

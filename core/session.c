@@ -43,18 +43,11 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
                                    .rslora = l->rslora };
     s->lora.targets = l->targets;
     if (l->init) {
-        char *list;
-
         hone_try(hone_peft_open(&s->peft, l->init, err));
         s->has_peft = 1;
         s->adapter = s->peft.spec;
         s->adapter.dropout = l->dropout;
-        list = hone_alloc(&s->keep, (size_t)s->adapter.count * 256 + 1);
-        for (int i = 0; i < s->adapter.count; i++) {
-            strcat(list, i ? "," : "");
-            strncat(list, s->adapter.modules[i].path, 250);
-        }
-        s->lora.targets = list;
+        s->lora.targets = hone_peft_targets(&s->peft, &s->keep);
     }
     s->adapter.base = s->recipe->model.path;
     s->lora.r = s->adapter.r;

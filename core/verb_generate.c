@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * verb_generate.c -- hone generate: the continuation of a text on stdout,
+ * nothing else.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "generate.h"
+#include "log.h"
+#include "verbs.h"
+
+typedef struct {
+    const char *model, *adapter, *prompt, *device;
+    hone_sampling how;
+} request;
+
+static hone_status number(const char *name, const char *text, double min,
+                          double *out, hone_err *err)
+{
+    char *end;
+
+    if (!text)
+        return HONE_OK;
+    *out = strtod(text, &end);
+    if (*end || end == text || !(*out >= min))
+        return hone_fail(err, HONE_EINVAL, "%s: '%s' is not a number from %g",
+                         name, text, min);
+    return HONE_OK;
+}
+
+static hone_status print_text(const hone_tokens *t, const int32_t *ids,
+                              int64_t n, hone_arena *a)
+{
+    int64_t bytes = t->api->decode(t->self, ids, n, HONE_SKIP_SPECIALS, NULL, 0);
+    char *text = hone_alloc(a, (size_t)bytes + 1);
+
+    t->api->decode(t->self, ids, n, HONE_SKIP_SPECIALS, text, bytes);
+    fwrite(text, 1, (size_t)bytes, stdout);
+    putchar('\n');
+    return HONE_OK;
+}
+
+static hone_status generate(const request *r, hone_tokens *tokens,
+                            hone_generator *g, hone_arena *a, hone_err *err)
+{
+    size_t bytes;
+    const char *prompt = hone_utf8_repair(a, r->prompt, strlen(r->prompt),
+                                          &bytes);
+    int64_t n, count;
+    int32_t *ids;
+
+    hone_try(hone_tokens_open(tokens, r->model, err));
+    n = tokens->api->encode(tokens->self, prompt, bytes, HONE_SPECIALS, NULL,
+                            0);
+    if (n == 0)
+        return hone_fail(err, HONE_EINVAL, "--prompt: it has no tokens");
+    ids = hone_alloc(a, (size_t)(n + r->how.max_tokens) * sizeof *ids);
+    tokens->api->encode(tokens->self, prompt, bytes, HONE_SPECIALS, ids, n);
+    hone_try(hone_generator_open(g, r->model, r->adapter, r->device,
+                                 n + r->how.max_tokens, err));
+    hone_try(hone_generate(g, tokens, ids, n, &r->how, ids + n, &count, err));
+    return print_text(tokens, ids + n, count, a);
+}
+
+int hone_verb_generate(int argc, char **argv)
+{
+    const char *max = NULL, *temperature = NULL, *seed = NULL, *model[2];
+    request r = { .device = "auto" };
+    const hone_arg args[] = { { "--adapter", &r.adapter, NULL, 0 },
+                              { "--prompt", &r.prompt, NULL, 0 },
+                              { "--max-tokens", &max, NULL, 0 },
+                              { "--temperature", &temperature, NULL, 0 },
+                              { "--seed", &seed, NULL, 0 },
+                              { "--device", &r.device, NULL, 0 },
+                              { NULL, NULL, NULL, 0 } };
+    hone_generator *g = calloc(1, sizeof *g);
+    hone_tokens tokens = { 0 };
+    hone_arena a = { 0 };
+    hone_err err = { 0 };
+    double numbers[3] = { 64, 0, 0 };
+    hone_status status = hone_args(argc, argv, args, model, 1, &err);
+
+    if (status == HONE_OK && (!model[0] || !r.prompt))
+        status = hone_fail(&err, HONE_EINVAL,
+                           "usage: hone generate MODEL [--adapter DIR] --prompt "
+                           "TEXT [--max-tokens N] [--temperature T] [--seed S]");
+    if (status == HONE_OK)
+        status = number("--max-tokens", max, 1, &numbers[0], &err);
+    if (status == HONE_OK)
+        status = number("--temperature", temperature, 0, &numbers[1], &err);
+    if (status == HONE_OK)
+        status = number("--seed", seed, 0, &numbers[2], &err);
+    r.model = model[0];
+    r.how = (hone_sampling){ .max_tokens = (int64_t)numbers[0],
+                             .temperature = numbers[1],
+                             .seed = (int64_t)numbers[2] };
+    if (status == HONE_OK && g)
+        status = generate(&r, &tokens, g, &a, &err);
+    if (g)
+        hone_generator_close(g);
+    free(g);
+    hone_tokens_close(&tokens);
+    hone_arena_free(&a);
+    return status == HONE_OK ? 0 : hone_report_error(&err);
+}
