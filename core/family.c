@@ -27,7 +27,12 @@ struct hone_family {
 
 static hone_family *self(lua_State *L)
 {
-    return *(hone_family **)lua_getextraspace(L);
+    hone_family *f;
+
+    lua_getfield(L, LUA_REGISTRYINDEX, "hone.family");
+    f = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return f;
 }
 
 /* ---------------------------------------------------------------- tensors */
@@ -432,7 +437,8 @@ static hone_status open_state(hone_family *f, hone_err *err)
     const char *folders[2] = { hone_share_dir(), NULL };
 
     f->L = hone_lua_open(f->arena, folders);
-    *(hone_family **)lua_getextraspace(f->L) = f;
+    lua_pushlightuserdata(f->L, f);
+    lua_setfield(f->L, LUA_REGISTRYINDEX, "hone.family");
     lua_newtable(f->L);
     lua_setfield(f->L, LUA_REGISTRYINDEX, "hone.read");
     luaL_newmetatable(f->L, TENSOR);
