@@ -194,7 +194,7 @@ static void a_row_too_long_is_named(void **state)
     setup(&c, "pack", 256, 0);
     assert_int_equal(plan(&c, lengths, 2, 4), HONE_EINVAL);
     assert_string_equal(c.err.msg,
-                        "hone.pack: a row of 300 tokens does not fit tokens = "
+                        "a row of 300 tokens does not fit tokens = "
                         "256; use tokens = 320, or max_tokens = 256 in the "
                         "data to cut long rows");
     assert_int_equal(plan(&c, lengths, 1, 4), HONE_OK);
@@ -203,7 +203,7 @@ static void a_row_too_long_is_named(void **state)
     assert_int_equal(plan(&c, lengths, 1, 4), HONE_OK);
     assert_int_equal(lay(&c, lengths, 2), HONE_EINVAL);
     assert_string_equal(c.err.msg,
-                        "hone.pad: a row of 300 tokens does not fit; the "
+                        "a row of 300 tokens does not fit; the "
                         "longest it was planned for has 64. Set max_tokens in "
                         "the data to cut long rows");
 }

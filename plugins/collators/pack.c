@@ -25,7 +25,7 @@ static hone_status too_long(const struct pack *c, int64_t length,
                             hone_err *err)
 {
     return hone_fail(err, HONE_EINVAL,
-                     "hone.pack: a row of %lld tokens does not fit tokens = "
+                     "a row of %lld tokens does not fit tokens = "
                      "%lld; use tokens = %lld, or max_tokens = %lld in the "
                      "data to cut long rows",
                      (long long)length, (long long)c->tokens,

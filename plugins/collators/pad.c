@@ -49,7 +49,7 @@ static hone_status buckets(const void *config, const hone_lengths *in,
 
     if (round_up(in->max, c->multiple) > INT32_MAX / rows)
         return hone_fail(err, HONE_EINVAL,
-                         "hone.pad: %lld rows of %lld tokens are too many for "
+                         "%lld rows of %lld tokens are too many for "
                          "a micro-batch; use fewer rows, or max_tokens in the "
                          "data to cut long rows",
                          (long long)rows, (long long)in->max);
@@ -92,7 +92,7 @@ static hone_status layout(const void *config, const hone_bucket *sizes,
 
         if (b < 0)
             return hone_fail(err, HONE_EINVAL,
-                             "hone.pad: a row of %d tokens does not fit; the "
+                             "a row of %d tokens does not fit; the "
                              "longest it was planned for has %lld. Set "
                              "max_tokens in the data to cut long rows",
                              lengths[group[0]],
