@@ -11,12 +11,15 @@ from tokenizers import Tokenizer, __version__
 
 TEXTS = [
     "", " ", "the cat", " the  cat sat   on the mat. ", "Hello, world!",
-    "don't we'll I'M", "a1b22 333 4444", "x\ny\n\n z\t\r\n", "caf\u00e9 cafe\u0301",
-    "\u00e5\u030a\u0323 \u1100\u1161\u11a8 \u212b", "\U0001f600 \U0001f468\u200d\U0001f469",
-    "\u4e2d\u6587\u3002\u3000 the", "<s>the</s> cat<s>", "  <mask>  the <mask>",
-    "mask a<word>b <word> the<word>", "THE\u0130 Cat", "\u2581the \u2581\u2581cat",
-    "<0x41> <unk> \u00ff\u0100\u0120", "\x00the\x7f\u00ad", "the" * 30, " " * 40,
-    "\u0660\u00bd\u2167 2\u00b2 1234567", "e \u180ea\u0301 \u24b6\u0d3ea\n", "cat-mat--sat, the_cat (the) $5+5",
+    "don't we'll I'M", "a1b22 333 4444", "x\ny\n\n z\t\r\n",
+    "caf\u00e9 cafe\u0301", "\u00e5\u030a\u0323 \u1100\u1161\u11a8 \u212b",
+    "\U0001f600 \U0001f468\u200d\U0001f469", "\u4e2d\u6587\u3002\u3000 the",
+    "<s>the</s> cat<s>", "  <mask>  the <mask>",
+    "mask a<word>b <word> the<word>", "THE\u0130 Cat",
+    "\u2581the \u2581\u2581cat", "<0x41> <unk> \u00ff\u0100\u0120",
+    "\x00the\x7f\u00ad", "the" * 30, " " * 40,
+    "\u0660\u00bd\u2167 2\u00b2 1234567", "e \u180ea\u0301 \u24b6\u0d3ea\n",
+    "cat-mat--sat, the_cat (the) $5+5",
 ]
 RAW = dict(single_word=False, lstrip=False, rstrip=False, normalized=False,
            special=False)
@@ -30,7 +33,7 @@ def byte_alphabet():
 
 
 def token(content, **flags):
-    return {"id": 0, "content": content, **RAW, **flags}
+    return {"id": None, "content": content, **RAW, **flags}
 
 
 def with_merges(pieces, pairs):
@@ -182,6 +185,15 @@ def model_changes():
                                             "unk_token": None}
 
 
+def number(spec):
+    """Gives the added tokens the ids that the library will give them."""
+    vocab = spec["model"]["vocab"]
+    free = len(vocab)
+    for added in spec["added_tokens"]:
+        added["id"] = vocab.get(added["content"], free)
+        free += added["id"] == free
+
+
 def answers(spec):
     tok = Tokenizer.from_str(json.dumps(spec))
     for text in TEXTS:
@@ -193,6 +205,8 @@ def answers(spec):
 
 def main():
     bases = {"bytes": bytes_base(), "pieces": pieces_base()}
+    for base in bases.values():
+        number(base)
     tests = []
     todo = [(b, n, c, {}) for b, n, c in changes()]
     todo += [(b, n, {}, m) for b, n, m in model_changes()]
@@ -200,6 +214,7 @@ def main():
         spec = copy.deepcopy(bases[base])
         spec.update(change)
         spec["model"].update(model)
+        number(spec)
         tests.append({"name": name, "base": base, "change": change,
                       "model": model, "answers": list(answers(spec))})
     out = {"library": f"tokenizers {__version__}", "bases": bases,

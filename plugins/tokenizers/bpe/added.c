@@ -55,11 +55,9 @@ static hone_status read_one(bpe_tok *tok, json_t *item, bpe_added *to,
 
 /* A token that the model knows keeps the model's id; another gets the next
  * free one. The file's own id is only a claim, as in the library. */
-static hone_status give_id(bpe_tok *tok, json_t *item, bpe_added *a,
-                           int32_t *free_id, hone_err *err)
+static hone_status give_id(bpe_tok *tok, bpe_added *a, int32_t *free_id,
+                           hone_err *err)
 {
-    json_t *claim = json_object_get(item, "id");
-
     a->id = bpe_find_id(tok, a->content.at, a->content.len);
     if (a->id < 0)
         a->id = (*free_id)++;
@@ -67,13 +65,29 @@ static hone_status give_id(bpe_tok *tok, json_t *item, bpe_added *a,
         return hone_fail(err, HONE_EINVAL, "added_tokens: too many");
     if (a->id >= tok->vocab)
         tok->vocab = a->id + 1;
-    if (json_is_integer(claim) && json_integer_value(claim) != a->id &&
-        tok->host && tok->host->log)
-        tok->host->log(tok->host, 1,
-                       "tokenizer.json: added token '%.60s' claims id %lld "
-                       "but gets %d", a->content.at,
-                       (long long)json_integer_value(claim), (int)a->id);
     return HONE_OK;
+}
+
+static void warn_of_claims(const bpe_tok *tok, json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *item = json_array_get(list, i);
+        json_t *claim = json_object_get(item, "id");
+        json_t *content = json_object_get(item, "content");
+        int32_t id = bpe_find_id(tok, json_string_value(content),
+                                 json_string_length(content));
+
+        if (id < 0 || !json_is_integer(claim) ||
+            json_integer_value(claim) == id)
+            continue;
+        if (tok->host && tok->host->log)
+            tok->host->log(tok->host, 1,
+                           "tokenizer.json: added token '%.60s' claims id %lld "
+                           "but has %d, as the library gives them in order",
+                           json_string_value(content),
+                           (long long)json_integer_value(claim), (int)id);
+        return;
+    }
 }
 
 static void find_pattern(bpe_tok *tok, bpe_added *a)
@@ -154,7 +168,7 @@ hone_status bpe_added_read(bpe_tok *tok, json_t *list, hone_err *err)
         hone_try(read_one(tok, item, &a, i + 1, err));
         if (!a.content.len)
             continue;
-        hone_try(give_id(tok, item, &a, &free_id, err));
+        hone_try(give_id(tok, &a, &free_id, err));
         find_pattern(tok, &a);
         /* Named twice: the later flags hold. */
         at = bpe_table_find(&tok->added_ids, a.content.at, a.content.len);
@@ -167,6 +181,7 @@ hone_status bpe_added_read(bpe_tok *tok, json_t *list, hone_err *err)
     make_set(tok, &tok->raw, 0);
     make_set(tok, &tok->normalized, BPE_NORMALIZED);
     make_pieces(tok);
+    warn_of_claims(tok, list);
     return HONE_OK;
 }
 
