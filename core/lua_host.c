@@ -142,15 +142,37 @@ static void stop_timer(host *h)
 
 /* ---------------------------------------------------------------- globals */
 
+/* Local variables that the running function sees by name. */
+static int local_names(lua_State *L, const char **names, int max)
+{
+    lua_Debug ar;
+    const char *name;
+    int n = 0;
+
+    if (!lua_getstack(L, 1, &ar))
+        return 0;
+    for (int i = 1; n < max && (name = lua_getlocal(L, &ar, i)); i++) {
+        lua_pop(L, 1);
+        names[n++] = name;
+    }
+    lua_getinfo(L, "f", &ar);
+    for (int i = 1; n < max && (name = lua_getupvalue(L, -1, i)); i++) {
+        lua_pop(L, 1);
+        names[n++] = name;
+    }
+    return n;
+}
+
 /* Upvalue 1: the table of what there is. */
 static int no_global(lua_State *L)
 {
     const char *names[MOST_GLOBALS];
     const char *name = lua_tostring(L, 2), *near;
-    int n = 0;
+    int n;
 
     if (!name)
         return luaL_error(L, "a global's name must be a string");
+    n = local_names(L, names, MOST_GLOBALS / 2);
     lua_pushnil(L);
     while (n < MOST_GLOBALS - 1 && lua_next(L, lua_upvalueindex(1))) {
         names[n++] = lua_tostring(L, -2);

@@ -5,8 +5,10 @@
  */
 #include "recipe_host.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "option.h"
 
@@ -212,9 +214,13 @@ void hone_reader_adapter_init(hone_reader *r, hone_node *lora)
     if (!c->init)
         return;
     path = hone_format_text(r->arena, "%s/adapter_config.json", c->init);
+    if (access(path, R_OK) != 0) {
+        hone_reader_say(r, &where, "'init': %s: %s", path, strerror(errno));
+        return;
+    }
     config = json_load_file(path, 0, &error);
     if (!json_is_object(config))
-        hone_reader_say(r, &where, "'init': %s: %s", path,
+        hone_reader_say(r, &where, "'init': %s:%d: %s", path, error.line,
                         config ? "is not an object" : error.text);
     else
         take_shape(r, lora, config);

@@ -141,6 +141,8 @@ void hone_node_set_text(hone_reader *, hone_node *, const hone_option *,
                         const char *text, const hone_where *);
 void hone_node_unknown(hone_reader *, hone_node *, const char *key,
                        const hone_where *);
+/* The rest of the first option "GROUP.x" ("every"), or NULL. */
+const char *hone_node_group(const hone_node *, const char *group);
 /* A later word wins: setting `steps` unsets `epochs`, and so on. */
 void hone_node_displace(hone_node *train, const char *option);
 int hone_node_given(const hone_node *, const char *option);

@@ -101,6 +101,7 @@ static void set_positional(hone_reader *r, hone_node *n, int index,
         hone_node_set_lua(r, n, o, -1, where);
         lua_pop(L, 1);
     } else if (hone_form_of(o) != HONE_FORM_PATHS) {
+        n->unknown = 1; /* not missing, though not understood */
         hone_reader_say(r, where, "takes one value without a name, got %d",
                         items);
     } else {
@@ -123,12 +124,9 @@ static int set_group(hone_reader *r, hone_node *n, const char *key, int index,
                      const hone_where *where)
 {
     const char *group = hone_format_text(r->arena, "%s.", key);
-    const char *keys[MOST_KEYS], *example = NULL;
+    const char *keys[MOST_KEYS], *example = hone_node_group(n, key);
     int count;
 
-    for (const hone_option *o = n->maker->options; o && o->name; o++)
-        if (!example && !strncmp(o->name, group, strlen(group)))
-            example = o->name + strlen(group);
     if (!example)
         return 0;
     if (!lua_istable(r->L, index)) {

@@ -17,9 +17,9 @@ static void set_inside(hone_reader *r, hone_node *train, const char *head,
     hone_node *child;
 
     if (!o || hone_form_of(o) != HONE_FORM_NODE) {
-        hone_node_unknown(r, train,
-                          o ? hone_format_text(r->arena, "%s.%s", head, key)
-                            : head, where);
+        const char *whole = hone_format_text(r->arena, "%s.%s", head, key);
+        int group = hone_node_group(train, head) != NULL;
+        hone_node_unknown(r, train, o || group ? whole : head, where);
         return;
     }
     child = *(hone_node **)((char *)train->config + o->offset);

@@ -58,7 +58,7 @@ static const hone_option train_options[] = {
             "rows of a step; or global_tokens"),
     ROW_INT(hone_train, "global_tokens", global_tokens, 0, 1,
             "tokens of a step, in whole rows; or global_batch"),
-    ROW_REAL(hone_train, "epochs", epochs, 0, 1e-9, 1e9,
+    ROW_REAL(hone_train, "epochs", epochs, 0, 0.001, 1e12,
              "times through the data; or steps"),
     ROW_INT(hone_train, "steps", steps, 0, 1, "updates; or epochs"),
     ROW_INT(hone_train, "seed", seed, 0, 0,
@@ -108,7 +108,7 @@ static const hone_option lora_options[] = {
              "the update is scaled by alpha / r"),
     ROW_STR(hone_lora_config, "targets", targets, HONE_FORM_LIST, "all-linear",
             "names of modules; all-linear: all but the LM head"),
-    ROW_REAL(hone_lora_config, "dropout", dropout, 0, 0, 0.999999,
+    ROW_REAL(hone_lora_config, "dropout", dropout, 0, 0, 0.99,
              "share of the adapter's input set to 0"),
     ROW_BOOL(hone_lora_config, "rslora", rslora, 0,
              "scale by alpha / sqrt(r) instead"),
@@ -309,8 +309,6 @@ const hone_maker *hone_maker_find(hone_arena *a, const char *name,
     static const hone_maker *const own[] = { &hone_maker_train,
                                              &hone_maker_model,
                                              &hone_maker_lora };
-    static const hone_kind kinds[] = { HONE_KIND_COLLATOR, HONE_KIND_SCHEDULE,
-                                       HONE_KIND_OPTIMIZER };
     const char *names[MOST_NAMES] = { "data", "extend" };
     int n = 2;
 
@@ -324,14 +322,12 @@ const hone_maker *hone_maker_find(hone_arena *a, const char *name,
     }
     for (int i = 0; hone_component_at(i); i++) {
         const hone_component *c = hone_component_at(i);
-        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-            if (c->kind != kinds[k])
-                continue;
-            if (!strcmp(c->name, name))
-                return of_component(a, c);
-            if (n < MOST_NAMES - 1)
-                names[n++] = c->name;
-        }
+        if (!hone_kind_is_called(c->kind))
+            continue;
+        if (!strcmp(c->name, name))
+            return of_component(a, c);
+        if (n < MOST_NAMES - 1)
+            names[n++] = c->name;
     }
     names[n] = NULL;
     *why = no_constructor(a, name, names);

@@ -85,6 +85,16 @@ int hone_node_given(const hone_node *n, const char *option)
            (n->given >> (o - n->maker->options) & 1);
 }
 
+const char *hone_node_group(const hone_node *n, const char *group)
+{
+    size_t length = strlen(group);
+
+    for (const hone_option *o = n->maker->options; o && o->name; o++)
+        if (!strncmp(o->name, group, length) && o->name[length] == '.')
+            return o->name + length + 1;
+    return NULL;
+}
+
 void hone_node_displace(hone_node *train, const char *option)
 {
     static const char *const pairs[][2] = {
@@ -128,9 +138,13 @@ static void *member(hone_node *n, const hone_option *o)
     return (char *)n->config + o->offset;
 }
 
-/* An option that belongs one level deeper: lr of hone.train. */
-static const char *elsewhere(hone_reader *r, const char *key)
+/* ", did you mean 'lr' of hone.adamw?" for an option that belongs one level
+ * deeper: first where this training has it, then anywhere. */
+static const char *elsewhere(hone_reader *r, const hone_node *train,
+                             const char *key)
 {
+    const hone_train *t = train->config;
+    const hone_node *const parts[] = { t->schedule, t->optimizer, t->batch };
     const hone_option *o = hone_option_alias(hone_maker_lora.options, key);
     const char *word = "lora";
 
@@ -138,10 +152,14 @@ static const char *elsewhere(hone_reader *r, const char *key)
         o = hone_option_alias(hone_maker_data.options, key);
         word = "data.alpaca";
     }
+    for (size_t i = 0; !o && i < sizeof parts / sizeof *parts; i++)
+        if (parts[i]) {
+            o = hone_option_alias(parts[i]->maker->options, key);
+            word = parts[i]->maker->name;
+        }
     for (int i = 0; !o && hone_component_at(i); i++) {
         const hone_component *c = hone_component_at(i);
-        if (c->kind != HONE_KIND_COLLATOR && c->kind != HONE_KIND_SCHEDULE &&
-            c->kind != HONE_KIND_OPTIMIZER)
+        if (!hone_kind_is_called(c->kind))
             continue;
         o = hone_option_alias(c->options, key);
         word = c->name;
@@ -160,7 +178,7 @@ void hone_node_unknown(hone_reader *r, hone_node *n, const char *key,
     n->unknown = 1;
     hone_option_suggest(n->maker->options, key, suggestion, sizeof suggestion);
     if (n->maker == &hone_maker_train && suggestion[0] == ';')
-        other = elsewhere(r, key);
+        other = elsewhere(r, n, key);
     hone_reader_say(r, where, "unknown option '%s'%s", key,
                     other ? other : suggestion);
 }
@@ -280,10 +298,6 @@ static int set_form(hone_reader *r, hone_node *n, const hone_option *o,
     case HONE_FORM_KEEP:
         *(hone_keeping *)member(n, o) =
             (hone_keeping){ keep_of(r, text, where), NULL };
-        return 1;
-    case HONE_FORM_NODE:
-        hone_reader_say(r, where, "'%s' expects a constructor's value such as "
-                        "%s, got \"%s\"", o->name, o->sdef, text);
         return 1;
     default:
         return 0;
@@ -429,63 +443,79 @@ static void set_node(hone_reader *r, hone_node *n, const hone_option *o,
                     "got %s%s", o->name, o->sdef, child ? "" : "a ", got);
 }
 
+static const char *expected(const hone_option *o)
+{
+    switch (hone_form_of(o)) {
+    case HONE_FORM_PATHS:
+        return "a path or a list of paths";
+    case HONE_FORM_LIST:
+        return "a name or a list of names";
+    case HONE_FORM_VAL:
+        return "rows, a share below 1 or a path";
+    case HONE_FORM_KEEP:
+        return "a word or a table by layer";
+    default:
+        break;
+    }
+    return o->type == HONE_BOOL   ? "true or false"
+           : o->type == HONE_INT  ? "a whole number"
+           : o->type == HONE_REAL ? "a number"
+                                  : "a string";
+}
+
 static void wrong_type(hone_reader *r, const hone_option *o, int index,
                        const hone_where *where)
 {
-    static const char *const expected[] = {
-        [HONE_BOOL] = "true or false", [HONE_INT] = "a whole number",
-        [HONE_REAL] = "a number",      [HONE_STR] = "a string",
-        [HONE_ENUM] = "a string",      [HONE_VALUE] = "another value",
-    };
     hone_node *got = hone_node_at(r->L, index);
 
     hone_reader_say(r, where, "'%s' expects %s, got %s%s", o->name,
-                    expected[o->type], got ? "hone." : "a ",
+                    expected(o), got ? "hone." : "a ",
                     got ? got->maker->name : luaL_typename(r->L, index));
+}
+
+/* Lists and tables, for the forms that take them. 0: this one does not. */
+static int set_table(hone_reader *r, hone_node *n, const hone_option *o,
+                     int index, const hone_where *where)
+{
+    switch (hone_form_of(o)) {
+    case HONE_FORM_PATHS:
+    case HONE_FORM_LIST:
+        set_list(r, n, o, index, where);
+        return 1;
+    case HONE_FORM_KEEP:
+        set_keep_layers(r, n, o, index, where);
+        return 1;
+    default:
+        return 0;
+    }
 }
 
 void hone_node_set_lua(hone_reader *r, hone_node *n, const hone_option *o,
                        int index, const hone_where *where)
 {
     hone_form form = hone_form_of(o);
+    lua_State *L = r->L;
     hone_status s = HONE_OK;
     hone_err err;
     const char *text;
+    int type = lua_type(L, index);
 
-    index = lua_absindex(r->L, index);
+    index = lua_absindex(L, index);
     mark_given(n, o);
     if (form == HONE_FORM_NODE) {
         set_node(r, n, o, index, where);
-        return;
-    }
-    switch (lua_type(r->L, index)) {
-    case LUA_TNUMBER:
-        if (form == HONE_FORM_VAL)
-            set_val(r, n, o, lua_tonumber(r->L, index), where);
-        else
-            s = hone_option_set_num(o, n->config, lua_tonumber(r->L, index),
-                                    lua_isinteger(r->L, index), &err);
-        break;
-    case LUA_TBOOLEAN:
-        s = hone_option_set_bool(o, n->config, lua_toboolean(r->L, index),
-                                 &err);
-        break;
-    case LUA_TSTRING:
+    } else if (type == LUA_TNUMBER && form == HONE_FORM_VAL) {
+        set_val(r, n, o, lua_tonumber(L, index), where);
+    } else if (type == LUA_TNUMBER && o->type != HONE_VALUE) {
+        s = hone_option_set_num(o, n->config, lua_tonumber(L, index),
+                                lua_isinteger(L, index), &err);
+    } else if (type == LUA_TBOOLEAN && o->type != HONE_VALUE) {
+        s = hone_option_set_bool(o, n->config, lua_toboolean(L, index), &err);
+    } else if (type == LUA_TSTRING) {
         text = text_at(r, o, index, where);
         if (text && !set_form(r, n, o, text, where))
             s = hone_option_set_str(o, n->config, text, r->arena, &err);
-        break;
-    case LUA_TTABLE:
-        if (form == HONE_FORM_PATHS || form == HONE_FORM_LIST) {
-            set_list(r, n, o, index, where);
-            break;
-        }
-        if (form == HONE_FORM_KEEP) {
-            set_keep_layers(r, n, o, index, where);
-            break;
-        }
-        /* fall through */
-    default:
+    } else if (type != LUA_TTABLE || !set_table(r, n, o, index, where)) {
         wrong_type(r, o, index, where);
     }
     if (s != HONE_OK)

@@ -30,6 +30,9 @@ const hone_component *hone_component_at(int i);
 const hone_loaded *hone_loaded_at(int i);
 /* "schedule", "kernel pack"... */
 const char *hone_kind_name(hone_kind);
+/* Collators, schedules and optimizers share one space of names: a recipe
+ * calls them as hone.NAME. */
+int hone_kind_is_called(hone_kind);
 
 /* The folder with recipes/models etc.: <exe>/../share/hone/recipes. */
 const char *hone_share_dir(void);

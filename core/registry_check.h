@@ -13,8 +13,4 @@
  * other plugins are the registry's business. */
 hone_status hone_check_plugin(const hone_plugin *, hone_err *);
 
-/* Collators, schedules and optimizers share one space of names: a recipe
- * calls them as hone.NAME. */
-int hone_kind_is_called(hone_kind);
-
 #endif

@@ -1,0 +1,1 @@
+error("the whole name is shown\nin one line")

@@ -1,0 +1,2 @@
+local hone = require "hone"
+return hone.extend("nobody.lua", { steps = 3 })

@@ -1,0 +1,2 @@
+local hone = require "hone"
+return hone.train { steps = tonumbr("3") }

@@ -1,0 +1,3 @@
+local hone = require "hone"
+local parts = require "nowhere.parts"
+return hone.train {}

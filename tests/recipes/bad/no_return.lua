@@ -1,0 +1,2 @@
+local hone = require "hone"
+local train = hone.train { steps = 3 }

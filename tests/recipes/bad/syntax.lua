@@ -1,0 +1,5 @@
+local hone = require "hone"
+return hone.train {
+  steps = 3
+  epochs = 1,
+}

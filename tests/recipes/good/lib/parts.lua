@@ -1,0 +1,3 @@
+local hone = require "hone"
+
+return { optimizer = hone.adamw { lr = 0.5 } }
