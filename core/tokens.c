@@ -134,7 +134,9 @@ static hone_status read_beside(const char *folder, const char *name,
     *root = NULL;
     if (stat(path, &st) == 0) {
         s = read_file(&a, path, &text, &bytes, err);
-        if (s == HONE_OK && !(*root = json_loadb(text, bytes, 0, &why)))
+        /* model_max_length is often 1e30, spelt out: more than an integer */
+        if (s == HONE_OK &&
+            !(*root = json_loadb(text, bytes, JSON_DECODE_INT_AS_REAL, &why)))
             s = hone_fail(err, HONE_EINVAL, "%s:%d: not valid JSON: %s", path,
                           why.line, why.text);
     }
@@ -145,14 +147,13 @@ static hone_status read_beside(const char *folder, const char *name,
 /* The id that a value names: "piece", { content = "piece" } or a number. */
 static int32_t id_of(const hone_tokens *t, json_t *v)
 {
-    json_int_t id = -1;
+    double id;
 
     if (json_is_object(v))
         v = json_object_get(v, "content");
-    if (json_is_integer(v))
-        id = json_integer_value(v);
-    else if (json_is_string(v))
-        id = t->api->find(t->self, json_string_value(v));
+    if (json_is_string(v))
+        return t->api->find(t->self, json_string_value(v));
+    id = json_is_number(v) ? json_number_value(v) : -1;
     return id >= 0 && id < t->api->vocab(t->self) ? (int32_t)id : -1;
 }
 

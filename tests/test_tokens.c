@@ -121,7 +121,8 @@ static void the_first_file_that_knows_an_end_wins(void **state)
 
     write_file("special_tokens_map.json", "{\"bos_token\": \"<s>\"}");
     write_file("tokenizer_config.json",
-               "{\"eos_token\": {\"content\": \"</s>\"}, \"pad_token\": null}");
+               "{\"eos_token\": {\"content\": \"</s>\"}, \"pad_token\": null, "
+               "\"model_max_length\": 1000000000000000019884624838656}");
     opened(&t, folder);
     assert_int_equal(t.eos, 2);
     assert_int_equal(t.bos, 1);
