@@ -250,54 +250,56 @@ static void sift_down(uint64_t *heap, size_t n, size_t i)
     heap[i] = key;
 }
 
-/* A heap of rank << 32 | position. An entry is stale, and passed over, when
- * the pair at its position has another rank by now. */
+/* What symbol AT and its right neighbour merge to, noted and queued. */
+static void queue_pair(bpe_scratch *s, uint32_t at, size_t n, size_t *count)
+{
+    uint32_t right = s->next[at];
+
+    s->pair[at] = right < n ? pair_of(&s->tok->model, s->symbol[at],
+                                      s->symbol[right])
+                            : BPE_NONE;
+    if (s->pair[at] == BPE_NONE)
+        return;
+    s->heap[*count] = s->pair[at] >> 32 << 32 | at;
+    sift_up(s->heap, (*count)++);
+}
+
+/* Joins symbol AT with the one to its right. */
+static void merge_at(bpe_scratch *s, uint32_t at, size_t n, size_t *count)
+{
+    uint32_t right = s->next[at], prev = s->prev[at];
+
+    s->symbol[at] = (int32_t)(uint32_t)s->pair[at];
+    s->pair[right] = BPE_NONE;
+    s->next[at] = s->next[right];
+    if (s->next[at] < n)
+        s->prev[s->next[at]] = at;
+    queue_pair(s, at, n, count);
+    if (prev < n)
+        queue_pair(s, prev, n, count);
+}
+
+/* A heap of rank << 32 | position: at most n - 1 at first, and each merge
+ * takes one out and puts two in. An entry is stale, and passed over, when the
+ * pair at its position has another rank by now. */
 static size_t merge_long(bpe_scratch *s, size_t n)
 {
-    const bpe_model *m = &s->tok->model;
-    uint64_t *pair = s->pair, *heap = s->heap;
+    uint64_t *heap = s->heap;
     size_t count = 0, out = 0;
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = n; i-- > 0;) {
         s->next[i] = (uint32_t)i + 1;
         s->prev[i] = (uint32_t)i - 1;
-        pair[i] = i + 1 < n ? pair_of(m, s->symbol[i], s->symbol[i + 1])
-                            : BPE_NONE;
-        if (pair[i] != BPE_NONE)
-            heap[count++] = pair[i] >> 32 << 32 | i;
+        queue_pair(s, (uint32_t)i, n, &count);
     }
-    for (size_t i = count / 2; i-- > 0;)
-        sift_down(heap, count, i);
     while (count) {
         uint32_t at = (uint32_t)heap[0], rank = (uint32_t)(heap[0] >> 32);
-        uint32_t right, prev = s->prev[at];
 
         heap[0] = heap[--count];
         if (count)
             sift_down(heap, count, 0);
-        if (pair[at] == BPE_NONE || pair[at] >> 32 != rank)
-            continue;
-        right = s->next[at];
-        s->symbol[at] = (int32_t)(uint32_t)pair[at];
-        s->symbol[right] = -1;
-        pair[right] = BPE_NONE;
-        s->next[at] = s->next[right];
-        pair[at] = BPE_NONE;
-        if (s->next[at] < n) {
-            s->prev[s->next[at]] = at;
-            pair[at] = pair_of(m, s->symbol[at], s->symbol[s->next[at]]);
-            if (pair[at] != BPE_NONE) {
-                heap[count] = pair[at] >> 32 << 32 | at;
-                sift_up(heap, count++);
-            }
-        }
-        if (prev < n) {
-            pair[prev] = pair_of(m, s->symbol[prev], s->symbol[at]);
-            if (pair[prev] != BPE_NONE) {
-                heap[count] = pair[prev] >> 32 << 32 | prev;
-                sift_up(heap, count++);
-            }
-        }
+        if (s->pair[at] != BPE_NONE && s->pair[at] >> 32 == rank)
+            merge_at(s, at, n, &count);
     }
     for (size_t i = 0; i < n; i = s->next[i])
         s->symbol[out++] = s->symbol[i];
