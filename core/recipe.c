@@ -66,7 +66,7 @@ static const char *folder_of(hone_arena *a, const char *file)
 }
 
 /* Runs the file; its value must be that of hone.train. */
-static hone_status evaluate(hone_reader *r, hone_node **train, hone_err *err)
+static hone_status evaluate(hone_reader *r, hone_made **train, hone_err *err)
 {
     hone_status s = hone_lua_load(r->L, r->file, err);
 
@@ -74,7 +74,7 @@ static hone_status evaluate(hone_reader *r, hone_node **train, hone_err *err)
         s = hone_lua_call(r->L, 0, 1, err);
     if (s != HONE_OK)
         return s;
-    *train = hone_node_at(r->L, -1);
+    *train = hone_made_at(r->L, -1);
     if (!*train || ((*train)->maker != &hone_maker_train &&
                     (*train)->maker != &hone_maker_none))
         return hone_fail(err, HONE_EINVAL,
@@ -84,18 +84,18 @@ static hone_status evaluate(hone_reader *r, hone_node **train, hone_err *err)
 }
 
 /* What stands in a node when the recipe says nothing. */
-static void add_defaults(hone_reader *r, hone_node *train)
+static void add_defaults(hone_reader *r, hone_made *train)
 {
     hone_train *t = train->config;
-    hone_where where = hone_node_where(r, train);
+    hone_where where = hone_made_where(r, train);
     const hone_maker *constant;
     const char *why;
 
-    if (t->schedule || hone_node_given(train, "schedule"))
+    if (t->schedule || hone_made_given(train, "schedule"))
         return;
     constant = hone_maker_find(r->arena, "constant", &why);
     if (constant)
-        t->schedule = hone_node_new(r, constant, train->file, 0);
+        t->schedule = hone_made_new(r, constant, train->file, 0);
     else
         hone_reader_say(r, &where, "'schedule' is missing, and its default "
                         "hone.constant is not there: %s", why);
@@ -103,14 +103,14 @@ static void add_defaults(hone_reader *r, hone_node *train)
 
 /* --------------------------------------------------------------- the copy */
 
-static hone_instance instance(const hone_node *n)
+static hone_instance instance(const hone_made *n)
 {
     return (hone_instance){ .component = n->maker->component,
                             .config = n->config, .line = n->line };
 }
 
 /* "prompt", "question", ..., NULL for the columns that were renamed. */
-static const char *const *renames(hone_arena *a, const hone_node *data)
+static const char *const *renames(hone_arena *a, const hone_made *data)
 {
     const hone_rows *rows = data->config;
     const hone_option *fields = data->maker->fields;
@@ -126,7 +126,7 @@ static const char *const *renames(hone_arena *a, const hone_node *data)
     return list;
 }
 
-static void copy_data(hone_recipe *recipe, const hone_node *n)
+static void copy_data(hone_recipe *recipe, const hone_made *n)
 {
     const hone_rows *rows = n->config;
 
@@ -156,7 +156,7 @@ static const char *default_out(hone_arena *a, const char *file)
     return hone_absolute(a, NULL, hone_format_text(a, "runs/%s", name));
 }
 
-static void copy_train(hone_recipe *recipe, const hone_node *train)
+static void copy_train(hone_recipe *recipe, const hone_made *train)
 {
     const hone_train *t = train->config;
 
@@ -198,7 +198,7 @@ hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
 {
     hone_reader r = { .arena = &recipe->arena };
     const char *folders[3];
-    hone_node *train = NULL;
+    hone_made *train = NULL;
     hone_err err = { 0 };
     size_t bytes;
     hone_status s;

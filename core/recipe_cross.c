@@ -13,16 +13,16 @@
 #include "option.h"
 
 /* Options that a constructor cannot do without. */
-static void check_required(hone_reader *r, const hone_node *n)
+static void check_required(hone_reader *r, const hone_made *n)
 {
-    hone_where where = hone_node_where(r, n);
+    hone_where where = hone_made_where(r, n);
 
     for (const hone_option *o = n->maker->options; o && o->name; o++) {
         const void *value = (const char *)n->config + o->offset;
         int pointer = o->type == HONE_STR || o->type == HONE_VALUE;
 
         if (!(o->flags & HONE_REQUIRED) || n->unknown ||
-            hone_node_given(n, o->name) ||
+            hone_made_given(n, o->name) ||
             (pointer && *(const void *const *)value))
             continue;
         hone_reader_say(r, &where, "'%s' is missing: %s", o->name, o->help);
@@ -31,28 +31,28 @@ static void check_required(hone_reader *r, const hone_node *n)
 
 /* The parts of a training. Unset ones that were written and refused have had
  * their message. */
-static void check_parts(hone_reader *r, const hone_node *train)
+static void check_parts(hone_reader *r, const hone_made *train)
 {
     static const char *const parts[] = { "model", "data", "batch",
                                          "optimizer", NULL };
-    hone_where where = hone_node_where(r, train);
+    hone_where where = hone_made_where(r, train);
 
     for (int i = 0; parts[i]; i++) {
         const hone_option *o =
             hone_option_find(train->maker->options, parts[i]);
         const void *node = *(const void *const *)((const char *)train->config +
                                                   o->offset);
-        if (!node && !train->unknown && !hone_node_given(train, parts[i]))
+        if (!node && !train->unknown && !hone_made_given(train, parts[i]))
             hone_reader_say(r, &where, "'%s' is missing; add %s = %s", o->name,
                             o->name, o->sdef);
     }
 }
 
-static void check_one_of(hone_reader *r, const hone_node *train,
+static void check_one_of(hone_reader *r, const hone_made *train,
                          const char *a, const char *b)
 {
-    hone_where where = hone_node_where(r, train);
-    int given = hone_node_given(train, a) + hone_node_given(train, b);
+    hone_where where = hone_made_where(r, train);
+    int given = hone_made_given(train, a) + hone_made_given(train, b);
 
     if (given == 2)
         hone_reader_say(r, &where, "both '%s' and '%s' are given; leave one "
@@ -62,40 +62,40 @@ static void check_one_of(hone_reader *r, const hone_node *train,
                         a, b);
 }
 
-static void check_model(hone_reader *r, const hone_node *model,
+static void check_model(hone_reader *r, const hone_made *model,
                         const hone_train *t)
 {
     const hone_model_config *c = model->config;
-    hone_where where = hone_node_where(r, model);
+    hone_where where = hone_made_where(r, model);
 
     if (c->init && strcmp(c->init, "random"))
         hone_reader_say(r, &where, "'init' is \"%s\", must be \"random\"",
                         c->init);
-    /* "nf4" and "fp8" hold a frozen model; file, fp32 and bf16 come first. */
+    /* "nf4" and "fp8" hold a frozen model; file, bf16 and fp32 come first. */
     if (c->storage > 2 && !t->adapter)
         hone_reader_say(r, &where, "'storage' of a model that is trained whole "
                         "must be fp32 or bf16; or add an adapter");
 }
 
-static void check_data(hone_reader *r, const hone_node *data)
+static void check_data(hone_reader *r, const hone_made *data)
 {
     const hone_rows *c = data->config;
-    hone_where where = hone_node_where(r, data);
+    hone_where where = hone_made_where(r, data);
 
-    if (hone_node_given(data, "path") && hone_node_given(data, "files"))
+    if (hone_made_given(data, "path") && hone_made_given(data, "files"))
         hone_reader_say(r, &where, "both 'path' and 'files' are given; leave "
                         "one out");
-    if (hone_node_given(data, "long") && !c->max_tokens)
+    if (hone_made_given(data, "long") && !c->max_tokens)
         hone_reader_say(r, &where, "'long' says what happens to rows beyond "
                         "'max_tokens', which is not given");
 }
 
-void hone_reader_cross_check(hone_reader *r, hone_node *train)
+void hone_reader_cross_check(hone_reader *r, hone_made *train)
 {
     const hone_train *t = train->config;
-    const hone_node *const nodes[] = { t->model, t->adapter,   t->data,
+    const hone_made *const nodes[] = { t->model, t->adapter,   t->data,
                                        t->batch, t->optimizer, t->schedule };
-    hone_where where = hone_node_where(r, train);
+    hone_where where = hone_made_where(r, train);
 
     check_parts(r, train);
     check_one_of(r, train, "epochs", "steps");
@@ -118,24 +118,22 @@ void hone_reader_cross_check(hone_reader *r, hone_node *train)
 
 /* ----------------------------------------------- the shape of an adapter */
 
-static void differ(hone_reader *r, const hone_node *lora, const char *option,
+static void differ(hone_reader *r, const hone_made *lora, const char *option,
                    double here, double there)
 {
-    hone_where where = hone_node_where(r, lora);
+    hone_where where = hone_made_where(r, lora);
 
     hone_reader_say(r, &where, "'%s' is %g here and %g in the adapter that "
                     "'init' names; leave it out", option, here, there);
 }
 
-/* "all-linear", or the names of a list joined by commas; NULL: neither. */
+/* The names of a list joined by commas; NULL: none, such as a pattern. */
 static const char *targets_of(hone_arena *a, const json_t *targets)
 {
     const char *joined = "";
     const json_t *item;
     size_t i;
 
-    if (json_is_string(targets))
-        return hone_text(a, json_string_value(targets));
     json_array_foreach(targets, i, item)
         joined = hone_format_text(a, "%s%s%s", joined, i ? "," : "",
                                   json_is_string(item) ? json_string_value(item)
@@ -168,7 +166,7 @@ static int within(const char *a, const char *b)
     }
 }
 
-static void take_shape(hone_reader *r, hone_node *lora, const json_t *config)
+static void take_shape(hone_reader *r, hone_made *lora, const json_t *config)
 {
     hone_lora_config *c = lora->config;
     const json_t *r_json = json_object_get(config, "r");
@@ -176,23 +174,23 @@ static void take_shape(hone_reader *r, hone_node *lora, const json_t *config)
     const char *targets =
         targets_of(r->arena, json_object_get(config, "target_modules"));
     int rslora = json_is_true(json_object_get(config, "use_rslora"));
-    hone_where where = hone_node_where(r, lora);
+    hone_where where = hone_made_where(r, lora);
     int64_t rank = json_integer_value(r_json);
     double alpha = json_number_value(alpha_json);
 
-    if (rank < 1 || alpha <= 0 || !targets) {
-        hone_reader_say(r, &where, "%s/adapter_config.json: r, lora_alpha or "
-                        "target_modules is missing or wrong; is it a LoRA "
-                        "adapter of PEFT?", c->init);
+    if (rank < 1 || alpha <= 0) {
+        hone_reader_say(r, &where, "%s/adapter_config.json: r or lora_alpha "
+                        "is missing or wrong; is it a LoRA adapter of PEFT?",
+                        c->init);
         return;
     }
-    if (hone_node_given(lora, "r") && c->r != rank)
+    if (hone_made_given(lora, "r") && c->r != rank)
         differ(r, lora, "r", (double)c->r, (double)rank);
-    if (hone_node_given(lora, "alpha") && c->alpha != alpha)
+    if (hone_made_given(lora, "alpha") && c->alpha != alpha)
         differ(r, lora, "alpha", c->alpha, alpha);
-    if (hone_node_given(lora, "rslora") && c->rslora != rslora)
+    if (hone_made_given(lora, "rslora") && c->rslora != rslora)
         differ(r, lora, "rslora", c->rslora, rslora);
-    if (hone_node_given(lora, "targets") &&
+    if (targets && hone_made_given(lora, "targets") &&
         !(within(c->targets, targets) && within(targets, c->targets)))
         hone_reader_say(r, &where, "'targets' is \"%s\" here and \"%s\" in the "
                         "adapter that 'init' names; leave it out", c->targets,
@@ -200,13 +198,13 @@ static void take_shape(hone_reader *r, hone_node *lora, const json_t *config)
     c->r = rank;
     c->alpha = alpha;
     c->rslora = rslora;
-    c->targets = targets;
+    c->targets = targets ? targets : c->targets;
 }
 
-void hone_reader_adapter_init(hone_reader *r, hone_node *lora)
+void hone_reader_adapter_init(hone_reader *r, hone_made *lora)
 {
     const hone_lora_config *c = lora->config;
-    hone_where where = hone_node_where(r, lora);
+    hone_where where = hone_made_where(r, lora);
     const char *path;
     json_error_t error;
     json_t *config;

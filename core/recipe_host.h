@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * recipe_host.h -- what the files of the recipe host share. A constructor call
- * in a recipe makes a node: an option table's config, filled, with the line of
- * the call. hone.train's node holds the others; --set changes nodes the same
- * way; recipe.c turns them into the plain hone_recipe.
+ * in a recipe makes a hone_made: the config of an option table, filled, with
+ * the line of the call. That of hone.train holds the others; --set changes
+ * them the same way; recipe.c turns them into the plain hone_recipe.
  *
  * Nothing here fails early: every message is collected, so that a person sees
  * all that is wrong at once.
@@ -47,14 +47,14 @@ typedef struct hone_maker {
     const hone_component *component; /* a plugin's, or NULL */
 } hone_maker;
 
-typedef struct hone_node {
+typedef struct hone_made {
     const hone_maker *maker;
     void *config;
     uint64_t given; /* bit i: option i was written by the user */
     const char *file;
     int line;
     int unknown; /* a key was refused: what is missing may be meant by it */
-} hone_node;
+} hone_made;
 
 /* Rows or a share of them held out, or a file of them. */
 typedef struct hone_val {
@@ -68,7 +68,7 @@ typedef struct hone_keeping {
 } hone_keeping;
 
 typedef struct hone_train {
-    hone_node *model, *adapter, *data, *batch, *optimizer, *schedule;
+    hone_made *model, *adapter, *data, *batch, *optimizer, *schedule;
     int64_t global_batch, global_tokens, steps, seed;
     double epochs, clip;
     int shuffle, precision, master;
@@ -127,29 +127,29 @@ typedef struct hone_where {
 
 void hone_reader_say(hone_reader *, const hone_where *, const char *fmt, ...)
     HONE_PRINTF(3, 4);
-hone_where hone_node_where(hone_reader *, const hone_node *);
+hone_where hone_made_where(hone_reader *, const hone_made *);
 
 /* A node with the defaults of its options. */
-hone_node *hone_node_new(hone_reader *, const hone_maker *, const char *file,
+hone_made *hone_made_new(hone_reader *, const hone_maker *, const char *file,
                          int line);
 
 /* Sets one option from the Lua value at INDEX, or from text. What is wrong
  * becomes a message. Relative paths are made absolute from WHERE. */
-void hone_node_set_lua(hone_reader *, hone_node *, const hone_option *,
+void hone_made_set_lua(hone_reader *, hone_made *, const hone_option *,
                        int index, const hone_where *);
-void hone_node_set_text(hone_reader *, hone_node *, const hone_option *,
+void hone_made_set_text(hone_reader *, hone_made *, const hone_option *,
                         const char *text, const hone_where *);
-void hone_node_unknown(hone_reader *, hone_node *, const char *key,
+void hone_made_unknown(hone_reader *, hone_made *, const char *key,
                        const hone_where *);
 /* The rest of the first option "GROUP.x" ("every"), or NULL. */
-const char *hone_node_group(const hone_node *, const char *group);
+const char *hone_made_group(const hone_made *, const char *group);
 /* A later word wins: setting `steps` unsets `epochs`, and so on. */
-void hone_node_displace(hone_node *train, const char *option);
-int hone_node_given(const hone_node *, const char *option);
+void hone_made_displace(hone_made *train, const char *option);
+int hone_made_given(const hone_made *, const char *option);
 /* The node at INDEX of the Lua stack, or NULL. */
-hone_node *hone_node_at(lua_State *, int index);
+hone_made *hone_made_at(lua_State *, int index);
 /* Whether a node may stand for the option of hone.train with this name. */
-int hone_node_fits(const hone_node *, const char *option);
+int hone_made_fits(const hone_made *, const char *option);
 
 /* Makes `require "hone"` work. */
 void hone_reader_module(hone_reader *);
@@ -158,13 +158,13 @@ void hone_reader_module(hone_reader *);
 const char *hone_absolute(hone_arena *, const char *file, const char *path);
 
 /* --set KEY=VALUE on the node of hone.train. */
-void hone_reader_set(hone_reader *, hone_node *train, const char *set);
+void hone_reader_set(hone_reader *, hone_made *train, const char *set);
 
 /* The second pass: what only shows across options. Run after every --set. */
-void hone_reader_cross_check(hone_reader *, hone_node *train);
+void hone_reader_cross_check(hone_reader *, hone_made *train);
 
 /* With init, shape comes from the adapter's own config: fills it in and
  * refuses other values. */
-void hone_reader_adapter_init(hone_reader *, hone_node *lora);
+void hone_reader_adapter_init(hone_reader *, hone_made *lora);
 
 #endif

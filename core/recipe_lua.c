@@ -11,7 +11,7 @@
 
 #include "option.h"
 
-#define NODE "hone.node" /* the metatable of nodes */
+#define NODE "hone.made" /* the metatable of nodes */
 
 enum { MOST_NODES = 1000, MOST_KEYS = 512 };
 
@@ -22,16 +22,16 @@ static hone_reader *reader_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-hone_node *hone_node_at(lua_State *L, int index)
+hone_made *hone_made_at(lua_State *L, int index)
 {
-    hone_node **box = luaL_testudata(L, index, NODE);
+    hone_made **box = luaL_testudata(L, index, NODE);
 
     return box ? *box : NULL;
 }
 
-static void push_node(lua_State *L, hone_node *n)
+static void push_node(lua_State *L, hone_made *n)
 {
-    hone_node **box = lua_newuserdatauv(L, sizeof *box, 0);
+    hone_made **box = lua_newuserdatauv(L, sizeof *box, 0);
 
     *box = n;
     luaL_setmetatable(L, NODE);
@@ -41,12 +41,12 @@ static int no_fields(lua_State *L)
 {
     return luaL_error(L, "the value of hone.%s has no fields; use a local "
                       "variable for what you need twice",
-                      hone_node_at(L, 1)->maker->name);
+                      hone_made_at(L, 1)->maker->name);
 }
 
 static int node_text(lua_State *L)
 {
-    lua_pushfstring(L, "hone.%s", hone_node_at(L, 1)->maker->name);
+    lua_pushfstring(L, "hone.%s", hone_made_at(L, 1)->maker->name);
     return 1;
 }
 
@@ -83,7 +83,7 @@ static int keys_of(hone_reader *r, int index, const char **keys,
 }
 
 /* { "folder", ... }: values without a key. */
-static void set_positional(hone_reader *r, hone_node *n, int index,
+static void set_positional(hone_reader *r, hone_made *n, int index,
                            const hone_where *where)
 {
     lua_State *L = r->L;
@@ -98,7 +98,7 @@ static void set_positional(hone_reader *r, hone_node *n, int index,
         hone_reader_say(r, where, "takes no value without a name");
     } else if (items == 1) {
         lua_rawgeti(L, index, 1);
-        hone_node_set_lua(r, n, o, -1, where);
+        hone_made_set_lua(r, n, o, -1, where);
         lua_pop(L, 1);
     } else if (hone_form_of(o) != HONE_FORM_PATHS) {
         n->unknown = 1; /* not missing, though not understood */
@@ -110,21 +110,21 @@ static void set_positional(hone_reader *r, hone_node *n, int index,
             lua_rawgeti(L, index, i);
             lua_rawseti(L, -2, i);
         }
-        hone_node_set_lua(r, n, o, -1, where);
+        hone_made_set_lua(r, n, o, -1, where);
         lua_pop(L, 1);
     }
 }
 
-static void set_key(hone_reader *r, hone_node *n, const char *key, int index,
+static void set_key(hone_reader *r, hone_made *n, const char *key, int index,
                     const hone_where *where);
 
 /* eval = { every = 100 } is the option "eval.every". 0: KEY is no such
  * group. */
-static int set_group(hone_reader *r, hone_node *n, const char *key, int index,
+static int set_group(hone_reader *r, hone_made *n, const char *key, int index,
                      const hone_where *where)
 {
     const char *group = hone_format_text(r->arena, "%s.", key);
-    const char *keys[MOST_KEYS], *example = hone_node_group(n, key);
+    const char *keys[MOST_KEYS], *example = hone_made_group(n, key);
     int count;
 
     if (!example)
@@ -148,19 +148,19 @@ static int set_group(hone_reader *r, hone_node *n, const char *key, int index,
     return 1;
 }
 
-static void set_key(hone_reader *r, hone_node *n, const char *key, int index,
+static void set_key(hone_reader *r, hone_made *n, const char *key, int index,
                     const hone_where *where)
 {
     const hone_option *o = hone_option_find(n->maker->options, key);
 
     if (o)
-        hone_node_set_lua(r, n, o, index, where);
+        hone_made_set_lua(r, n, o, index, where);
     else if (strchr(key, '.') || !set_group(r, n, key, index, where))
-        hone_node_unknown(r, n, key, where);
+        hone_made_unknown(r, n, key, where);
 }
 
 /* Every option of the table at INDEX, checked one by one. */
-static void set_all(hone_reader *r, hone_node *n, int index,
+static void set_all(hone_reader *r, hone_made *n, int index,
                     const hone_where *where)
 {
     const char *keys[MOST_KEYS];
@@ -174,16 +174,16 @@ static void set_all(hone_reader *r, hone_node *n, int index,
     }
 }
 
-static hone_node *new_node(hone_reader *r, const hone_maker *m,
+static hone_made *new_node(hone_reader *r, const hone_maker *m,
                            hone_where *where)
 {
-    hone_node *n;
+    hone_made *n;
 
     if (r->nodes++ == MOST_NODES)
         luaL_error(r->L, "more than %d constructor calls", MOST_NODES);
     hone_lua_where(r->L, &where->file, &where->line);
-    n = hone_node_new(r, m, where->file, where->line);
-    *where = hone_node_where(r, n);
+    n = hone_made_new(r, m, where->file, where->line);
+    *where = hone_made_where(r, n);
     return n;
 }
 
@@ -193,7 +193,7 @@ static int construct(lua_State *L)
     hone_reader *r = reader_of(L);
     const hone_maker *m = lua_touserdata(L, lua_upvalueindex(2));
     hone_where where = { 0 };
-    hone_node *n;
+    hone_made *n;
     int type = lua_type(L, 1);
 
     luaL_checkstack(L, 20, NULL);
@@ -208,7 +208,7 @@ static int construct(lua_State *L)
     else if (type == LUA_TTABLE)
         set_all(r, n, 1, &where);
     else if (type == LUA_TSTRING && m->positional)
-        hone_node_set_lua(r, n, hone_option_find(m->options, m->positional), 1,
+        hone_made_set_lua(r, n, hone_option_find(m->options, m->positional), 1,
                           &where);
     else if (type != LUA_TNONE)
         hone_reader_say(r, &where, "expects a table { ... }, got a %s",
@@ -222,7 +222,7 @@ static int construct(lua_State *L)
 /* Lets a table of overrides change options of a nested value: in
  * hone.extend("base.lua", { optimizer = { lr = 1e-4 } }) the rest of the
  * base's optimizer stays. */
-static void override(hone_reader *r, hone_node *train, int index,
+static void override(hone_reader *r, hone_made *train, int index,
                      const hone_where *where)
 {
     const char *keys[MOST_KEYS];
@@ -231,16 +231,16 @@ static void override(hone_reader *r, hone_node *train, int index,
     if (lua_rawlen(r->L, index))
         hone_reader_say(r, where, "takes no value without a name");
     for (int i = 0; i < count; i++)
-        hone_node_displace(train, keys[i]);
+        hone_made_displace(train, keys[i]);
     for (int i = 0; i < count; i++) {
         const hone_option *o =
             hone_option_find(train->maker->options, keys[i]);
-        hone_node **child = o && hone_form_of(o) == HONE_FORM_NODE
+        hone_made **child = o && hone_form_of(o) == HONE_FORM_NODE
                                 ? (void *)((char *)train->config + o->offset)
                                 : NULL;
         lua_getfield(r->L, index, keys[i]);
         if (child && *child && lua_istable(r->L, -1)) {
-            hone_node *copy = hone_copy(r->arena, *child, 1, 1, sizeof *copy);
+            hone_made *copy = hone_copy(r->arena, *child, 1, 1, sizeof *copy);
             copy->config = hone_copy(r->arena, copy->config, 1, 1,
                                      copy->maker->config_size);
             set_all(r, copy, lua_gettop(r->L), where);
@@ -264,10 +264,10 @@ static const char *base_file(hone_reader *r, const char *from,
                             base);
 }
 
-static hone_node *run_base(hone_reader *r, const char *file)
+static hone_made *run_base(hone_reader *r, const char *file)
 {
     enum { DEEPEST = sizeof r->extending / sizeof *r->extending };
-    hone_node *base, *copy;
+    hone_made *base, *copy;
     hone_err err;
 
     for (int i = 0; i < r->depth; i++)
@@ -284,7 +284,7 @@ static hone_node *run_base(hone_reader *r, const char *file)
     }
     lua_call(r->L, 0, 1);
     r->depth--;
-    base = hone_node_at(r->L, -1);
+    base = hone_made_at(r->L, -1);
     if (!base || base->maker != &hone_maker_train)
         luaL_error(r->L, "hone.extend: %s does not return hone.train { ... }",
                    file);
@@ -300,7 +300,7 @@ static int extend(lua_State *L)
     hone_reader *r = reader_of(L);
     const char *base = luaL_checkstring(L, 1);
     hone_where where = { .label = "hone.extend" };
-    hone_node *train;
+    hone_made *train;
 
     if (!lua_isnoneornil(L, 2))
         luaL_checktype(L, 2, LUA_TTABLE);

@@ -35,7 +35,7 @@
 
 static const char *const precisions[] = { "auto", "fp32", "bf16", "fp16",
                                           NULL };
-static const char *const storages[] = { "file", "fp32", "bf16", "nf4", "fp8",
+static const char *const storages[] = { "file", "bf16", "fp32", "nf4", "fp8",
                                         NULL };
 static const char *const longs[] = { "cut", "drop", "split", "error", NULL };
 static const char *const brokens[] = { "error", "skip", NULL };

@@ -47,10 +47,10 @@ void hone_reader_say(hone_reader *r, const hone_where *where, const char *fmt,
                                    where->label ? ": " : "", text);
 }
 
-hone_node *hone_node_new(hone_reader *r, const hone_maker *m, const char *file,
+hone_made *hone_made_new(hone_reader *r, const hone_maker *m, const char *file,
                          int line)
 {
-    hone_node *n = hone_alloc(r->arena, sizeof *n);
+    hone_made *n = hone_alloc(r->arena, sizeof *n);
 
     n->maker = m;
     n->config = hone_alloc(r->arena, m->config_size);
@@ -62,14 +62,14 @@ hone_node *hone_node_new(hone_reader *r, const hone_maker *m, const char *file,
     return n;
 }
 
-hone_where hone_node_where(hone_reader *r, const hone_node *n)
+hone_where hone_made_where(hone_reader *r, const hone_made *n)
 {
     return (hone_where){ .file = n->file, .line = n->line,
                          .label = hone_format_text(r->arena, "hone.%s",
                                                    n->maker->name) };
 }
 
-static void mark_given(hone_node *n, const hone_option *o)
+static void mark_given(hone_made *n, const hone_option *o)
 {
     ptrdiff_t i = o - n->maker->options;
 
@@ -77,7 +77,7 @@ static void mark_given(hone_node *n, const hone_option *o)
         n->given |= (uint64_t)1 << i;
 }
 
-int hone_node_given(const hone_node *n, const char *option)
+int hone_made_given(const hone_made *n, const char *option)
 {
     const hone_option *o = hone_option_find(n->maker->options, option);
 
@@ -85,7 +85,7 @@ int hone_node_given(const hone_node *n, const char *option)
            (n->given >> (o - n->maker->options) & 1);
 }
 
-const char *hone_node_group(const hone_node *n, const char *group)
+const char *hone_made_group(const hone_made *n, const char *group)
 {
     size_t length = strlen(group);
 
@@ -95,7 +95,7 @@ const char *hone_node_group(const hone_node *n, const char *group)
     return NULL;
 }
 
-void hone_node_displace(hone_node *train, const char *option)
+void hone_made_displace(hone_made *train, const char *option)
 {
     static const char *const pairs[][2] = {
         { "steps", "epochs" }, { "epochs", "steps" },
@@ -115,7 +115,7 @@ void hone_node_displace(hone_node *train, const char *option)
     }
 }
 
-int hone_node_fits(const hone_node *n, const char *option)
+int hone_made_fits(const hone_made *n, const char *option)
 {
     const hone_maker *m = n->maker;
     hone_kind kind = m->component ? m->component->kind : 0;
@@ -133,18 +133,18 @@ int hone_node_fits(const hone_node *n, const char *option)
     return !strcmp(option, "schedule") && kind == HONE_KIND_SCHEDULE;
 }
 
-static void *member(hone_node *n, const hone_option *o)
+static void *member(hone_made *n, const hone_option *o)
 {
     return (char *)n->config + o->offset;
 }
 
 /* ", did you mean 'lr' of hone.adamw?" for an option that belongs one level
  * deeper: first where this training has it, then anywhere. */
-static const char *elsewhere(hone_reader *r, const hone_node *train,
+static const char *elsewhere(hone_reader *r, const hone_made *train,
                              const char *key)
 {
     const hone_train *t = train->config;
-    const hone_node *const parts[] = { t->schedule, t->optimizer, t->batch };
+    const hone_made *const parts[] = { t->schedule, t->optimizer, t->batch };
     const hone_option *o = hone_option_alias(hone_maker_lora.options, key);
     const char *word = "lora";
 
@@ -169,7 +169,7 @@ static const char *elsewhere(hone_reader *r, const hone_node *train,
              : NULL;
 }
 
-void hone_node_unknown(hone_reader *r, hone_node *n, const char *key,
+void hone_made_unknown(hone_reader *r, hone_made *n, const char *key,
                        const hone_where *where)
 {
     char suggestion[900];
@@ -247,7 +247,7 @@ static int keep_of(hone_reader *r, const char *word, const hone_where *where)
     return 0;
 }
 
-static void set_files(hone_reader *r, hone_node *n, const hone_option *o,
+static void set_files(hone_reader *r, hone_made *n, const hone_option *o,
                       const char *const *paths, int count,
                       const hone_where *where)
 {
@@ -259,7 +259,7 @@ static void set_files(hone_reader *r, hone_node *n, const hone_option *o,
     *(const char *const **)member(n, o) = list;
 }
 
-static void set_val(hone_reader *r, hone_node *n, const hone_option *o,
+static void set_val(hone_reader *r, hone_made *n, const hone_option *o,
                     double rows, const hone_where *where)
 {
     hone_val *val = member(n, o);
@@ -275,7 +275,7 @@ static void set_val(hone_reader *r, hone_node *n, const hone_option *o,
 
 /* The forms that a string can give, the same in a recipe and on the command
  * line. 0: none of them. */
-static int set_form(hone_reader *r, hone_node *n, const hone_option *o,
+static int set_form(hone_reader *r, hone_made *n, const hone_option *o,
                     const char *text, const hone_where *where)
 {
     switch (hone_form_of(o)) {
@@ -304,7 +304,7 @@ static int set_form(hone_reader *r, hone_node *n, const hone_option *o,
     }
 }
 
-void hone_node_set_text(hone_reader *r, hone_node *n, const hone_option *o,
+void hone_made_set_text(hone_reader *r, hone_made *n, const hone_option *o,
                         const char *text, const hone_where *where)
 {
     hone_err err;
@@ -364,7 +364,7 @@ static int list_at(hone_reader *r, const hone_option *o, int index,
     return -1;
 }
 
-static void set_list(hone_reader *r, hone_node *n, const hone_option *o,
+static void set_list(hone_reader *r, hone_made *n, const hone_option *o,
                      int index, const hone_where *where)
 {
     size_t cap = (size_t)lua_rawlen(r->L, index);
@@ -394,7 +394,7 @@ static void set_list(hone_reader *r, hone_node *n, const hone_option *o,
 /* keep = { [0] = "none", [1] = "all" }: layers that are not named stay
  * "auto". Written in the order of the layers, so that equal tables give equal
  * plans. */
-static void set_keep_layers(hone_reader *r, hone_node *n, const hone_option *o,
+static void set_keep_layers(hone_reader *r, hone_made *n, const hone_option *o,
                             int index, const hone_where *where)
 {
     const char *text = "";
@@ -424,14 +424,14 @@ static void set_keep_layers(hone_reader *r, hone_node *n, const hone_option *o,
     *(hone_keeping *)member(n, o) = (hone_keeping){ HONE_KEEP_AUTO, text };
 }
 
-static void set_node(hone_reader *r, hone_node *n, const hone_option *o,
+static void set_node(hone_reader *r, hone_made *n, const hone_option *o,
                      int index, const hone_where *where)
 {
-    hone_node *child = hone_node_at(r->L, index);
-    hone_node **to = member(n, o);
+    hone_made *child = hone_made_at(r->L, index);
+    hone_made **to = member(n, o);
     const char *got = luaL_typename(r->L, index);
 
-    if (child && hone_node_fits(child, o->name)) {
+    if (child && hone_made_fits(child, o->name)) {
         *to = child;
         return;
     }
@@ -466,7 +466,7 @@ static const char *expected(const hone_option *o)
 static void wrong_type(hone_reader *r, const hone_option *o, int index,
                        const hone_where *where)
 {
-    hone_node *got = hone_node_at(r->L, index);
+    hone_made *got = hone_made_at(r->L, index);
 
     hone_reader_say(r, where, "'%s' expects %s, got %s%s", o->name,
                     expected(o), got ? "hone." : "a ",
@@ -474,7 +474,7 @@ static void wrong_type(hone_reader *r, const hone_option *o, int index,
 }
 
 /* Lists and tables, for the forms that take them. 0: this one does not. */
-static int set_table(hone_reader *r, hone_node *n, const hone_option *o,
+static int set_table(hone_reader *r, hone_made *n, const hone_option *o,
                      int index, const hone_where *where)
 {
     switch (hone_form_of(o)) {
@@ -490,7 +490,7 @@ static int set_table(hone_reader *r, hone_node *n, const hone_option *o,
     }
 }
 
-void hone_node_set_lua(hone_reader *r, hone_node *n, const hone_option *o,
+void hone_made_set_lua(hone_reader *r, hone_made *n, const hone_option *o,
                        int index, const hone_where *where)
 {
     hone_form form = hone_form_of(o);

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * verb_check.c -- `hone check RECIPE`: reads the recipe, then opens what it names:
- * model, tokenizer, adapter, data. No device, no weights read beyond their
- * headers. Every problem is said, then what was found.
+ * verb_check.c -- `hone check RECIPE`: reads the recipe, then opens what it
+ * names: model, tokenizer, adapter, data. The graph is built, so that a model
+ * that the family does not cover is found here; no device is opened and of
+ * the weights only the headers are read. Every problem is said, with the line
+ * of the constructor that names it.
  */
-#include <jansson.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "dataset_shape.h"
+#include "family.h"
 #include "log.h"
-#include "model_files.h"
+#include "passes.h"
+#include "peft.h"
 #include "recipe.h"
 #include "safetensors.h"
 #include "tokens.h"
@@ -20,16 +23,19 @@ enum { ROWS_TRIED = 1000 };
 
 typedef struct {
     const hone_recipe *recipe;
-    int problems;
     hone_status worst;
 } report;
 
 static void problem(report *r, int line, const char *label,
                     const hone_err *err)
 {
-    fprintf(stderr, "%s:%d: hone.%s: %s\n", r->recipe->file, line, label,
-            err->msg);
-    if (!r->problems++ || r->worst == HONE_EINVAL)
+    char head[160];
+    size_t n = (size_t)snprintf(head, sizeof head, "hone.%s: ", label);
+
+    /* Some messages name the constructor themselves. */
+    fprintf(stderr, "%s:%d: %s%s\n", r->recipe->file, line,
+            strncmp(err->msg, head, n) ? head : "", err->msg);
+    if (r->worst == HONE_OK || r->worst == HONE_EINVAL)
         r->worst = err->code;
 }
 
@@ -38,72 +44,119 @@ static void found(const char *what, const char *path, const char *rest)
     printf("%-10s %s: %s\n", what, path, rest);
 }
 
-/* The headers of the safetensors files; the mapping is not touched. */
-static hone_status check_weights(const char *what, const char *path,
-                                 const char *stem, hone_err *err)
-{
-    hone_weights weights;
-    char text[128];
-    int64_t elements = 0;
+/* ------------------------------------------------------------------ model */
 
-    hone_try(hone_weights_open(&weights, path, stem, err));
-    for (int i = 0; i < weights.count; i++)
-        elements += hone_count(&weights.list[i].type);
-    snprintf(text, sizeof text, "%d tensors, %.1f million parameters",
-             weights.count, 1e-6 * (double)elements);
-    found(what, path, text);
-    hone_weights_close(&weights);
-    return HONE_OK;
+/* The inputs that every family finds; the sizes do not matter here. */
+static void graph_inputs(hone_graph *g)
+{
+    enum { TOKENS = 64, DOCS = 4 };
+
+    hone_graph_tensor(g, "tokens", hone_type_of(HONE_I32, 1, TOKENS, 1),
+                      HONE_T_INPUT);
+    hone_graph_tensor(g, "positions", hone_type_of(HONE_I32, 1, TOKENS, 1),
+                      HONE_T_INPUT);
+    hone_graph_tensor(g, "rows", hone_type_of(HONE_I32, 1, TOKENS, 1),
+                      HONE_T_INPUT);
+    hone_graph_tensor(g, "docs", hone_type_of(HONE_I32, 2, DOCS, 4),
+                      HONE_T_INPUT);
+    hone_graph_tensor(g, "rng", hone_type_of(HONE_I64, 1, 2, 1), HONE_T_INPUT);
 }
 
-static hone_status check_config(const char *path, hone_err *err)
+/* Does the adapter fit the model: are there such modules? */
+static void check_targets(report *r, hone_graph *g)
 {
-    struct json_t *config;
-    const char *type;
+    const hone_lora_config *c = &r->recipe->adapter;
+    hone_lora lora = { .r = c->r, .scale = 1, .dropout = c->dropout,
+                       .targets = c->targets, .train = 1 };
+    hone_peft peft = { 0 };
+    hone_err err;
+    hone_status s = HONE_OK;
 
-    hone_try(hone_json_read(path, "config.json", &config, err));
-    type = json_string_value(json_object_get(config, "model_type"));
-    if (type)
-        found("model", path, type);
-    else
-        (void)hone_fail(err, HONE_EINVAL, "%s/config.json: no model_type; is "
-                        "this a Hugging Face model?", path);
-    json_decref(config);
-    return type ? HONE_OK : HONE_EINVAL;
+    if (c->init) {
+        s = hone_peft_open(&peft, c->init, &err);
+        if (s == HONE_OK)
+            lora.targets = hone_peft_targets(&peft, g->keep);
+    }
+    if (s == HONE_OK)
+        s = hone_pass_lora(g, &lora, &err);
+    if (s != HONE_OK)
+        problem(r, r->recipe->adapter_line, "lora", &err);
+    if (c->init)
+        hone_peft_close(&peft);
 }
 
-static hone_status check_tokenizer(const char *path, hone_err *err)
+static void check_graph(report *r, const hone_weights *weights)
 {
+    hone_family_spec spec = { .model = r->recipe->model.path,
+                              .weights = weights,
+                              .trainable = !r->recipe->has_adapter };
+    hone_arena arena = { 0 };
+    hone_family *family = NULL;
+    hone_graph graph;
+    hone_id hidden, head;
+    hone_err err;
+    hone_status s = hone_family_open(&family, &spec, &arena, &err);
+
+    if (s == HONE_OK) {
+        hone_graph_init(&graph, &arena, &arena, HONE_F32);
+        graph_inputs(&graph);
+        s = hone_family_build(family, &graph, &hidden, &head, &err);
+    }
+    if (s != HONE_OK)
+        problem(r, r->recipe->model_line, "model", &err);
+    else if (r->recipe->has_adapter)
+        check_targets(r, &graph);
+    hone_family_close(family);
+    hone_arena_free(&arena);
+}
+
+static void check_tokenizer(report *r)
+{
+    const char *path = r->recipe->model.path;
     hone_tokens tokens;
     char text[64];
+    hone_err err;
 
-    hone_try(hone_tokens_open(&tokens, path, err));
+    if (hone_tokens_open(&tokens, path, &err) != HONE_OK) {
+        problem(r, r->recipe->model_line, "model", &err);
+        return;
+    }
     snprintf(text, sizeof text, "%d ids, end token %d",
              (int)tokens.api->vocab(tokens.self), (int)tokens.eos);
     found("tokenizer", path, text);
     hone_tokens_close(&tokens);
-    return HONE_OK;
 }
 
 static void check_model(report *r)
 {
     const hone_model_config *m = &r->recipe->model;
-    int line = r->recipe->model_line;
+    hone_weights weights;
+    int64_t elements = 0;
+    char text[128];
     hone_err err;
 
-    if (check_config(m->path, &err) != HONE_OK) {
-        problem(r, line, "model", &err);
-        return; /* no model: the rest would say it again */
+    if (m->init) {
+        check_graph(r, NULL);
+        check_tokenizer(r);
+        return;
     }
-    if (!m->init && check_weights("weights", m->path, "model", &err))
-        problem(r, line, "model", &err);
-    if (check_tokenizer(m->path, &err) != HONE_OK)
-        problem(r, line, "model", &err);
+    if (hone_weights_open(&weights, m->path, "model", &err) != HONE_OK) {
+        problem(r, r->recipe->model_line, "model", &err);
+        return; /* no model: the rest would only say it again */
+    }
+    for (int i = 0; i < weights.count; i++)
+        elements += hone_count(&weights.list[i].type);
+    snprintf(text, sizeof text, "%d tensors, %.1f million parameters",
+             weights.count, 1e-6 * (double)elements);
+    found("model", m->path, text);
+    check_graph(r, &weights);
+    check_tokenizer(r);
+    hone_weights_close(&weights);
 }
 
 /* ------------------------------------------------------------------- data */
 
-static const hone_component *format_of(const char *path)
+static const hone_format *format_of(const char *path)
 {
     const char *dot = strrchr(path, '.');
 
@@ -114,66 +167,99 @@ static const hone_component *format_of(const char *path)
             continue;
         for (const char *const *e = f->endings; *e; e++)
             if (!strcmp(*e, dot + 1))
-                return c;
+                return f;
     }
     return NULL;
 }
 
-static hone_status try_rows(const hone_format *f, void *reader,
-                            int skip_broken, const char *path, hone_err *err)
+/* One row through the shape: are the fields there? */
+static hone_status try_row(hone_shape *shape, const hone_row *row,
+                           const char *path, hone_err *err)
+{
+    const hone_segment *segments;
+    hone_arena scratch = { 0 };
+    size_t bytes;
+    const char *json = hone_utf8_repair(&scratch, row->json, row->bytes,
+                                        &bytes);
+    int count, line;
+    hone_err why;
+    hone_status s = hone_shape_map(shape, json, bytes, &segments, &count,
+                                   &line, &why);
+
+    hone_arena_free(&scratch);
+    if (s == HONE_OK)
+        return s;
+    return hone_fail(err, s, "%s: row %lld: %s", path, (long long)row->number,
+                     why.msg);
+}
+
+static hone_status try_rows(const report *r, const hone_format *f,
+                            void *reader, hone_shape *shape, const char *path,
+                            hone_err *err)
 {
     hone_row row;
     char text[64];
-    int n = 0, broken = 0;
+    int good = 0, broken = 0;
     hone_status s = HONE_OK;
 
-    while (n + broken < ROWS_TRIED) {
+    while (good + broken < ROWS_TRIED) {
         s = f->next(reader, &row, err);
         if (s == HONE_END)
             break;
-        if (s != HONE_OK && !skip_broken)
+        if (s == HONE_OK)
+            s = try_row(shape, &row, path, err);
+        if (s != HONE_OK && !r->recipe->data.skip_broken)
             return s;
-        n += s == HONE_OK;
+        good += s == HONE_OK;
         broken += s != HONE_OK;
     }
-    if (!n)
-        return hone_fail(err, HONE_EINVAL, "%s: no rows", path);
-    snprintf(text, sizeof text, "%s%d rows%s", s == HONE_END ? "" : "the first ",
-             n, broken ? ", and broken ones" : "");
+    if (!good)
+        return hone_fail(err, HONE_EINVAL, "%s: no row that can be used", path);
+    snprintf(text, sizeof text, "%s%d rows, %d broken",
+             s == HONE_END ? "" : "the first ", good + broken, broken);
     found("data", path, text);
     return HONE_OK;
 }
 
-static hone_status check_file(const char *path, int skip_broken, hone_err *err)
+static void check_file(report *r, const char *label, hone_shape *shape,
+                       const char *path)
 {
-    const hone_component *c = format_of(path);
-    const hone_format *f;
+    const hone_format *f = format_of(path);
     void *reader = NULL;
+    hone_err err;
     hone_status s;
 
-    if (!c)
-        return hone_fail(err, HONE_EINVAL, "%s: no plugin reads files with "
-                         "this ending; hone plugins lists formats", path);
-    f = c->ops;
-    hone_try(f->open(&hone_the_host, path, &reader, err));
-    s = try_rows(f, reader, skip_broken, path, err);
-    f->close(reader);
-    return s;
+    if (!f) {
+        s = hone_fail(&err, HONE_EINVAL, "%s: no plugin reads files with this "
+                      "ending; hone plugins lists the formats", path);
+    } else {
+        s = f->open(&hone_the_host, path, &reader, &err);
+        if (s == HONE_OK) {
+            s = try_rows(r, f, reader, shape, path, &err);
+            f->close(reader);
+        }
+    }
+    if (s != HONE_OK)
+        problem(r, r->recipe->data_line, label, &err);
 }
 
 static void check_data(report *r)
 {
     const hone_data_config *d = &r->recipe->data;
-    const char *label = d->shape;
-    char name[96];
+    char label[128];
+    hone_shape *shape;
     hone_err err;
 
-    snprintf(name, sizeof name, "data.%s", label);
+    snprintf(label, sizeof label, "data.%s", d->shape);
+    if (hone_shape_open(&shape, d->shape, d->field, &err) != HONE_OK) {
+        problem(r, r->recipe->data_line, label, &err);
+        return;
+    }
     for (int i = 0; d->files[i]; i++)
-        if (check_file(d->files[i], d->skip_broken, &err) != HONE_OK)
-            problem(r, r->recipe->data_line, name, &err);
-    if (d->val_file && check_file(d->val_file, d->skip_broken, &err) != HONE_OK)
-        problem(r, r->recipe->data_line, name, &err);
+        check_file(r, label, shape, d->files[i]);
+    if (d->val_file)
+        check_file(r, label, shape, d->val_file);
+    hone_shape_close(shape);
 }
 
 /* ------------------------------------------------------------- components */
@@ -192,19 +278,18 @@ static void check_instance(report *r, const hone_instance *in)
     hone_arena_free(&scratch);
 }
 
-static void check_all(report *r)
+static hone_status check(const hone_recipe *recipe)
 {
-    const hone_recipe *recipe = r->recipe;
-    hone_err err;
+    report r = { .recipe = recipe };
 
-    check_model(r);
-    if (recipe->has_adapter && recipe->adapter.init &&
-        check_weights("adapter", recipe->adapter.init, "adapter_model", &err))
-        problem(r, recipe->adapter_line, "lora", &err);
-    check_data(r);
-    check_instance(r, &recipe->batch);
-    check_instance(r, &recipe->optimizer);
-    check_instance(r, &recipe->schedule);
+    check_model(&r);
+    check_data(&r);
+    check_instance(&r, &recipe->batch);
+    check_instance(&r, &recipe->optimizer);
+    check_instance(&r, &recipe->schedule);
+    if (r.worst == HONE_OK)
+        found("recipe", recipe->file, "everything it names is there");
+    return r.worst;
 }
 
 int hone_verb_check(int argc, char **argv)
@@ -213,7 +298,6 @@ int hone_verb_check(int argc, char **argv)
     const hone_arg args[] = { { "--set", NULL, sets, 0 },
                               { NULL, NULL, NULL, 0 } };
     hone_recipe recipe;
-    report r = { .recipe = &recipe };
     hone_err err;
     hone_status s = hone_args(argc, argv, args, file, 1, &err);
 
@@ -222,14 +306,10 @@ int hone_verb_check(int argc, char **argv)
     if (s != HONE_OK)
         return hone_report_error(&err);
     s = hone_recipe_read(&recipe, file[0], sets, &messages);
-    if (s != HONE_OK) {
+    if (s != HONE_OK)
         fprintf(stderr, "%s\n", messages);
-    } else {
-        check_all(&r);
-        s = r.worst;
-        if (s == HONE_OK)
-            found("recipe", recipe.file, "everything it names is there");
-    }
+    else
+        s = check(&recipe);
     hone_recipe_free(&recipe);
     return hone_exit_status(s);
 }

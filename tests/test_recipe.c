@@ -243,7 +243,7 @@ static void test_full(void **state)
     (void)state;
     read_good(&r, "full.lua", NULL);
     assert_string_equal(r.model.path, "/models/one");
-    assert_int_equal(r.model.storage, 2);
+    assert_int_equal(r.model.storage, 1);
     assert_string_equal(r.model.init, "random");
     assert_int_equal(r.has_adapter, 1);
     assert_int_equal(r.adapter.r, 8);
@@ -323,7 +323,7 @@ static void test_extend(void **state)
     read_good(&r, "extended.lua", NULL);
     assert_true(lr_of(&r) == 1e-3);
     assert_string_equal(r.model.path, GOOD "other");
-    assert_int_equal(r.model.storage, 1);
+    assert_int_equal(r.model.storage, 2);
     assert_string_equal(r.data.files[0], GOOD "../good/rows.json");
     assert_int_equal(r.steps, 5);
     assert_true(r.epochs == 0);
