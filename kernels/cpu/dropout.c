@@ -8,7 +8,7 @@
 #include "attrs.h"
 #include "philox.h"
 
-enum { STRIP = 256 }; /* features */
+enum { BLOCKS = 64 }; /* of four features, drawn at once */
 
 typedef struct {
     int threads;
@@ -48,18 +48,28 @@ static hone_status dropout_init(const hone_call *c, int threads, void *ctx,
     return HONE_OK;
 }
 
+/* The numbers of some blocks, each feature's in a plane; then in turn. */
 static void draw_strip(hone_philox philox, uint32_t row, uint32_t position,
-                       uint32_t block, uint32_t *number)
+                       uint32_t first, uint32_t blocks, uint32_t *number)
 {
-    CPU_SIMD
-    for (uint32_t i = 0; i < STRIP / 4; i++) {
+    uint32_t plane[4][BLOCKS];
+
+    /* No omp simd: it would keep R in memory, and that does not vectorise. */
+    for (uint32_t i = 0; i < blocks; i++) {
         uint32_t r[4];
 
-        hone_philox_draw(philox, row, position, block + i, r);
-        number[4 * i] = r[0];
-        number[4 * i + 1] = r[1];
-        number[4 * i + 2] = r[2];
-        number[4 * i + 3] = r[3];
+        hone_philox_draw(philox, row, position, first + i, r);
+        plane[0][i] = r[0];
+        plane[1][i] = r[1];
+        plane[2][i] = r[2];
+        plane[3][i] = r[3];
+    }
+    CPU_SIMD
+    for (int64_t i = 0; i < blocks; i++) {
+        number[4 * i] = plane[0][i];
+        number[4 * i + 1] = plane[1][i];
+        number[4 * i + 2] = plane[2][i];
+        number[4 * i + 3] = plane[3][i];
     }
 }
 
@@ -71,17 +81,18 @@ static void dropout_range(const void *arg, int64_t first, int64_t last,
     const hone_philox philox = hone_philox_open(k->rng[0], k->rng[1], d->key);
     const uint32_t drop = hone_drop_below(d->p);
     const float keep = (float)(1 / (1 - d->p));
-    uint32_t number[STRIP];
+    uint32_t number[4 * BLOCKS];
 
     (void)part;
     for (int64_t t = first; t < last; t++)
-        for (int64_t h = 0; h < d->width; h += STRIP) {
+        for (int64_t h = 0; h < d->width; h += 4 * BLOCKS) {
             const float *x = k->x + t * d->width + h;
             float *y = k->y + t * d->width + h;
-            int64_t n = cpu_min(STRIP, d->width - h);
+            int64_t n = cpu_min(4 * BLOCKS, d->width - h);
 
             draw_strip(philox, (uint32_t)k->row[t], (uint32_t)k->position[t],
-                       (uint32_t)(h / 4), number);
+                       (uint32_t)(h / 4), (uint32_t)((n + 3) / 4),
+                       number);
             CPU_SIMD
             for (int64_t j = 0; j < n; j++)
                 y[j] = number[j] < drop ? 0.0f : x[j] * keep;
