@@ -16,12 +16,13 @@
 
 enum { GAP = 0xA5 };
 
-/* A call with its memory: HOST is an image of the slab on the device. */
+/* A call with its memory, and images of the slab: before the run, after it,
+ * after another one. */
 typedef struct {
     hone_case c;
     int64_t at[HONE_CASE_OPERANDS]; /* offsets in the slab */
     int64_t slab_bytes, workspace_bytes;
-    char *host, *before;
+    char *before, *host, *again;
     void *slab, *workspace, *prepared;
     hone_ptr ptr[HONE_CASE_OPERANDS];
     hone_call ref; /* the call of the reference, fp32 as fp64 */
@@ -119,7 +120,7 @@ static void to_slab(trial *t, uint32_t i)
 {
     int64_t n = hone_count(&t->c.type[i]);
     double *x = t->ref_ptr[i].part[0];
-    float *to = (float *)(t->host + t->at[i]);
+    float *to = (float *)(t->before + t->at[i]);
 
     if (t->c.type[i].storage == HONE_NOTHING)
         return;
@@ -155,22 +156,45 @@ static void draw_all(trial *t, uint64_t seed, int sample)
         t->c.op->sample(&t->ref, seed, t->ref_ptr);
 }
 
+/* Integers without the op's sample, which for a call this large takes the
+ * reference minutes: one document, tokens below the limit, other counts 0. */
+static void big_integers(trial *t, uint64_t seed)
+{
+    for (uint32_t i = 0; i < t->c.call.nin; i++) {
+        int32_t *x = t->ref_ptr[i].part[0];
+        int64_t n = hone_count(&t->c.type[i]);
+        const char *name = operand(t->c.op, 0, i)->name;
+
+        if (t->c.type[i].storage != HONE_I32)
+            continue;
+        for (int64_t k = 0; k < n; k++) {
+            uint32_t r[4];
+            hone_rng_draw(seed, i + 1, (uint64_t)k, r);
+            x[k] = (int32_t)(r[0] % (uint64_t)t->c.limit);
+        }
+        if (!strcmp(name, "docs")) {
+            x[0] = x[2] = 0;
+            x[1] = x[3] = (int32_t)t->c.type[i - 1].dim[0];
+        }
+    }
+}
+
 /* ------------------------------------------------------------- the machine */
 
 static hone_status prepare(trial *t, const hone_bench *b,
-                           const hone_kernel *k, int threads, hone_err *err)
+                           const hone_kernel *k, hone_err *err)
 {
     hone_storage want[HONE_CASE_OPERANDS];
     hone_need need = { .size = sizeof need, .want = want };
 
     for (uint32_t i = 0; i < operands(t); i++)
         want[i] = t->c.type[i].storage;
-    hone_try(k->prepare(&t->c.call, threads, &need, err));
+    hone_try(k->prepare(&t->c.call, b->threads, &need, err));
     for (uint32_t i = 0; i < t->c.call.nin; i++)
         t->c.type[i].storage = want[i]; /* as if it had been converted */
     t->prepared = hone_alloc(&t->arena, (size_t)need.prepared_bytes + 1);
     t->workspace_bytes = need.workspace_bytes;
-    return k->init(&t->c.call, threads, b->dev, t->prepared, err);
+    return k->init(&t->c.call, b->threads, b->dev, t->prepared, err);
 }
 
 static hone_status reserve(trial *t, const hone_bench *b, hone_err *err)
@@ -204,34 +228,46 @@ static hone_status set_up(trial *t, const hone_bench *b, const hone_kernel *k,
                           const hone_component *op, uint64_t seed, int big,
                           hone_err *err)
 {
-    int threads =
-        big ? b->threads : 1 + (int)(seed % (uint64_t)b->threads);
-
     hone_try(hone_case_draw(&t->c, op, seed, big, &t->arena, err));
-    hone_try(prepare(t, b, k, threads, err));
+    hone_try(prepare(t, b, k, err));
     lay(t, seed / 2);
     draw_all(t, seed, !big);
-    t->host = hone_alloc(&t->arena, (size_t)t->slab_bytes);
+    if (big)
+        big_integers(t, seed);
     t->before = hone_alloc(&t->arena, (size_t)t->slab_bytes);
-    memset(t->host, GAP, (size_t)t->slab_bytes);
-    return reserve(t, b, err);
-}
-
-static hone_status run(trial *t, const hone_bench *b, const hone_kernel *k,
-                       hone_err *err)
-{
+    t->host = hone_alloc(&t->arena, (size_t)t->slab_bytes);
+    t->again = hone_alloc(&t->arena, (size_t)t->slab_bytes);
+    memset(t->before, GAP, (size_t)t->slab_bytes);
     for (uint32_t i = 0; i < operands(t); i++)
         if (!is_output(t, i) || t->c.mode[i] != HONE_WRITE)
             to_slab(t, i);
-    memcpy(t->before, t->host, (size_t)t->slab_bytes);
+    return reserve(t, b, err);
+}
+
+/* One run on the operands as they were drawn; the slab comes to TO. */
+static hone_status run_into(trial *t, const hone_bench *b,
+                            const hone_kernel *k, char *to, hone_err *err)
+{
     b->device->fill(b->dev, t->workspace, GAP, t->workspace_bytes + HONE_ALIGN,
                     t->stream);
-    b->device->copy(b->dev, t->slab, t->host, t->slab_bytes, HONE_TO_DEVICE,
+    b->device->copy(b->dev, t->slab, t->before, t->slab_bytes, HONE_TO_DEVICE,
                     t->stream);
     k->run(t->prepared, t->ptr, t->workspace, t->stream);
-    b->device->copy(b->dev, t->host, t->slab, t->slab_bytes, HONE_TO_HOST,
+    b->device->copy(b->dev, to, t->slab, t->slab_bytes, HONE_TO_HOST,
                     t->stream);
     return b->device->sync(b->dev, t->stream, err);
+}
+
+/* Twice: the bits must be the same. */
+static hone_status run(trial *t, const hone_bench *b, const hone_kernel *k,
+                       hone_err *err)
+{
+    hone_try(run_into(t, b, k, t->host, err));
+    hone_try(run_into(t, b, k, t->again, err));
+    if (memcmp(t->host, t->again, (size_t)t->slab_bytes))
+        return hone_fail(err, HONE_EIO, "%s: two runs give different bits",
+                         t->c.call.op);
+    return HONE_OK;
 }
 
 /* ------------------------------------------------------------- the verdict */
@@ -345,29 +381,6 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Integers without the op's sample, which for a call this large takes the
- * reference minutes: one document, tokens below the limit, other counts 0. */
-static void big_integers(trial *t, uint64_t seed)
-{
-    for (uint32_t i = 0; i < t->c.call.nin; i++) {
-        int32_t *x = t->ref_ptr[i].part[0];
-        int64_t n = hone_count(&t->c.type[i]);
-        const char *name = operand(t->c.op, 0, i)->name;
-
-        if (t->c.type[i].storage != HONE_I32)
-            continue;
-        for (int64_t k = 0; k < n; k++) {
-            uint32_t r[4];
-            hone_rng_draw(seed, i + 1, (uint64_t)k, r);
-            x[k] = (int32_t)(r[0] % (uint64_t)t->c.limit);
-        }
-        if (!strcmp(name, "docs")) {
-            x[0] = x[2] = 0;
-            x[1] = x[3] = (int32_t)t->c.type[i - 1].dim[0];
-        }
-    }
-}
-
 static double traffic(const trial *t)
 {
     double bytes = 0;
@@ -403,10 +416,8 @@ hone_status hone_kernel_time(const hone_bench *b, const hone_kernel *k,
     trial t = { .slab = NULL };
     hone_status s = set_up(&t, b, k, op, 1, 1, err);
 
-    if (s == HONE_OK) {
-        big_integers(&t, 1);
+    if (s == HONE_OK)
         s = time_runs(&t, b, k, out, err);
-    }
     if (s == HONE_OK) {
         out->bytes = traffic(&t);
         out->flops = t.c.op->flops

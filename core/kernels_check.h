@@ -13,7 +13,7 @@
 typedef struct hone_bench {
     const hone_device *device;
     void *dev;
-    int threads; /* at most; cases draw from 1 to this */
+    int threads; /* that run() may use */
 } hone_bench;
 
 typedef struct hone_verdict {
@@ -44,8 +44,8 @@ hone_status hone_case_draw(hone_case *, const hone_component *op,
                            uint64_t seed, int big, hone_arena *, hone_err *);
 
 /* CASES random calls against the reference in double. An error: the kernel
- * wrote where it must not, or refused after prepare() had accepted. A
- * difference beyond the bound is error > 1 in the verdict. */
+ * wrote where it must not, gave other bits the second time, or refused after
+ * prepare() had accepted. A difference beyond the bound is error > 1. */
 hone_status hone_kernel_check(const hone_bench *, const hone_kernel *,
                               const hone_component *op, int cases,
                               hone_verdict *, hone_err *);

@@ -168,6 +168,10 @@ static hone_status cpu_info(void *dev, hone_device_info *info, hone_err *err)
  * before step 0, and by the threads that will work on them. */
 static void touch(const device *d, char *p, int64_t bytes)
 {
+    if (bytes < HUGE_PAGE) {
+        memset(p, 0, (size_t)bytes);
+        return;
+    }
 #pragma omp parallel num_threads(d->threads)
     {
         int64_t i = omp_get_thread_num(), n = omp_get_num_threads();
