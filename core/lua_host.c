@@ -348,23 +348,33 @@ static void whole_names(const host *h, const char *from, char *to,
     to[at] = '\0';
 }
 
+/* Whether the message begins with the file that it is about. */
+static int has_place(const host *h, const char *text)
+{
+    for (int i = 0; i < h->chunk_count; i++)
+        if (!strncmp(text, h->chunks[i], strlen(h->chunks[i])))
+            return 1;
+    return 0;
+}
+
 /* Pops the error's text. */
 static hone_status fail_with_top(lua_State *L, int status, hone_err *err)
 {
     host *h = host_of(L);
-    const char *text = lua_tostring(L, -1);
+    const char *raised = lua_tostring(L, -1);
+    char text[sizeof err->msg];
 
     if (status == LUA_ERRMEM)
-        (void)hone_fail(err, HONE_EINVAL, "%s: needs more than %d MiB",
-                        h->chunk_count ? h->chunks[0] : "Lua",
-                        (int)(HONE_LUA_BYTES >> 20));
-    else if (err) {
-        err->code = HONE_EINVAL;
-        whole_names(h, text ? text : "an error that is not a text", err->msg,
-                    sizeof err->msg);
-    }
+        snprintf(text, sizeof text, "needs more than %d MiB",
+                 (int)(HONE_LUA_BYTES >> 20));
+    else
+        whole_names(h, raised ? raised : "raised an error that is not a text",
+                    text, sizeof text);
     lua_pop(L, 1);
-    return HONE_EINVAL;
+    if (has_place(h, text) || !h->chunk_count)
+        return hone_fail(err, HONE_EINVAL, "%s", text);
+    return hone_fail(err, HONE_EINVAL, "%s: %s", h->chunks[h->chunk_count - 1],
+                     text);
 }
 
 hone_status hone_lua_load(lua_State *L, const char *path, hone_err *err)

@@ -21,7 +21,7 @@ const hone_option *hone_option_alias(const hone_option *table,
                                      const char *name);
 
 /* Setters check type and range; the message begins with the option's name and
- * leaves file, line and constructor to the caller. Strings are copied into A. */
+ * leaves file, line and constructor to the caller. Strings are copied to A. */
 hone_status hone_option_set_num(const hone_option *, void *config, double,
                                 int is_integer, hone_err *);
 hone_status hone_option_set_str(const hone_option *, void *config,

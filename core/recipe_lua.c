@@ -94,6 +94,12 @@ static void set_positional(hone_reader *r, hone_made *n, int index,
         return;
     if (n->maker->positional)
         o = hone_option_find(n->maker->options, n->maker->positional);
+    if (o) {
+        if (lua_getfield(L, index, o->name) != LUA_TNIL)
+            hone_reader_say(r, where, "'%s' is given twice, once without its "
+                            "name", o->name);
+        lua_pop(L, 1);
+    }
     if (!o) {
         hone_reader_say(r, where, "takes no value without a name");
     } else if (items == 1) {
@@ -212,7 +218,8 @@ static int construct(lua_State *L)
                           &where);
     else if (type != LUA_TNONE)
         hone_reader_say(r, &where, "expects a table { ... }, got a %s",
-                        luaL_typename(L, 1));
+                        hone_made_at(L, 1) ? "constructor's value"
+                                           : luaL_typename(L, 1));
     push_node(L, n);
     return 1;
 }
@@ -347,6 +354,12 @@ static int index_module(lua_State *L)
     return 1;
 }
 
+static int no_call(lua_State *L)
+{
+    return luaL_error(L, "write hone.data.SHAPE { ... }, such as "
+                      "hone.data.alpaca; this is the table of shapes");
+}
+
 static int no_write(lua_State *L)
 {
     return luaL_error(L, "the module hone cannot be changed");
@@ -381,6 +394,10 @@ void hone_reader_module(hone_reader *r)
 
     push_module(r, "");
     push_module(r, "data.");
+    lua_getmetatable(L, -1);
+    lua_pushcfunction(L, no_call);
+    lua_setfield(L, -2, "__call");
+    lua_pop(L, 1);
     lua_pushstring(L, "data");
     lua_insert(L, -2);
     lua_rawset(L, -3);

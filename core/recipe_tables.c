@@ -289,7 +289,7 @@ static const hone_maker *of_component(hone_arena *a, const hone_component *c)
     return m;
 }
 
-/* Names the plugins that were refused: one of them may bring what is missing. */
+/* Names the plugins that were refused: one may bring what is missing. */
 static const char *no_constructor(hone_arena *a, const char *name,
                                   const char *const *names)
 {
