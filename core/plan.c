@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "session.h"
-
 static int64_t max64(int64_t a, int64_t b)
 {
     return a > b ? a : b;
@@ -44,24 +42,32 @@ static void add(hone_plan *p, hone_plan_place place, hone_use use,
         p->bytes[place][phase][use] += bytes;
 }
 
-void hone_plan_make(hone_session *s)
+/* The temporaries of all programs, by phase. */
+static void add_programs(hone_plan *p, int64_t *temps)
 {
-    hone_plan *p = &s->plan;
+    const hone_plan_parts *of = &p->of;
+
+    for (uint32_t i = 0; i < of->buckets; i++) {
+        add_program(p, &of->train[i], HONE_PLAN_TRAIN, temps);
+        add_program(p, &of->eval[i], HONE_PLAN_EVAL, temps);
+    }
+    add_program(p, of->zero, HONE_PLAN_TRAIN, temps);
+    add_program(p, of->zero_loss, HONE_PLAN_EVAL, temps);
+    add_program(p, of->update, HONE_PLAN_TRAIN, temps);
+}
+
+void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
+{
     int64_t temps[HONE_PLAN_PHASES] = { 0 };
-    int host = s->machine.info.is_host;
+    int host = parts->machine->info.is_host;
     hone_plan_place device = host ? HONE_PLAN_HOST : HONE_PLAN_DEVICE;
     hone_plan_place pinned = host ? HONE_PLAN_HOST : HONE_PLAN_PINNED;
 
     memset(p, 0, sizeof *p);
-    for (uint32_t i = 0; i < s->buckets; i++) {
-        add_program(p, &s->train[i], HONE_PLAN_TRAIN, temps);
-        add_program(p, &s->eval[i], HONE_PLAN_EVAL, temps);
-    }
-    add_program(p, &s->zero, HONE_PLAN_TRAIN, temps);
-    add_program(p, &s->zero_loss, HONE_PLAN_EVAL, temps);
-    add_program(p, &s->update, HONE_PLAN_TRAIN, temps);
-    for (int i = 0; i < s->store.count; i++) {
-        const hone_kept *k = &s->store.list[i];
+    p->of = *parts;
+    add_programs(p, temps);
+    for (int i = 0; i < parts->store->count; i++) {
+        const hone_kept *k = &parts->store->list[i];
         add(p, device, k->adapter ? HONE_USE_ADAPTER : store_use[k->kind],
             k->bytes);
     }
@@ -69,20 +75,20 @@ void hone_plan_make(hone_session *s)
         p->temps = max64(p->temps, temps[phase]);
         p->bytes[device][phase][HONE_USE_ACTIVATIONS] = temps[phase];
     }
-    p->store = s->store.bytes;
-    p->feed = hone_feed_bytes(s->bucket, s->buckets, s->batch);
-    p->loader[0] = s->train[0].name ? hone_loader_bytes(&s->train_rows) : 0;
-    p->loader[1] = s->data.val.rows ? hone_loader_bytes(&s->val_rows) : 0;
+    p->store = parts->store->bytes;
+    p->feed = parts->feed;
     for (int i = 0; i < 2; i++)
-        p->loader[i] = (p->loader[i] + 63) / 64 * 64;
+        p->loader[i] = (parts->loader[i] + 63) / 64 * 64;
     add(p, device, HONE_USE_WORKSPACE, p->workspace[0] + p->workspace[1]);
     add(p, pinned, HONE_USE_ACTIVATIONS, p->pinned);
     add(p, HONE_PLAN_HOST, HONE_USE_PROGRAMS, p->programs);
     add(p, HONE_PLAN_HOST, HONE_USE_DATA, p->feed + p->loader[0] +
                                               p->loader[1]);
-    add(p, HONE_PLAN_HOST, HONE_USE_ENGINE, (int64_t)s->keep.bytes);
+    add(p, HONE_PLAN_HOST, HONE_USE_ENGINE, parts->engine);
+    p->bytes[HONE_PLAN_HOST][HONE_PLAN_LOAD][HONE_USE_ENGINE] +=
+        parts->loading;
     p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_WEIGHTS] =
-        hone_results_bytes(&s->results);
+        parts->results;
 }
 
 int64_t hone_plan_phase_total(const hone_plan *p, hone_plan_place place,
@@ -127,9 +133,9 @@ static void put(char *to, int bytes, int *at, const char *fmt, ...)
     va_end(ap);
 }
 
-int hone_plan_json(const hone_session *s, char *to, int bytes)
+int hone_plan_json(const hone_plan *p, char *to, int bytes)
 {
-    const hone_plan *p = &s->plan;
+    const hone_plan_parts *of = &p->of;
     int at = 0;
 
     put(to, bytes, &at, "{");
@@ -151,10 +157,10 @@ int hone_plan_json(const hone_session *s, char *to, int bytes)
         put(to, bytes, &at, "}}, ");
     }
     put(to, bytes, &at, "\"device\": \"%s\", \"steps\": %lld, \"buckets\": [",
-        s->machine.component->name, (long long)s->steps);
-    for (uint32_t i = 0; i < s->buckets; i++)
+        of->machine->component->name, (long long)of->steps);
+    for (uint32_t i = 0; i < of->buckets; i++)
         put(to, bytes, &at, "%s%lld", i ? ", " : "",
-            (long long)s->bucket[i].tokens);
+            (long long)of->bucket[i].tokens);
     put(to, bytes, &at, "], \"seconds_per_step\": null}\n");
     return at < bytes ? at : bytes - 1;
 }
@@ -199,18 +205,18 @@ static void print_place(const hone_plan *p, int place)
     printf("\n\n");
 }
 
-void hone_plan_print(const hone_session *s)
+void hone_plan_print(const hone_plan *p)
 {
-    const hone_plan *p = &s->plan;
+    const hone_plan_parts *of = &p->of;
     char text[32];
 
     for (int place = 0; place < HONE_PLAN_PLACES; place++)
         if (hone_plan_total(p, (hone_plan_place)place))
             print_place(p, place);
     printf("device  %s\nsteps   %lld of %lld rows\nsizes   ",
-           s->machine.info.name, (long long)s->steps, (long long)s->batch);
-    for (uint32_t i = 0; i < s->buckets; i++)
-        printf("%s%lld", i ? ", " : "", (long long)s->bucket[i].tokens);
+           of->machine->info.name, (long long)of->steps, (long long)of->batch);
+    for (uint32_t i = 0; i < of->buckets; i++)
+        printf("%s%lld", i ? ", " : "", (long long)of->bucket[i].tokens);
     printf(" tokens a micro-batch\npeak    %s of host memory\n",
            hone_bytes_text(hone_plan_total(p, HONE_PLAN_HOST), text));
 }

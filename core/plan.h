@@ -7,9 +7,7 @@
 #ifndef HONE_PLAN_H
 #define HONE_PLAN_H
 
-#include <stdint.h>
-
-struct hone_session;
+#include "program.h"
 
 typedef enum { HONE_PLAN_LOAD, HONE_PLAN_TRAIN, HONE_PLAN_EVAL, HONE_PLAN_SAVE,
                HONE_PLAN_RESUME, HONE_PLAN_PHASES } hone_plan_phase;
@@ -31,21 +29,37 @@ typedef enum {
 typedef enum { HONE_PLAN_DEVICE, HONE_PLAN_PINNED, HONE_PLAN_HOST,
                HONE_PLAN_DISK, HONE_PLAN_PLACES } hone_plan_place;
 
+/* What a run is made of; the figures that end it are stated by its parts. */
+typedef struct hone_plan_parts {
+    const hone_machine *machine;
+    const hone_store *store;
+    const hone_program *train, *eval; /* [buckets]; without a name: none */
+    const hone_program *zero, *zero_loss, *update;
+    const hone_bucket *bucket;
+    uint32_t buckets;
+    int64_t batch, steps;
+    int64_t feed, loader[2]; /* training, held-out rows */
+    int64_t engine;          /* arenas that live as long as the run */
+    int64_t loading;         /* more of them while it loads */
+    int64_t results;         /* on the disk */
+} hone_plan_parts;
+
 typedef struct hone_plan {
+    hone_plan_parts of;
     int64_t bytes[HONE_PLAN_PLACES][HONE_PLAN_PHASES][HONE_USES];
     /* What reserve() takes. */
     int64_t store, temps, workspace[2], pinned, programs, feed, loader[2];
 } hone_plan;
 
-void hone_plan_make(struct hone_session *);
+void hone_plan_make(hone_plan *, const hone_plan_parts *);
 /* The largest phase of a place. */
 int64_t hone_plan_total(const hone_plan *, hone_plan_place);
 int64_t hone_plan_phase_total(const hone_plan *, hone_plan_place,
                               hone_plan_phase);
 /* As CONTRACT's JSON, one line with a newline behind; returns its length. */
-int hone_plan_json(const struct hone_session *, char *to, int bytes);
+int hone_plan_json(const hone_plan *, char *to, int bytes);
 /* A table for a person, to stdout. */
-void hone_plan_print(const struct hone_session *);
+void hone_plan_print(const hone_plan *);
 /* "1.25 GiB" */
 const char *hone_bytes_text(int64_t bytes, char to[32]);
 

@@ -281,7 +281,7 @@ hone_status hone_program_bind(hone_program *p, const hone_store *store,
     return bind_events(&b, out.wait, err);
 }
 
-void hone_program_run(const hone_program *p, const hone_machine *m)
+static void walk(const hone_program *p, const hone_machine *m)
 {
     for (const hone_op_run *r = p->run; r < p->run + p->count; r++) {
         hone_stream stream = m->stream[r->stream];
@@ -302,8 +302,33 @@ void hone_program_run(const hone_program *p, const hone_machine *m)
     }
 }
 
+hone_status hone_program_capture(hone_program *p, const hone_machine *m,
+                                 hone_err *err)
+{
+    hone_graph_exec captured;
+
+    if (!m->info.can_capture || p->count == 0)
+        return HONE_OK;
+    hone_try(m->api->capture(m->self, m->stream[0], err));
+    walk(p, m);
+    hone_try(m->api->capture_end(m->self, m->stream[0], &captured, err));
+    p->captured = captured;
+    return HONE_OK;
+}
+
+void hone_program_run(const hone_program *p, const hone_machine *m)
+{
+    if (p->captured)
+        m->api->launch(m->self, p->captured, m->stream[0]);
+    else
+        walk(p, m);
+}
+
 void hone_program_close(hone_program *p, const hone_machine *m)
 {
+    if (p->captured)
+        m->api->graph_close(m->self, p->captured);
+    p->captured = NULL;
     for (int i = 0; i < p->events; i++)
         m->api->event_close(m->self, p->event[i]);
     p->events = 0;

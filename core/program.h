@@ -2,7 +2,8 @@
  *
  * program.h -- compiled graphs made executable, and the store of tensors that
  * outlive a program. A program is bound to addresses once, before step 0;
- * running it is a walk over an array, and allocates nothing.
+ * running it is a walk over an array, or the replay of a captured one, and
+ * allocates nothing.
  */
 #ifndef HONE_PROGRAM_H
 #define HONE_PROGRAM_H
@@ -66,6 +67,7 @@ typedef struct hone_program {
     int count;
     hone_event *event;
     int events;
+    hone_graph_exec captured; /* NULL: run() walks the array */
 } hone_program;
 
 /* Host memory that the bound program takes: prepared calls, pointers. */
@@ -75,6 +77,10 @@ int64_t hone_program_bytes(const hone_program *);
 hone_status hone_program_bind(hone_program *, const hone_store *,
                               const hone_regions *, hone_machine *,
                               void *memory, hone_err *);
+/* Where the device can: from now on run() replays the program. Runs nothing;
+ * before the device is frozen. */
+hone_status hone_program_capture(hone_program *, const hone_machine *,
+                                 hone_err *);
 void hone_program_run(const hone_program *, const hone_machine *);
 void hone_program_close(hone_program *, const hone_machine *);
 

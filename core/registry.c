@@ -374,27 +374,39 @@ hone_status hone_need_component(hone_kind kind, const char *name,
 
 /* ------------------------------------------------------------- instances */
 
-hone_status hone_instance_open(hone_instance *inst, const hone_component *c,
-                               void *config, hone_arena *a, hone_err *err)
+void hone_instance_make(hone_instance *inst, const hone_component *c,
+                        void *config, hone_arena *a)
 {
-    void *state = hone_alloc(a, c->state_size);
-
     if (!config) {
         config = hone_alloc(a, c->config_size);
         hone_option_defaults(c->options, config);
     }
     inst->component = c;
     inst->config = config;
-    inst->state = NULL; /* nothing to close if open fails */
+    inst->state = hone_alloc(a, c->state_size);
+    inst->open = 0;
+}
+
+hone_status hone_instance_start(hone_instance *inst, hone_err *err)
+{
+    const hone_component *c = inst->component;
+
     if (c->open)
-        hone_try(c->open(&hone_the_host, config, state, err));
-    inst->state = state;
+        hone_try(c->open(&hone_the_host, inst->config, inst->state, err));
+    inst->open = 1;
     return HONE_OK;
+}
+
+hone_status hone_instance_open(hone_instance *inst, const hone_component *c,
+                               void *config, hone_arena *a, hone_err *err)
+{
+    hone_instance_make(inst, c, config, a);
+    return hone_instance_start(inst, err);
 }
 
 void hone_instance_close(hone_instance *inst)
 {
-    if (inst->state && inst->component->close)
+    if (inst->open && inst->component->close)
         inst->component->close(inst->state);
-    inst->state = NULL;
+    inst->open = 0;
 }

@@ -42,9 +42,15 @@ typedef struct hone_instance {
     const hone_component *component;
     void *config, *state;
     int line; /* of the constructor; 0: a default */
+    int open;
 } hone_instance;
 
-/* Defaults, state and open(). CONFIG may be NULL: defaults only. */
+/* Memory for config and state; CONFIG may be NULL: defaults. */
+void hone_instance_make(hone_instance *, const hone_component *, void *config,
+                        hone_arena *);
+/* Calls open() of a made one. */
+hone_status hone_instance_start(hone_instance *, hone_err *);
+/* Both. */
 hone_status hone_instance_open(hone_instance *, const hone_component *,
                                void *config, hone_arena *, hone_err *);
 void hone_instance_close(hone_instance *);

@@ -24,7 +24,6 @@ typedef struct {
     hone_session s;
     hone_live live;
     const char *out;
-    hone_instance logger;
     int64_t device_bytes, host_bytes;
     char plan[PLAN_TEXT];
     char state[8192]; /* run.json */
@@ -122,7 +121,7 @@ static hone_status finish_state(run *r, hone_err *err)
 static hone_status write_texts(run *r, hone_err *err)
 {
     char path[4096];
-    int n = hone_plan_json(&r->s, r->plan, sizeof r->plan);
+    int n = hone_plan_json(&r->s.plan, r->plan, sizeof r->plan);
 
     snprintf(path, sizeof path, "%s/plan.json", r->out);
     hone_try(hone_write_file(path, r->plan, (size_t)n, err));
@@ -132,29 +131,18 @@ static hone_status write_texts(run *r, hone_err *err)
     return write_state(r, "training", err);
 }
 
-static hone_status open_logger(run *r, hone_err *err)
-{
-    const hone_component *c;
-    void *config;
-
-    hone_try(hone_need_component(HONE_KIND_LOGGER, "metrics", &c, err));
-    config = hone_alloc(&r->s.keep, c->config_size);
-    *(const char **)config = r->out;
-    return hone_instance_open(&r->logger, c, config, &r->s.keep, err);
-}
-
 /* ---------------------------------------------------------------- reports */
 
 static hone_status log_eval(run *r, const hone_step_report *step, double loss,
                             int64_t targets, hone_err *err)
 {
-    const hone_logger *api = r->logger.component->ops;
+    const hone_logger *api = r->s.logger.component->ops;
     hone_field f[] = { { "step", (double)step->step, 1 },
                        { "eval_loss", loss, 0 },
                        { "eval_target_tokens", (double)targets, 1 } };
 
     hone_live_eval(&r->live, step->step, loss);
-    return api->write(r->logger.state, f, 3, err);
+    return api->write(r->s.logger.state, f, 3, err);
 }
 
 static hone_status log_step(void *self, const hone_step_report *s,
@@ -162,7 +150,7 @@ static hone_status log_step(void *self, const hone_step_report *s,
                             hone_err *err)
 {
     run *r = self;
-    const hone_logger *api = r->logger.component->ops;
+    const hone_logger *api = r->s.logger.component->ops;
     hone_field f[] = { { "step", (double)s->step, 1 },
                        { "loss", s->loss, 0 },
                        { "grad_norm", s->grad_norm, 0 },
@@ -178,7 +166,7 @@ static hone_status log_step(void *self, const hone_step_report *s,
     if (s->loss == 0 && s->rows == 0) /* an evaluation has no rows */
         return log_eval(r, s, eval_loss, eval_targets, err);
     hone_live_step(&r->live, s);
-    return api->write(r->logger.state, f, sizeof f / sizeof *f, err);
+    return api->write(r->s.logger.state, f, sizeof f / sizeof *f, err);
 }
 
 static void say_plan(const run *r)
@@ -199,8 +187,7 @@ static hone_status train(run *r, const hone_rank *rank, hone_err *err)
     hone_session *s = &r->s;
 
     hone_try(hone_session_open(s, r->s.recipe, rank, 1, r->out, err));
-    hone_try(open_logger(r, err));
-    hone_plan_make(s);
+    hone_try(hone_instance_start(&s->logger, err));
     r->device_bytes = hone_plan_total(&s->plan, HONE_PLAN_DEVICE);
     r->host_bytes = hone_plan_total(&s->plan, HONE_PLAN_HOST);
     hone_try(write_texts(r, err));
@@ -229,7 +216,6 @@ hone_status hone_run(const hone_recipe *recipe, const hone_rank *rank,
     status = take_folder(out, fresh, err);
     if (status == HONE_OK)
         status = train(r, rank, err);
-    hone_instance_close(&r->logger);
     hone_session_close(&r->s);
     free(r);
     return status == HONE_END ? HONE_OK : status;

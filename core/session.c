@@ -10,6 +10,7 @@
 
 #include "load.h"
 #include "machine.h"
+#include "option.h"
 
 /* ----------------------------------------------------------------- opening */
 
@@ -87,6 +88,7 @@ static hone_status open_data(hone_session *s, int with_training, hone_err *err)
 
     hone_try(hone_tokens_open(&s->tokens, r->model.path, err));
     hone_try(hone_dataset_open(&s->data, r, &s->tokens, err));
+    hone_tokens_close(&s->tokens); /* prepared: no text is read any more */
     s->has_data = 1;
     rows = s->data.train.rows;
     if (r->global_tokens)
@@ -148,6 +150,57 @@ static hone_status compile_all(hone_session *s, int with_training,
     return HONE_OK;
 }
 
+/* Where a run puts what comes out of it. */
+static hone_status open_results(hone_session *s, const char *out, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    const hone_component *c;
+    void *config;
+
+    hone_try(hone_results_prepare(&s->results, &s->keep, out, r->model.path,
+                                  s->has_weights ? &s->weights : NULL,
+                                  r->has_adapter ? &s->adapter : NULL,
+                                  &s->store, err));
+    hone_try(hone_need_component(HONE_KIND_LOGGER, "metrics", &c, err));
+    config = hone_alloc(&s->keep, c->config_size);
+    hone_option_defaults(c->options, config);
+    *(const char **)config = out;
+    hone_instance_make(&s->logger, c, config, &s->keep);
+    return HONE_OK;
+}
+
+/* Every arena that is there until the end; the scratch arena, and what is
+ * open while the weights are loaded, are gone before step 0. */
+static int64_t engine_bytes(const hone_session *s)
+{
+    return (int64_t)(s->keep.bytes + s->data.arena.bytes +
+                     s->recipe->arena.bytes);
+}
+
+static int64_t loading_bytes(const hone_session *s)
+{
+    return (int64_t)(s->weights.arena.bytes + s->peft.arena.bytes +
+                     s->peft.weights.arena.bytes);
+}
+
+static void make_plan(hone_session *s)
+{
+    hone_plan_parts parts = {
+        .machine = &s->machine, .store = &s->store, .train = s->train,
+        .eval = s->eval, .zero = &s->zero, .zero_loss = &s->zero_loss,
+        .update = &s->update, .bucket = s->bucket, .buckets = s->buckets,
+        .batch = s->batch, .steps = s->steps, .engine = engine_bytes(s),
+        .loading = loading_bytes(s),
+        .feed = hone_feed_bytes(s->bucket, s->buckets, s->batch),
+        .results = hone_results_bytes(&s->results) };
+
+    if (s->train[0].name)
+        parts.loader[0] = hone_loader_bytes(&s->train_rows);
+    if (s->data.val.rows)
+        parts.loader[1] = hone_loader_bytes(&s->val_rows);
+    hone_plan_make(&s->plan, &parts);
+}
+
 hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
                               const hone_rank *rank, int with_training,
                               const char *out, hone_err *err)
@@ -168,11 +221,8 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     hone_family_close(s->family);
     s->family = NULL;
     if (out && with_training)
-        hone_try(hone_results_prepare(
-            &s->results, &s->keep, out, recipe->model.path,
-            s->has_weights ? &s->weights : NULL,
-            recipe->has_adapter ? &s->adapter : NULL, &s->store, err));
-    hone_plan_make(s);
+        hone_try(open_results(s, out, err));
+    make_plan(s);
     return HONE_OK;
 }
 
@@ -208,13 +258,14 @@ static hone_status bind_all(hone_session *s, char *memory, hone_err *err)
     return HONE_OK;
 }
 
-hone_status hone_session_reserve(hone_session *s, hone_err *err)
+/* All that the plan says, in three pieces. */
+static hone_status take_memory(hone_session *s, hone_err *err)
 {
     const hone_plan *p = &s->plan;
     const hone_device *api = s->machine.api;
+    int is_host = s->machine.info.is_host;
     int64_t device = p->store + p->temps + p->workspace[0] + p->workspace[1];
     int64_t host = p->programs + p->feed + p->loader[0] + p->loader[1];
-    char *at;
 
     hone_try(api->reserve(s->machine.self, HONE_DEVICE_SPACE, device,
                           &s->device_memory, err));
@@ -225,6 +276,18 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
         return hone_fail(err, HONE_ENOMEM, "no host memory for %lld bytes",
                          (long long)host);
     memset(s->host_memory, 0, (size_t)host);
+    s->taken[is_host ? HONE_PLAN_HOST : HONE_PLAN_DEVICE] += device;
+    s->taken[is_host ? HONE_PLAN_HOST : HONE_PLAN_PINNED] += p->pinned;
+    s->taken[HONE_PLAN_HOST] += host;
+    return HONE_OK;
+}
+
+hone_status hone_session_reserve(hone_session *s, hone_err *err)
+{
+    const hone_plan *p = &s->plan;
+    char *at;
+
+    hone_try(take_memory(s, err));
     s->store.base = s->device_memory;
     at = (char *)s->device_memory + p->store;
     s->regions.temps = at;
@@ -248,6 +311,28 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
 
 /* ----------------------------------------------------------------- loading */
 
+/* The promise of the plan: what it says for the phases from step 0 on is what
+ * the arenas hold. */
+static hone_status check_plan(const hone_session *s, hone_err *err)
+{
+    for (hone_plan_place place = 0; place < HONE_PLAN_DISK; place++) {
+        int64_t taken = s->taken[place];
+        int64_t planned = hone_plan_phase_total(&s->plan, place,
+                                                HONE_PLAN_TRAIN);
+        int64_t eval = hone_plan_phase_total(&s->plan, place, HONE_PLAN_EVAL);
+
+        planned = planned > eval ? planned : eval;
+        if (place == HONE_PLAN_HOST)
+            taken += engine_bytes(s) + loading_bytes(s) +
+                     (int64_t)s->scratch.bytes;
+        if (taken != planned)
+            return hone_fail(err, HONE_EIO, "%lld bytes are planned and %lld "
+                             "taken: a fault in hone, please report it",
+                             (long long)planned, (long long)taken);
+    }
+    return HONE_OK;
+}
+
 hone_status hone_session_load(hone_session *s, hone_err *err)
 {
     hone_source source = { .weights = s->has_weights ? &s->weights : NULL,
@@ -255,13 +340,19 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
                            .peft_folder = s->recipe->adapter.init,
                            .seed = s->recipe->seed,
                            .range = s->init_range };
+    hone_program *p;
 
     hone_try(hone_store_load(&s->store, &s->machine, &source, err));
     if (s->has_weights)
         hone_weights_close(&s->weights);
     s->has_weights = 0;
+    if (s->has_peft)
+        hone_peft_close(&s->peft);
+    s->has_peft = 0;
+    for (int i = 0; (p = program_at(s, i)); i++)
+        hone_try(hone_program_capture(p, &s->machine, err));
     s->machine.api->freeze(s->machine.self);
-    return HONE_OK;
+    return check_plan(s, err);
 }
 
 void hone_session_close(hone_session *s)
@@ -278,6 +369,7 @@ void hone_session_close(hone_session *s)
     hone_instance_close(&s->collator);
     hone_instance_close(&s->optimizer);
     hone_instance_close(&s->schedule);
+    hone_instance_close(&s->logger);
     if (s->device_memory)
         s->machine.api->release(s->machine.self, HONE_DEVICE_SPACE,
                                 s->device_memory);

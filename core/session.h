@@ -48,9 +48,11 @@ typedef struct hone_session {
     hone_program train[HONE_MAX_BUCKETS], eval[HONE_MAX_BUCKETS];
     hone_program zero, zero_loss, update;
     hone_results results;
+    hone_instance logger; /* made; whoever writes to it starts it */
     hone_plan plan;
     hone_regions regions;
     void *device_memory, *pinned_memory, *host_memory;
+    int64_t taken[HONE_PLAN_PLACES]; /* of the three */
     hone_feed feed;
     hone_loader *train_loader, *val_loader;
 } hone_session;

@@ -90,7 +90,7 @@ int hone_verb_kernels(int argc, char **argv)
     static const hone_arg none[] = { { NULL, NULL, NULL, 0 } };
     const char *rest[3];
     const hone_pack *pack;
-    hone_instance device = { NULL, NULL, NULL, 0 };
+    hone_instance device = { .component = NULL };
     hone_arena arena = { 0 };
     hone_bench bench;
     hone_err err;

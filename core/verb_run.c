@@ -89,10 +89,10 @@ int hone_verb_plan(int argc, char **argv)
     status = s ? hone_session_open(s, &recipe, NULL, 1, recipe.out, &err)
                : hone_fail(&err, HONE_ENOMEM, "no memory");
     if (status == HONE_OK && json) {
-        hone_plan_json(s, text, sizeof text);
+        hone_plan_json(&s->plan, text, sizeof text);
         fputs(text, stdout);
     } else if (status == HONE_OK) {
-        hone_plan_print(s);
+        hone_plan_print(&s->plan);
     }
     if (s)
         hone_session_close(s);
