@@ -408,5 +408,6 @@ void hone_instance_close(hone_instance *inst)
 {
     if (inst->open && inst->component->close)
         inst->component->close(inst->state);
+    inst->state = NULL;
     inst->open = 0;
 }
