@@ -357,11 +357,13 @@ static int has_place(const host *h, const char *text)
     return 0;
 }
 
-/* Pops the error's text. */
+/* Pops the error's text. C functions called from Lua may raise one without a
+ * place, to have it as it is; all others name their file. */
 static hone_status fail_with_top(lua_State *L, int status, hone_err *err)
 {
     host *h = host_of(L);
     const char *raised = lua_tostring(L, -1);
+    int as_it_is = status == LUA_ERRRUN && raised;
     char text[sizeof err->msg];
 
     if (status == LUA_ERRMEM)
@@ -371,7 +373,7 @@ static hone_status fail_with_top(lua_State *L, int status, hone_err *err)
         whole_names(h, raised ? raised : "raised an error that is not a text",
                     text, sizeof text);
     lua_pop(L, 1);
-    if (has_place(h, text) || !h->chunk_count)
+    if (as_it_is || has_place(h, text) || !h->chunk_count)
         return hone_fail(err, HONE_EINVAL, "%s", text);
     return hone_fail(err, HONE_EINVAL, "%s: %s", h->chunks[h->chunk_count - 1],
                      text);

@@ -1,1 +1,1 @@
-error({})
+error("without a place", 0)

@@ -1,0 +1,2 @@
+local function deep() return deep() + 1 end
+deep()
