@@ -72,7 +72,8 @@ static hone_status evaluate(hone_reader *r, hone_made **train, hone_err *err)
 
     if (s == HONE_OK)
         s = hone_lua_call(r->L, 0, 1, err);
-    if (s != HONE_OK && !strstr(err->msg, ".lua")) {
+    if (s != HONE_OK && !strstr(err->msg, r->file) &&
+        !strstr(err->msg, ".lua:")) {
         hone_err bare = *err; /* error("text", 0) */
         return hone_fail(err, s, "%s: %.900s", r->file, bare.msg);
     }
