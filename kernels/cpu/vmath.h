@@ -27,6 +27,12 @@ static inline float vm_float(int32_t i)
     return x;
 }
 
+/* 2^n for -127 < n < 128; any float for others, which NaN brings about. */
+static inline float vm_power(int32_t n)
+{
+    return vm_float((int32_t)((uint32_t)(n + 127) << 23));
+}
+
 /* exp(x) = 2^n p(r), r = x - n ln 2, |r| <= ln 2 / 2; p from Cephes' expf.
  * 1.5 * 2^23 added to a float leaves its rounded value in the low bits. 2^n is
  * applied in two halves: n = 128 and subnormal results are then exact. */
@@ -50,8 +56,7 @@ static inline float vm_exp(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    p *= vm_float(((n >> 1) + 127) * (1 << 23));
-    return p * vm_float((n - (n >> 1) + 127) * (1 << 23));
+    return p * vm_power(n >> 1) * vm_power(n - (n >> 1));
 }
 
 /* 1 / (1 + exp(-x)) */
