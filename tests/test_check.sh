@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# hone check from the command line: where messages go, exit statuses, and what
+# is looked for in the model and data that a recipe names.
+set -euo pipefail
+build=$(realpath "$1")
+cd "$(dirname "$0")"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+unset HONE_PLUGIN_PATH HONE_SHARE
+hone=$build/bin/hone
+
+# expect STATUS TEXT ARGS...: the exit status, and TEXT on stderr.
+expect() {
+    local status=0 want=$1 text=$2
+    shift 2
+    "$hone" "$@" > "$scratch/out" 2> "$scratch/err" || status=$?
+    if [ "$status" != "$want" ] ||
+        { [ "$text" ] && ! grep -qF -- "$text" "$scratch/err"; }; then
+        echo "hone $*: status $status, not $want, or no '$text' in:" >&2
+        cat "$scratch/err" >&2
+        exit 1
+    fi
+}
+
+expect 2 "check which RECIPE?" check
+expect 2 "recipes/nobody.lua: No such file or directory" check \
+    recipes/nobody.lua
+expect 2 "recipes/bad/constructor.lua:7: hone.adam: no such constructor" \
+    check recipes/bad/constructor.lua
+[ ! -s "$scratch/out" ] # stdout is for results
+expect 2 "unknown option '--sett', did you mean '--set'?" \
+    check recipes/good/plain.lua --sett steps=1
+expect 2 "plain.lua:4: hone.model: $PWD/recipes/good/model" \
+    check recipes/good/plain.lua
+expect 2 "plain.lua:5: hone.data.alpaca: $PWD/recipes/good/rows.json" \
+    check recipes/good/plain.lua
+
+# A refused plugin is a warning, listed, and no error where it is not needed.
+expect 0 "warning: $build/tests/abi/abi_no_ops.so: 'right' has no ops" \
+    plugins --plugin-dir "$build/tests/abi"
+grep -q "refused: 'right' has no ops" "$scratch/out"
+
+mkdir "$scratch/model"
+cat > "$scratch/model/tokenizer.json" <<'JSON'
+{"version": "1.0", "truncation": null, "padding": null,
+ "added_tokens": [{"id": 2, "content": "<end>", "single_word": false,
+   "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+ "normalizer": null,
+ "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+   "trim_offsets": true, "use_regex": true},
+ "post_processor": null,
+ "decoder": {"type": "ByteLevel", "add_prefix_space": true,
+   "trim_offsets": true, "use_regex": true},
+ "model": {"type": "BPE", "dropout": null, "unk_token": null,
+   "continuing_subword_prefix": null, "end_of_word_suffix": null,
+   "fuse_unk": false, "byte_fallback": false,
+   "vocab": {"a": 0, "b": 1}, "merges": []}}
+JSON
+echo '{"eos_token": "<end>"}' > "$scratch/model/tokenizer_config.json"
+cat > "$scratch/model/config.json" <<'JSON'
+{"model_type": "llama", "vocab_size": 49152, "hidden_size": 32,
+ "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+ "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+ "hidden_act": "silu", "tie_word_embeddings": true,
+ "max_position_embeddings": 64}
+JSON
+echo '[{"instruction": "a", "output": "b"}]' > "$scratch/rows.json"
+echo '[{"instruction": "a", "answer": "b"}]' > "$scratch/other.json"
+set -- check recipes/good/plain.lua --set "model.path=$scratch/model" \
+    --set model.init=random
+expect 0 "" "$@" --set "data.path=$scratch/rows.json"
+grep -q "everything it names is there" "$scratch/out"
+expect 2 "row 1: no field 'output'" "$@" --set "data.path=$scratch/other.json"
+expect 0 "" "$@" --set "data.path=$scratch/other.json" \
+    --set data.output=answer
+sed -i 's/"llama"/"lama"/' "$scratch/model/config.json"
+expect 2 "no family 'lama'" "$@" --set "data.path=$scratch/rows.json"
