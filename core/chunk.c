@@ -129,6 +129,7 @@ static hone_status run_node(split *s, int n, hone_err *err)
     node.in = in;
     node.out = out;
     node.acc = acc;
+    node.from_row = s->row;
     hone_push(g->arena, g->node, g->nodes, g->node_cap);
     g->node[g->nodes++] = node;
     return HONE_OK;

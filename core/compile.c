@@ -66,14 +66,19 @@ static hone_status model(const hone_compiler *c, hone_graph *g, int train,
     return HONE_OK;
 }
 
-/* Rows at a time through the LM head: logits of about 64 MiB. */
+/* Rows at a time through the LM head: logits of about 32 MiB, in runs of
+ * nearly one size. Runs behind the last target are left out, so that smaller
+ * ones waste less. */
 static int64_t chunk_rows(const hone_compiler *c, const hone_type *logits)
 {
-    int64_t rows = c->logits_chunk;
+    int64_t rows = c->logits_chunk, total = logits->dim[0], runs;
 
-    if (!rows)
-        rows = ((int64_t)64 << 20) / hone_row_bytes(logits) / 64 * 64;
-    return rows < 64 && !c->logits_chunk ? 64 : rows;
+    if (rows)
+        return rows;
+    rows = ((int64_t)32 << 20) / hone_row_bytes(logits);
+    rows = rows < 64 ? 64 : rows;
+    runs = (total + rows - 1) / rows;
+    return ((total + runs - 1) / runs + 15) / 16 * 16;
 }
 
 static hone_status keep_by_layer(const hone_compiler *c, uint8_t *keep,
@@ -123,16 +128,21 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
                                hone_err *err)
 {
     hone_graph *g = &p->graph;
-    hone_id hidden, head, loss, seed, logits = HONE_NONE;
+    hone_id hidden, head, loss, seed, at, some = HONE_NONE;
+    hone_id logits = HONE_NONE;
 
     start(c, p, name);
     inputs(g, bucket);
     input(g, "targets", HONE_I32, bucket.tokens, 1);
+    at = input(g, "target_at", HONE_I32, bucket.tokens, 1);
     seed = scalar(g, "dloss", HONE_T_INPUT);
     loss = scalar(g, "loss_sum", HONE_T_STATE);
     hone_try(model(c, g, train, &hidden, &head, err));
     hone_try(hone_pass_fuse(g, c->machine->packs, err));
-    hone_id in[2] = { hidden, head };
+    hone_id pick[2] = { hidden, at };
+    hone_try(hone_graph_op(g, "gather", "targets", NULL, 0, pick, 2, &some, 1,
+                           err));
+    hone_id in[2] = { some, head };
     hone_try(hone_graph_op(g, "linear", "lm_head", NULL, 0, in, 2, &logits, 1,
                            err));
     hone_id out[2] = { loss, HONE_NONE };

@@ -33,11 +33,10 @@ static int64_t lay_out(hone_feed *f, const hone_bucket *bucket,
     f->lengths = take(base, &used, batch, sizeof(int32_t));
     f->tokens = take(base, &used, tokens, sizeof(int32_t));
     f->targets = take(base, &used, tokens, sizeof(int32_t));
+    f->target_at = take(base, &used, tokens, sizeof(int32_t));
     f->positions = take(base, &used, tokens, sizeof(int32_t));
     f->rows = take(base, &used, tokens, sizeof(int32_t));
     f->docs = take(base, &used, 4 * docs, sizeof(int32_t));
-    f->rng = take(base, &used, 2, sizeof(int64_t));
-    f->scalars = take(base, &used, 2, sizeof(float));
     return used;
 }
 
@@ -67,12 +66,13 @@ hone_status hone_feed_step(hone_feed *f, const hone_rows *rows, hone_err *err)
 static void place_row(hone_feed *f, const hone_sample *s, int64_t at)
 {
     for (int32_t i = 0; i < s->length; i++) {
-        int target = i + 1 < s->length && s->mask[i + 1];
-
         f->tokens[at + i] = s->tokens[i];
-        f->targets[at + i] = target ? s->tokens[i + 1] : -1;
         f->positions[at + i] = i;
         f->rows[at + i] = s->index;
+        if (i + 1 < s->length && s->mask[i + 1]) {
+            f->targets[f->targets_here] = s->tokens[i + 1];
+            f->target_at[f->targets_here++] = (int32_t)(at + i);
+        }
     }
 }
 
@@ -96,6 +96,8 @@ hone_status hone_feed_micro(hone_feed *f, const hone_rows *rows, int m,
 
     memset(f->tokens, 0, bytes);
     memset(f->targets, 0xff, bytes);
+    memset(f->target_at, 0xff, bytes);
+    f->targets_here = 0;
     memset(f->positions, 0, bytes);
     memset(f->rows, 0, bytes);
     memset(f->docs, 0, (size_t)b->docs * 4 * sizeof(int32_t));
@@ -112,6 +114,7 @@ hone_status hone_feed_micro(hone_feed *f, const hone_rows *rows, int m,
     }
     hone_try(hone_feed_put(f, "tokens", f->tokens, (int64_t)bytes, err));
     hone_try(hone_feed_put(f, "targets", f->targets, (int64_t)bytes, err));
+    hone_try(hone_feed_put(f, "target_at", f->target_at, (int64_t)bytes, err));
     hone_try(hone_feed_put(f, "positions", f->positions, (int64_t)bytes, err));
     hone_try(hone_feed_put(f, "rows", f->rows, (int64_t)bytes, err));
     return hone_feed_put(f, "docs", f->docs, b->docs * 4 * 4, err);

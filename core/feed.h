@@ -19,9 +19,8 @@ typedef struct hone_feed {
     hone_layout layout;
     int32_t *lengths;
     /* Of the largest micro-batch. */
-    int32_t *tokens, *targets, *positions, *rows, *docs;
-    int64_t *rng;
-    float *scalars; /* dloss, lr */
+    int32_t *tokens, *targets, *target_at, *positions, *rows, *docs;
+    int64_t targets_here; /* of the last micro-batch filled */
 } hone_feed;
 
 /* Host memory of a feed for at most BATCH rows. */
@@ -31,7 +30,8 @@ void hone_feed_init(hone_feed *, int64_t batch, void *memory);
 
 /* The layout of a step; the number of micro-batches is layout.micros. */
 hone_status hone_feed_step(hone_feed *, const hone_rows *, hone_err *);
-/* Fills and copies the inputs of micro-batch M. */
+/* Fills and copies the inputs of micro-batch M. `targets` and `target_at` list
+ * what is to be predicted and where, targets_here of them; -1 behind. */
 hone_status hone_feed_micro(hone_feed *, const hone_rows *, int m,
                             hone_err *);
 /* An input of the whole step. */

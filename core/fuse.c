@@ -171,6 +171,11 @@ static int self_contained(const match *m)
 {
     int root = m->node[m->p->last];
 
+    /* Not across layers: recomputing one would then need the other's. */
+    for (int s = 0; s < m->p->steps; s++)
+        if (m->g->node[m->node[s]].layer != m->g->node[root].layer)
+            return 0;
+
     for (int w = (int)m->p->nin; w < m->p->wires; w++) {
         int inside = 0, is_output = 0, early = 0;
 

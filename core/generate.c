@@ -133,7 +133,7 @@ static hone_status feed_piece(hone_generator *g, const int32_t *ids, int64_t n,
     hone_try(put(g, "docs", docs, sizeof docs, err));
     hone_try(put(g, "cache_at", &start, sizeof start, err));
     hone_try(put(g, "last", &last, sizeof last, err));
-    hone_program_run(p, &g->machine);
+    hone_program_run(p, &g->machine, 0);
     return HONE_OK;
 }
 

@@ -95,6 +95,7 @@ struct hone_op_run {
     int64_t bytes; /* of a copy */
     hone_way way;
     int stream;
+    int64_t from_row;
     int started, done; /* events of a node on stream 1; -1 */
     int *wait;         /* events that stream 0 waits for first */
     int waits;
@@ -215,6 +216,7 @@ static hone_status bind_node(const binder *b, const hone_node *node,
     uint32_t n = node->nin + node->nout;
 
     run->stream = node->stream;
+    run->from_row = node->from_row;
     run->started = run->done = -1;
     for (uint32_t i = 0; i < n; i++)
         run->ptr[i] = pointer(b, i < node->nin ? node->in[i]
@@ -281,11 +283,14 @@ hone_status hone_program_bind(hone_program *p, const hone_store *store,
     return bind_events(&b, out.wait, err);
 }
 
-static void walk(const hone_program *p, const hone_machine *m)
+static void walk(const hone_program *p, const hone_machine *m,
+                 int64_t live_rows)
 {
     for (const hone_op_run *r = p->run; r < p->run + p->count; r++) {
         hone_stream stream = m->stream[r->stream];
 
+        if (r->from_row > 0 && r->from_row >= live_rows)
+            continue;
         for (int i = 0; i < r->waits; i++)
             m->api->wait(m->self, m->stream[0], p->event[r->wait[i]]);
         if (r->stream == 1) {
@@ -310,18 +315,19 @@ hone_status hone_program_capture(hone_program *p, const hone_machine *m,
     if (!m->info.can_capture || p->count == 0)
         return HONE_OK;
     hone_try(m->api->capture(m->self, m->stream[0], err));
-    walk(p, m);
+    walk(p, m, INT64_MAX);
     hone_try(m->api->capture_end(m->self, m->stream[0], &captured, err));
     p->captured = captured;
     return HONE_OK;
 }
 
-void hone_program_run(const hone_program *p, const hone_machine *m)
+void hone_program_run(const hone_program *p, const hone_machine *m,
+                      int64_t live_rows)
 {
     if (p->captured)
         m->api->launch(m->self, p->captured, m->stream[0]);
     else
-        walk(p, m);
+        walk(p, m, live_rows);
 }
 
 void hone_program_close(hone_program *p, const hone_machine *m)

@@ -81,7 +81,10 @@ hone_status hone_program_bind(hone_program *, const hone_store *,
  * before the device is frozen. */
 hone_status hone_program_capture(hone_program *, const hone_machine *,
                                  hone_err *);
-void hone_program_run(const hone_program *, const hone_machine *);
+/* LIVE_ROWS: ops made by chunking that begin at this row or behind it have
+ * nothing to do and are left out, unless the program is replayed. */
+void hone_program_run(const hone_program *, const hone_machine *,
+                      int64_t live_rows);
 void hone_program_close(hone_program *, const hone_machine *);
 
 #endif

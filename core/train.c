@@ -47,7 +47,8 @@ static hone_status run_micros(hone_session *s, const hone_rows *rows,
     hone_try(hone_feed_step(f, rows, err));
     for (int m = 0; m < f->layout.micros; m++) {
         hone_try(hone_feed_micro(f, rows, m, err));
-        hone_program_run(&programs[f->layout.bucket[m]], &s->machine);
+        hone_program_run(&programs[f->layout.bucket[m]], &s->machine,
+                         f->targets_here);
     }
     return HONE_OK;
 }
@@ -72,9 +73,9 @@ static hone_status train_step(hone_session *s, const hone_rows *rows,
     r->lr = step_lr(s, rows->step);
     lr = (float)r->lr;
     hone_try(hone_feed_put(&s->feed, "lr", &lr, sizeof lr, err));
-    hone_program_run(&s->zero, &s->machine);
+    hone_program_run(&s->zero, &s->machine, 0);
     hone_try(run_micros(s, rows, s->train, err));
-    hone_program_run(&s->update, &s->machine);
+    hone_program_run(&s->update, &s->machine, 0);
     hone_try(read_scalar(s, "loss_sum", &sum, err));
     hone_try(read_scalar(s, "step.norm", &norm, err));
     hone_try(read_scalar(s, "step.ok", &ok, err));
@@ -102,7 +103,7 @@ hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
         return HONE_OK;
     hone_loader_seek(s->val_loader, 0);
     while ((status = hone_loader_next(s->val_loader, &rows, err)) == HONE_OK) {
-        hone_program_run(&s->zero_loss, &s->machine);
+        hone_program_run(&s->zero_loss, &s->machine, 0);
         hone_try(run_micros(s, rows, s->eval, err));
         hone_try(read_scalar(s, "loss_sum", &sum, err));
         total += (double)sum;
