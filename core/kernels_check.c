@@ -8,7 +8,6 @@
 #include "kernels_check.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -181,8 +180,8 @@ static void big_integers(trial *t, uint64_t seed)
 
 /* ------------------------------------------------------------- the machine */
 
-static hone_status prepare(trial *t, const hone_bench *b,
-                           const hone_kernel *k, hone_err *err)
+static hone_status prepare(trial *t, const hone_bench *b, const hone_kernel *k,
+                           hone_err *err)
 {
     hone_storage want[HONE_CASE_OPERANDS];
     hone_need need = { .size = sizeof need, .want = want };
@@ -204,8 +203,8 @@ static hone_status reserve(trial *t, const hone_bench *b, hone_err *err)
     hone_try(b->device->reserve(b->dev, HONE_DEVICE_SPACE, t->slab_bytes,
                                 &t->slab, err));
     hone_try(b->device->reserve(b->dev, HONE_DEVICE_SPACE,
-                                t->workspace_bytes + HONE_ALIGN,
-                                &t->workspace, err));
+                                t->workspace_bytes + HONE_ALIGN, &t->workspace,
+                                err));
     for (uint32_t i = 0; i < operands(t); i++)
         if (t->c.type[i].storage != HONE_NOTHING)
             t->ptr[i].part[0] = (char *)t->slab + t->at[i];
@@ -245,8 +244,8 @@ static hone_status set_up(trial *t, const hone_bench *b, const hone_kernel *k,
 }
 
 /* One run on the operands as they were drawn; the slab comes to TO. */
-static hone_status run_into(trial *t, const hone_bench *b,
-                            const hone_kernel *k, char *to, hone_err *err)
+static hone_status run_into(trial *t, const hone_bench *b, const hone_kernel *k,
+                            char *to, hone_err *err)
 {
     b->device->fill(b->dev, t->workspace, GAP, t->workspace_bytes + HONE_ALIGN,
                     t->stream);
@@ -284,15 +283,15 @@ static hone_status check_gaps(trial *t, const hone_bench *b, hone_err *err)
         if (end[i] != GAP)
             return hone_fail(err, HONE_EIO,
                              "%s: writes beyond the %lld bytes of workspace "
-                             "that it asked for", t->c.call.op,
-                             (long long)t->workspace_bytes);
+                             "that it asked for",
+                             t->c.call.op, (long long)t->workspace_bytes);
     for (uint32_t i = t->c.call.nin; i < operands(t); i++)
         memcpy(t->before + t->at[i], t->host + t->at[i],
                (size_t)bytes_of(&t->c.type[i]));
     for (int64_t i = 0; i < t->slab_bytes; i++)
         if (t->before[i] != t->host[i])
-            return hone_fail(err, HONE_EIO,
-                             "%s: writes outside its outputs", t->c.call.op);
+            return hone_fail(err, HONE_EIO, "%s: writes outside its outputs",
+                             t->c.call.op);
     return HONE_OK;
 }
 
@@ -331,8 +330,7 @@ static void compare(const trial *t, uint32_t i, hone_verdict *v)
     else if (s == HONE_F16)
         bound = 0x1p-10;
     for (int64_t k = 0; k < hone_count(&t->c.type[i]); k++) {
-        double want =
-            number(t->ref_type[i].storage, t->ref_ptr[i].part[0], k);
+        double want = number(t->ref_type[i].storage, t->ref_ptr[i].part[0], k);
         double got = number(s, t->host + t->at[i], k);
         double off = fabs(got - want);
 

@@ -17,9 +17,9 @@ typedef struct hone_bench {
 } hone_bench;
 
 typedef struct hone_verdict {
-    int cases;     /* that the kernel covers */
-    double error;  /* the largest difference, as a share of its bound */
-    double worst;  /* the largest difference / largest number of the output */
+    int cases;    /* that the kernel covers */
+    double error; /* the largest difference, as a share of its bound */
+    double worst; /* the largest difference / largest number of the output */
     double bound;
 } hone_verdict;
 
@@ -40,8 +40,8 @@ typedef struct hone_case {
 
 /* BIG: the shapes of a model of 135 million parameters, for timing; else
  * small odd ones. HONE_ENOSUP: no shapes are known for this op. */
-hone_status hone_case_draw(hone_case *, const hone_component *op,
-                           uint64_t seed, int big, hone_arena *, hone_err *);
+hone_status hone_case_draw(hone_case *, const hone_component *op, uint64_t seed,
+                           int big, hone_arena *, hone_err *);
 
 /* CASES random calls against the reference in double. An error: the kernel
  * wrote where it must not, gave other bits the second time, or refused after

@@ -3,7 +3,6 @@
  * verb_kernels.c -- `hone kernels check PACK` and `hone kernels bench PACK`:
  * every kernel of a pack against the reference of its op, or the clock.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels_check.h"
@@ -75,8 +74,7 @@ static hone_status open_pack(const char *name, hone_instance *device,
 
     hone_try(hone_need_component(HONE_KIND_PACK, name, &p, err));
     *pack = p->ops;
-    hone_try(
-        hone_need_component(HONE_KIND_DEVICE, (*pack)->device, &d, err));
+    hone_try(hone_need_component(HONE_KIND_DEVICE, (*pack)->device, &d, err));
     hone_try(hone_instance_open(device, d, NULL, a, err));
     b->device = d->ops;
     b->dev = device->state;

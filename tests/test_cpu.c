@@ -179,8 +179,9 @@ static void running_allocates_nothing(void **unused)
 
         counted = k;
         allocations = 0;
-        assert_int_equal(hone_kernel_check(&bench, &wrapped, find_op(k->op),
-                                           10, &v, &err), HONE_OK);
+        assert_int_equal(
+            hone_kernel_check(&bench, &wrapped, find_op(k->op), 10, &v, &err),
+            HONE_OK);
         if (allocations)
             fail_msg("%s allocates while it runs", k->op);
     }
@@ -201,9 +202,9 @@ static void elementary_functions(void **unused)
     for (double x = -12; x < 12; x += 0.000173) {
         double want = tanh((double)(float)x);
         if (want != 0)
-            worst_tanh = fmax(
-                worst_tanh,
-                fabs((double)vm_tanh((float)x) - want) / fabs(want));
+            worst_tanh =
+                fmax(worst_tanh,
+                     fabs((double)vm_tanh((float)x) - want) / fabs(want));
     }
     for (double x = -131072; x < 131072; x += 0.1137) {
         float s, c;
@@ -243,8 +244,8 @@ static void call_map(const char *program, int guard, float *s, float *x,
         k++;
     assert_int_equal(sizeof attrs, op->config_size);
     memset(&c, 0, sizeof c);
-    c.call = (hone_call){ sizeof c.call, "map", &attrs, 2, 1, c.type, c.mode,
-                          HONE_F32 };
+    c.call = (hone_call){ sizeof c.call, "map",  &attrs,  2, 1,
+                          c.type,        c.mode, HONE_F32 };
     c.type[0] = hone_type_of(HONE_F32, 1, 1, 1);
     c.type[1] = c.type[2] = hone_type_of(HONE_F32, 1, n, 1);
     assert_int_equal(k->prepare(&c.call, bench.threads, &need, &err), HONE_OK);
@@ -296,8 +297,8 @@ static void the_device(void **unused)
     assert_true(info.total_bytes > 0 && info.free_bytes > 0);
     assert_true(info.free_bytes <= info.total_bytes);
     assert_int_equal(d->open(NULL, &second, other, &err), HONE_EINVAL);
-    assert_int_equal(device->reserve(state, HONE_DEVICE_SPACE, 9 << 20, &p,
-                                     &err), HONE_OK);
+    assert_int_equal(
+        device->reserve(state, HONE_DEVICE_SPACE, 9 << 20, &p, &err), HONE_OK);
     assert_int_equal((uintptr_t)p % HONE_ALIGN, 0);
     memset(p, 1, 9 << 20);
     device->release(state, HONE_DEVICE_SPACE, p);

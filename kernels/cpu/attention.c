@@ -41,9 +41,8 @@ static hone_status attention_prepare(const hone_call *c, int threads,
     const hone_attention_attrs *a = c->attrs;
 
     need->prepared_bytes = sizeof(att);
-    need->workspace_bytes =
-        index_bytes(c->type[3].dim[0]) +
-        threads * slice_bytes(c->type[0].dim[1] / a->heads);
+    need->workspace_bytes = index_bytes(c->type[3].dim[0]) +
+                            threads * slice_bytes(c->type[0].dim[1] / a->heads);
     return cpu_want_f32(c, need, err);
 }
 
@@ -113,8 +112,7 @@ static void block(const forward *f, const att_doc *doc, int64_t head,
 {
     const att *a = f->a;
     const int64_t kv = head / (a->heads / a->kv_heads);
-    const float *q =
-        f->q + (doc->q_start + from) * a->q_width + head * a->d;
+    const float *q = f->q + (doc->q_start + from) * a->q_width + head * a->d;
     int64_t first, last, none;
 
     att_seen(a, doc, from, &first, &none);
@@ -142,8 +140,7 @@ static void block(const forward *f, const att_doc *doc, int64_t head,
 }
 
 /* Items count heads fastest: the heads of a group share keys in the cache. */
-static void attention_item(const void *arg, int64_t item, int64_t end,
-                           int part)
+static void attention_item(const void *arg, int64_t item, int64_t end, int part)
 {
     const forward *f = arg;
     const att *a = f->a;
@@ -183,22 +180,26 @@ static void attention_run(const void *prepared, const hone_ptr *ptr,
 {
     const att *a = prepared;
     int64_t *first_item = workspace;
-    forward f = { a, ptr[0].part[0], ptr[1].part[0], ptr[2].part[0],
-                  ptr[3].part[0], first_item, ptr[4].part[0], ptr[5].part[0],
-                  (float *)((char *)workspace + index_bytes(a->docs)),
-                  slice_bytes(a->d) / (int64_t)sizeof(float) };
+    forward f = { .a = a,
+                  .q = ptr[0].part[0],
+                  .k = ptr[1].part[0],
+                  .v = ptr[2].part[0],
+                  .docs = ptr[3].part[0],
+                  .first_item = first_item,
+                  .o = ptr[4].part[0],
+                  .lse = ptr[5].part[0],
+                  .work = (float *)((char *)workspace + index_bytes(a->docs)),
+                  .slice = slice_bytes(a->d) / (int64_t)sizeof(float) };
 
     (void)stream;
     first_item[0] = 0;
     for (int64_t d = 0; d < a->docs; d++)
         first_item[d + 1] =
-            first_item[d] +
-            (f.docs[d].q_len + ATT_Q - 1) / ATT_Q * a->heads;
+            first_item[d] + (f.docs[d].q_len + ATT_Q - 1) / ATT_Q * a->heads;
     cpu_for(a->threads, a->tokens, CPU_GRAIN / a->q_width, clear_range, &f);
     cpu_each(a->threads, first_item[a->docs], attention_item, &f);
 }
 
-CPU_KERNELS(attention) = {
-    { "attention", attention_prepare, attention_init, attention_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(attention) = { { "attention", attention_prepare, attention_init,
+                             attention_run },
+                           { NULL, NULL, NULL, NULL } };

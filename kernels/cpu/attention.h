@@ -32,8 +32,8 @@ typedef struct {
     int32_t q_start, q_len, k_start, k_len;
 } att_doc;
 
-static inline void att_fill(att *a, const hone_call *c, int threads,
-                            uint32_t q, uint32_t k)
+static inline void att_fill(att *a, const hone_call *c, int threads, uint32_t q,
+                            uint32_t k)
 {
     const hone_attention_attrs *attrs = c->attrs;
 

@@ -121,8 +121,7 @@ static void block(const grad *g, const place *x, scratch *w)
     const att *a = g->a;
     const int64_t row = x->doc->q_start + x->i;
     const int64_t q = row * a->q_width + x->head * a->d;
-    const int64_t k =
-        (x->doc->k_start + x->j) * a->k_width + x->kv * a->d;
+    const int64_t k = (x->doc->k_start + x->j) * a->k_width + x->kv * a->d;
 
     att_scores(a, g->q + q, x->n, g->k + k, x->m, w->p);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)x->n, (int)x->m,
@@ -180,17 +179,24 @@ static void grad_item(const void *arg, int64_t item, int64_t end, int part)
     }
 }
 
-static void grad_run(const void *prepared, const hone_ptr *ptr,
-                     void *workspace, hone_stream stream)
+static void grad_run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                     hone_stream stream)
 {
     const att *a = prepared;
-    grad g = { a,
-               ptr[0].part[0], ptr[1].part[0], ptr[2].part[0],
-               ptr[3].part[0], ptr[4].part[0], ptr[5].part[0],
-               ptr[6].part[0],
-               ptr[7].part[0], ptr[8].part[0], ptr[9].part[0],
-               workspace,
-               (float *)((char *)workspace + delta_bytes(a->tokens, a->heads)) };
+    grad g = { .a = a,
+               .dout = ptr[0].part[0],
+               .q = ptr[1].part[0],
+               .k = ptr[2].part[0],
+               .v = ptr[3].part[0],
+               .o = ptr[4].part[0],
+               .lse = ptr[5].part[0],
+               .docs = ptr[6].part[0],
+               .dq = ptr[7].part[0],
+               .dk = ptr[8].part[0],
+               .dv = ptr[9].part[0],
+               .delta = workspace,
+               .work = (float *)((char *)workspace +
+                                 delta_bytes(a->tokens, a->heads)) };
 
     (void)stream;
     cpu_for(a->threads, a->tokens, CPU_GRAIN / a->q_width, delta_range, &g);
@@ -198,7 +204,6 @@ static void grad_run(const void *prepared, const hone_ptr *ptr,
     cpu_each(a->threads, a->docs * a->kv_heads, grad_item, &g);
 }
 
-CPU_KERNELS(attention_grad) = {
-    { "attention_grad", grad_prepare, grad_init, grad_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(attention_grad) = { { "attention_grad", grad_prepare, grad_init,
+                                  grad_run },
+                                { NULL, NULL, NULL, NULL } };

@@ -37,8 +37,8 @@ static hone_status colsum_prepare(const hone_call *c, int threads,
                                   hone_need *need, hone_err *err)
 {
     need->prepared_bytes = sizeof(colsum);
-    need->workspace_bytes = threads * slice_floats(cpu_count(c, c->nin)) *
-                            (int64_t)sizeof(float);
+    need->workspace_bytes =
+        threads * slice_floats(cpu_count(c, c->nin)) * (int64_t)sizeof(float);
     return cpu_want_f32(c, need, err);
 }
 
@@ -80,8 +80,7 @@ static void add_row(const colsum_args *k, int64_t row, float *sum)
         sum[j] += dy[j] * (x[j] * r);
 }
 
-static void colsum_range(const void *arg, int64_t first, int64_t last,
-                         int part)
+static void colsum_range(const void *arg, int64_t first, int64_t last, int part)
 {
     const colsum_args *k = arg;
     const int64_t d = k->c->d;

@@ -26,7 +26,8 @@ static hone_status convert_prepare(const hone_call *c, int threads,
 {
     (void)threads;
     need->prepared_bytes = sizeof(convert);
-    if (storage_covers(c->type[0].storage) && storage_covers(c->type[1].storage))
+    if (storage_covers(c->type[0].storage) &&
+        storage_covers(c->type[1].storage))
         return HONE_OK;
     return hone_fail(err, HONE_ENOSUP,
                      "cpu: convert: from '%s' to '%s' is not covered; fp32, "
@@ -79,7 +80,6 @@ static void convert_run(const void *prepared, const hone_ptr *ptr,
     cpu_for(k.c->threads, k.c->n, CPU_GRAIN, convert_range, &k);
 }
 
-CPU_KERNELS(convert) = {
-    { "convert", convert_prepare, convert_init, convert_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(convert) = { { "convert", convert_prepare, convert_init,
+                           convert_run },
+                         { NULL, NULL, NULL, NULL } };

@@ -26,8 +26,8 @@
 #define CPU_SIMD _Pragma("omp simd")
 
 enum {
-    CPU_LINE = 64,     /* bytes of a cache line: slices of workspace align */
-    CPU_GRAIN = 16384  /* elements below which a thread is not worth waking */
+    CPU_LINE = 64,    /* bytes of a cache line: slices of workspace align */
+    CPU_GRAIN = 16384 /* elements below which a thread is not worth waking */
 };
 
 static inline int64_t cpu_min(int64_t a, int64_t b)
@@ -110,8 +110,8 @@ static inline void cpu_serial(int64_t n, cpu_body body, const void *arg)
 /* Cuts [0, n) into ranges of GRAIN items at least, the same ones for the same
  * number of threads however many the system really gives. Every team has the
  * same size: libgomp allocates when the size of a team changes. */
-static inline void cpu_for(int threads, int64_t n, int64_t grain,
-                           cpu_body body, const void *arg)
+static inline void cpu_for(int threads, int64_t n, int64_t grain, cpu_body body,
+                           const void *arg)
 {
     int parts = cpu_parts(threads, n, grain);
 

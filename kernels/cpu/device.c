@@ -77,8 +77,8 @@ static hone_status warm_up(int threads, hone_err *err)
                             (size_t)(threads + 1) * bytes >> 20, threads);
 }
 
-static hone_status cpu_open(const hone_host *host, const void *cfg,
-                            void *state, hone_err *err)
+static hone_status cpu_open(const hone_host *host, const void *cfg, void *state,
+                            hone_err *err)
 {
     const config *c = cfg;
     device *d = state;
@@ -148,8 +148,9 @@ static hone_status cpu_info(void *dev, hone_device_info *info, hone_err *err)
     int64_t free_bytes = available();
 
     if (sysinfo(&s) != 0)
-        return hone_fail(err, HONE_EIO, "cpu: the system does not say how much "
-                                        "memory it has");
+        return hone_fail(err, HONE_EIO,
+                         "cpu: the system does not say how much "
+                         "memory it has");
     snprintf(info->name, sizeof info->name, "CPU, %d threads, OpenBLAS for %s",
              d->threads, openblas_get_corename());
     info->total_bytes = (int64_t)s.totalram * s.mem_unit;
@@ -289,26 +290,24 @@ static const hone_option options[] = {
     HONE_OPT_END
 };
 
-static const hone_device table = {
-    .size = sizeof(hone_device),
-    .info = cpu_info,
-    .reserve = cpu_reserve,
-    .release = cpu_release,
-    .freeze = cpu_freeze,
-    .stream_open = stream_open,
-    .stream_close = stream_close,
-    .event_open = event_open,
-    .event_close = event_close,
-    .record = cpu_record,
-    .wait = cpu_wait,
-    .sync = cpu_sync,
-    .copy = cpu_copy,
-    .fill = cpu_fill,
-    .capture = NULL, /* can_capture is 0 */
-    .capture_end = NULL,
-    .launch = NULL,
-    .graph_close = NULL
-};
+static const hone_device table = { .size = sizeof(hone_device),
+                                   .info = cpu_info,
+                                   .reserve = cpu_reserve,
+                                   .release = cpu_release,
+                                   .freeze = cpu_freeze,
+                                   .stream_open = stream_open,
+                                   .stream_close = stream_close,
+                                   .event_open = event_open,
+                                   .event_close = event_close,
+                                   .record = cpu_record,
+                                   .wait = cpu_wait,
+                                   .sync = cpu_sync,
+                                   .copy = cpu_copy,
+                                   .fill = cpu_fill,
+                                   .capture = NULL, /* can_capture is 0 */
+                                   .capture_end = NULL,
+                                   .launch = NULL,
+                                   .graph_close = NULL };
 
 const hone_component hone_cpu_device = {
     .size = sizeof(hone_component),

@@ -91,8 +91,7 @@ static void dropout_range(const void *arg, int64_t first, int64_t last,
             int64_t n = cpu_min(4 * BLOCKS, d->width - h);
 
             draw_strip(philox, (uint32_t)k->row[t], (uint32_t)k->position[t],
-                       (uint32_t)(h / 4), (uint32_t)((n + 3) / 4),
-                       number);
+                       (uint32_t)(h / 4), (uint32_t)((n + 3) / 4), number);
             CPU_SIMD
             for (int64_t j = 0; j < n; j++)
                 y[j] = number[j] < drop ? 0.0f : x[j] * keep;
@@ -103,16 +102,15 @@ static void dropout_range(const void *arg, int64_t first, int64_t last,
 static void dropout_run(const void *prepared, const hone_ptr *ptr,
                         void *workspace, hone_stream stream)
 {
-    dropout_args k = { prepared, ptr[0].part[0], ptr[1].part[0],
+    dropout_args k = { prepared,       ptr[0].part[0], ptr[1].part[0],
                        ptr[2].part[0], ptr[3].part[0], ptr[4].part[0] };
 
     (void)workspace;
     (void)stream;
-    cpu_for(k.d->threads, k.d->rows,
-            CPU_GRAIN / 4 / cpu_max(k.d->width, 1), dropout_range, &k);
+    cpu_for(k.d->threads, k.d->rows, CPU_GRAIN / 4 / cpu_max(k.d->width, 1),
+            dropout_range, &k);
 }
 
-CPU_KERNELS(dropout) = {
-    { "dropout", dropout_prepare, dropout_init, dropout_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(dropout) = { { "dropout", dropout_prepare, dropout_init,
+                           dropout_run },
+                         { NULL, NULL, NULL, NULL } };

@@ -108,8 +108,7 @@ static void silu_grad_range(const void *arg, int64_t first, int64_t last,
     }
 }
 
-static void swiglu_range(const void *arg, int64_t first, int64_t last,
-                         int part)
+static void swiglu_range(const void *arg, int64_t first, int64_t last, int part)
 {
     const flat_args *k = arg;
     const float *gate = k->a, *up = k->b;

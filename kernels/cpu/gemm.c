@@ -12,11 +12,11 @@
 #include "attrs.h"
 
 enum {
-    TILE = 16,       /* rows and columns of C that OpenBLAS' kernels take */
-    PANEL = 1024,    /* rows of C a call: bounds what sgemm packs, and with it
+    TILE = 16,      /* rows and columns of C that OpenBLAS' kernels take */
+    PANEL = 1024,   /* rows of C a call: bounds what sgemm packs, and with it
                         the buffers that cpu/device.c touches before step 0 */
-    FEW = 3,         /* rows up to which dot products beat packing */
-    WORTH = 1 << 16  /* multiplications below which one thread does it all */
+    FEW = 3,        /* rows up to which dot products beat packing */
+    WORTH = 1 << 16 /* multiplications below which one thread does it all */
 };
 
 typedef struct {
@@ -171,22 +171,22 @@ static void tile(const void *arg, int64_t first, int64_t last, int part)
 }
 
 /* A, B, perhaps a bias, C */
-static void gemm_run(const void *prepared, const hone_ptr *ptr,
-                     void *workspace, hone_stream stream)
+static void gemm_run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                     hone_stream stream)
 {
     const gemm *g = prepared;
-    gemm_args x = { g, ptr[0].part[0], ptr[1].part[0],
-                    g->has_bias ? ptr[2].part[0] : NULL,
-                    ptr[g->out].part[0] };
+    gemm_args x = { .g = g,
+                    .a = ptr[0].part[0],
+                    .b = ptr[1].part[0],
+                    .bias = g->has_bias ? ptr[2].part[0] : NULL,
+                    .c = ptr[g->out].part[0] };
 
     (void)workspace;
     (void)stream;
     cpu_for(g->threads, g->by_rows * g->by_cols, 1, tile, &x);
 }
 
-CPU_KERNELS(gemm) = {
-    { "linear", gemm_prepare, gemm_init, gemm_run },
-    { "linear_dx", gemm_prepare, gemm_init, gemm_run },
-    { "linear_dw", gemm_prepare, gemm_init, gemm_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(gemm) = { { "linear", gemm_prepare, gemm_init, gemm_run },
+                      { "linear_dx", gemm_prepare, gemm_init, gemm_run },
+                      { "linear_dw", gemm_prepare, gemm_init, gemm_run },
+                      { NULL, NULL, NULL, NULL } };

@@ -75,8 +75,8 @@ static void fill_range(const void *arg, int64_t first, int64_t last, int part)
     }
 }
 
-static void fill_run(const void *prepared, const hone_ptr *ptr,
-                     void *workspace, hone_stream stream)
+static void fill_run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                     hone_stream stream)
 {
     const lists *l = prepared;
     lists_args k = { l, ptr, NULL };
@@ -148,8 +148,6 @@ static void sumsq_run(const void *prepared, const hone_ptr *ptr,
     *y = (float)sum;
 }
 
-CPU_KERNELS(lists) = {
-    { "fill", fill_prepare, fill_init, fill_run },
-    { "sumsq", sumsq_prepare, sumsq_init, sumsq_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(lists) = { { "fill", fill_prepare, fill_init, fill_run },
+                       { "sumsq", sumsq_prepare, sumsq_init, sumsq_run },
+                       { NULL, NULL, NULL, NULL } };

@@ -131,11 +131,13 @@ static void run(const norm_args *k, cpu_body body)
     cpu_for(n->threads, n->groups, CPU_GRAIN / cpu_max(n->d, 1), body, k);
 }
 
-static void norm_run(const void *prepared, const hone_ptr *ptr,
-                     void *workspace, hone_stream stream)
+static void norm_run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                     hone_stream stream)
 {
-    norm_args k = { prepared, ptr[0].part[0], NULL, ptr[1].part[0], NULL,
-                    ptr[2].part[0] };
+    norm_args k = { .n = prepared,
+                    .x = ptr[0].part[0],
+                    .w = ptr[1].part[0],
+                    .y = ptr[2].part[0] };
 
     (void)workspace;
     (void)stream;
@@ -146,8 +148,12 @@ static void norm_run(const void *prepared, const hone_ptr *ptr,
 static void add_norm_run(const void *prepared, const hone_ptr *ptr,
                          void *workspace, hone_stream stream)
 {
-    norm_args k = { prepared, ptr[0].part[0], ptr[1].part[0], ptr[2].part[0],
-                    ptr[3].part[0], ptr[4].part[0] };
+    norm_args k = { .n = prepared,
+                    .x = ptr[0].part[0],
+                    .other = ptr[1].part[0],
+                    .w = ptr[2].part[0],
+                    .sum = ptr[3].part[0],
+                    .y = ptr[4].part[0] };
 
     (void)workspace;
     (void)stream;
@@ -158,17 +164,18 @@ static void add_norm_run(const void *prepared, const hone_ptr *ptr,
 static void norm_dx_run(const void *prepared, const hone_ptr *ptr,
                         void *workspace, hone_stream stream)
 {
-    norm_args k = { prepared, ptr[1].part[0], ptr[0].part[0], ptr[2].part[0],
-                    NULL, ptr[3].part[0] };
+    norm_args k = { .n = prepared,
+                    .other = ptr[0].part[0],
+                    .x = ptr[1].part[0],
+                    .w = ptr[2].part[0],
+                    .y = ptr[3].part[0] };
 
     (void)workspace;
     (void)stream;
     run(&k, norm_dx_range);
 }
 
-CPU_KERNELS(norm) = {
-    { "rmsnorm", norm_prepare, norm_init, norm_run },
-    { "add_rmsnorm", norm_prepare, norm_init, add_norm_run },
-    { "rmsnorm_dx", norm_prepare, norm_init, norm_dx_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(norm) = { { "rmsnorm", norm_prepare, norm_init, norm_run },
+                      { "add_rmsnorm", norm_prepare, norm_init, add_norm_run },
+                      { "rmsnorm_dx", norm_prepare, norm_init, norm_dx_run },
+                      { NULL, NULL, NULL, NULL } };

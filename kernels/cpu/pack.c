@@ -47,7 +47,8 @@ static const hone_kernel *const *best_level(void)
     if (__builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512cd") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
         return v4;
     return v3;
 }
@@ -72,9 +73,9 @@ __attribute__((constructor)) static void collect(void)
             kernels[n++] = *k;
 }
 
-static const hone_pack pack = {
-    .size = sizeof(hone_pack), .device = "cpu", .kernels = kernels
-};
+static const hone_pack pack = { .size = sizeof(hone_pack),
+                                .device = "cpu",
+                                .kernels = kernels };
 
 static const hone_component cpu_pack = {
     .size = sizeof(hone_component),

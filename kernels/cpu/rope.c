@@ -34,8 +34,7 @@ static hone_status rope_prepare(const hone_call *c, int threads,
                                 hone_need *need, hone_err *err)
 {
     need->prepared_bytes = sizeof(rope);
-    need->workspace_bytes =
-        threads * slice_floats(c) * (int64_t)sizeof(float);
+    need->workspace_bytes = threads * slice_floats(c) * (int64_t)sizeof(float);
     return cpu_want_f32(c, need, err);
 }
 
@@ -95,11 +94,11 @@ static void rope_range(const void *arg, int64_t first, int64_t last, int part)
     }
 }
 
-static void rope_run(const void *prepared, const hone_ptr *ptr,
-                     void *workspace, hone_stream stream)
+static void rope_run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                     hone_stream stream)
 {
     const rope *r = prepared;
-    rope_args k = { r, ptr[0].part[0], ptr[1].part[0], ptr[2].part[0],
+    rope_args k = { r,         ptr[0].part[0], ptr[1].part[0], ptr[2].part[0],
                     workspace, ptr[3].part[0] };
 
     (void)stream;
@@ -107,7 +106,5 @@ static void rope_run(const void *prepared, const hone_ptr *ptr,
             &k);
 }
 
-CPU_KERNELS(rope) = {
-    { "rope", rope_prepare, rope_init, rope_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(rope) = { { "rope", rope_prepare, rope_init, rope_run },
+                      { NULL, NULL, NULL, NULL } };

@@ -68,7 +68,8 @@ static void take_range(const void *arg, int64_t first, int64_t last, int part)
         if (k->index[t] < 0)
             memset(k->to + t * w, 0, (size_t)w * sizeof *k->to);
         else
-            storage_load(k->m->from, k->from, k->index[t] * w, w, k->to + t * w);
+            storage_load(k->m->from, k->from, k->index[t] * w, w,
+                         k->to + t * w);
     }
 }
 
@@ -119,8 +120,8 @@ static move_args args(const void *prepared, const hone_ptr *ptr)
                         ptr[2].part[0] };
 }
 
-static void take_run(const void *prepared, const hone_ptr *ptr,
-                     void *workspace, hone_stream stream)
+static void take_run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                     hone_stream stream)
 {
     move_args k = args(prepared, ptr);
 
@@ -166,11 +167,10 @@ static void cache_write_run(const void *prepared, const hone_ptr *ptr,
                (size_t)(n * k.m->width) * sizeof *k.to);
 }
 
-CPU_KERNELS(rows) = {
-    { "embed", move_prepare, move_init, take_run },
-    { "embed_grad", move_prepare, move_init, embed_grad_run },
-    { "gather", move_prepare, move_init, take_run },
-    { "scatter", move_prepare, move_init, scatter_run },
-    { "cache_write", move_prepare, move_init, cache_write_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(rows) = { { "embed", move_prepare, move_init, take_run },
+                      { "embed_grad", move_prepare, move_init, embed_grad_run },
+                      { "gather", move_prepare, move_init, take_run },
+                      { "scatter", move_prepare, move_init, scatter_run },
+                      { "cache_write", move_prepare, move_init,
+                        cache_write_run },
+                      { NULL, NULL, NULL, NULL } };

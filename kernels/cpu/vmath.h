@@ -99,9 +99,12 @@ static inline void vm_sincos(double angle, float *sine, float *cosine)
     r = (float)(angle - (k - magic) * 1.57079632679489661923);
     z = r * r;
     s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) *
-            z * r + r;
+            z * r +
+        r;
     c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z +
-         4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
+         4.166664568298827e-2f) *
+            z * z -
+        0.5f * z + 1.0f;
     /* Quadrants 1 and 3 swap the two; the signs follow from bit 1. */
     swap = -(int32_t)(q & 1);
     flip_s = (int32_t)((q & 2) << 30);

@@ -33,8 +33,7 @@ static hone_status xent_prepare(const hone_call *c, int threads,
     (void)threads;
     need->prepared_bytes = sizeof(xent);
     if (!strcmp(c->op, "xent"))
-        need->workspace_bytes =
-            c->type[0].dim[0] * (int64_t)sizeof(double);
+        need->workspace_bytes = c->type[0].dim[0] * (int64_t)sizeof(double);
     return cpu_want_f32(c, need, err);
 }
 
@@ -112,12 +111,15 @@ static void xent_range(const void *arg, int64_t first, int64_t last, int part)
 }
 
 /* logits, targets, loss, lse */
-static void xent_run(const void *prepared, const hone_ptr *ptr,
-                     void *workspace, hone_stream stream)
+static void xent_run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                     hone_stream stream)
 {
     const xent *x = prepared;
-    xent_args k = { x, ptr[0].part[0], NULL, NULL, ptr[1].part[0],
-                    ptr[3].part[0], NULL, workspace };
+    xent_args k = { .x = x,
+                    .logits = ptr[0].part[0],
+                    .targets = ptr[1].part[0],
+                    .lse = ptr[3].part[0],
+                    .row_loss = workspace };
     float *loss = ptr[2].part[0];
     double sum = x->add ? *loss : 0;
 
@@ -158,8 +160,12 @@ static void xent_grad_run(const void *prepared, const hone_ptr *ptr,
                           void *workspace, hone_stream stream)
 {
     const xent *x = prepared;
-    xent_args k = { x, ptr[1].part[0], ptr[2].part[0], ptr[0].part[0],
-                    ptr[3].part[0], NULL, ptr[4].part[0], NULL };
+    xent_args k = { .x = x,
+                    .dloss = ptr[0].part[0],
+                    .logits = ptr[1].part[0],
+                    .lse_in = ptr[2].part[0],
+                    .targets = ptr[3].part[0],
+                    .out = ptr[4].part[0] };
 
     (void)workspace;
     (void)stream;
@@ -167,8 +173,6 @@ static void xent_grad_run(const void *prepared, const hone_ptr *ptr,
             xent_grad_range, &k);
 }
 
-CPU_KERNELS(xent) = {
-    { "xent", xent_prepare, xent_init, xent_run },
-    { "xent_grad", xent_prepare, xent_init, xent_grad_run },
-    { NULL, NULL, NULL, NULL }
-};
+CPU_KERNELS(xent) = { { "xent", xent_prepare, xent_init, xent_run },
+                      { "xent_grad", xent_prepare, xent_init, xent_grad_run },
+                      { NULL, NULL, NULL, NULL } };
