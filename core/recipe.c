@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * recipe.c -- a recipe from file to struct: run it in the sandbox, apply
- * --set, check across options, copy the nodes into hone_recipe. The Lua state
+ * --set, check across options, copy the values into hone_recipe. The Lua state
  * is closed before this returns.
  */
 #include "recipe.h"
@@ -88,7 +88,7 @@ static hone_status evaluate(hone_reader *r, hone_made **train, hone_err *err)
     return HONE_OK;
 }
 
-/* What stands in a node when the recipe says nothing. */
+/* What a training has when the recipe says nothing. */
 static void add_defaults(hone_reader *r, hone_made *train)
 {
     hone_train *t = train->config;

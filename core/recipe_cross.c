@@ -40,9 +40,9 @@ static void check_parts(hone_reader *r, const hone_made *train)
     for (int i = 0; parts[i]; i++) {
         const hone_option *o =
             hone_option_find(train->maker->options, parts[i]);
-        const void *node = *(const void *const *)((const char *)train->config +
+        const void *value = *(const void *const *)((const char *)train->config +
                                                   o->offset);
-        if (!node && !train->unknown && !hone_made_given(train, parts[i]))
+        if (!value && !train->unknown && !hone_made_given(train, parts[i]))
             hone_reader_say(r, &where, "'%s' is missing; add %s = %s", o->name,
                             o->name, o->sdef);
     }
@@ -93,16 +93,16 @@ static void check_data(hone_reader *r, const hone_made *data)
 void hone_reader_cross_check(hone_reader *r, hone_made *train)
 {
     const hone_train *t = train->config;
-    const hone_made *const nodes[] = { t->model, t->adapter,   t->data,
+    const hone_made *const parts[] = { t->model, t->adapter,   t->data,
                                        t->batch, t->optimizer, t->schedule };
     hone_where where = hone_made_where(r, train);
 
     check_parts(r, train);
     check_one_of(r, train, "epochs", "steps");
     check_one_of(r, train, "global_batch", "global_tokens");
-    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
-        if (nodes[i])
-            check_required(r, nodes[i]);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i])
+            check_required(r, parts[i]);
     if (t->model)
         check_model(r, t->model, t);
     if (t->data) {

@@ -24,7 +24,7 @@ typedef enum {
     HONE_FORM_PATHS, /* one or a list, absolute; ends with NULL */
     HONE_FORM_LIST,  /* HONE_STR: one name or a list, joined by commas */
     HONE_FORM_BYTES, /* HONE_STR: "16GiB" */
-    HONE_FORM_NODE,  /* another constructor's; sdef is an example */
+    HONE_FORM_MADE,  /* another constructor's; sdef is an example */
     HONE_FORM_VAL,   /* hone_val */
     HONE_FORM_KEEP   /* hone_keeping */
 } hone_form;
@@ -112,7 +112,7 @@ typedef struct hone_reader {
     const char *file; /* the recipe, as typed */
     hone_message *messages;
     int count, cap;
-    int nodes;
+    int calls; /* of constructors */
     const char *extending[8]; /* files being extended, against circles */
     int depth;
 } hone_reader;
@@ -129,7 +129,7 @@ void hone_reader_say(hone_reader *, const hone_where *, const char *fmt, ...)
     HONE_PRINTF(3, 4);
 hone_where hone_made_where(hone_reader *, const hone_made *);
 
-/* A node with the defaults of its options. */
+/* A value with the defaults of its options. */
 hone_made *hone_made_new(hone_reader *, const hone_maker *, const char *file,
                          int line);
 
@@ -146,9 +146,9 @@ const char *hone_made_group(const hone_made *, const char *group);
 /* A later word wins: setting `steps` unsets `epochs`, and so on. */
 void hone_made_displace(hone_made *train, const char *option);
 int hone_made_given(const hone_made *, const char *option);
-/* The node at INDEX of the Lua stack, or NULL. */
+/* The value at INDEX of the Lua stack, or NULL. */
 hone_made *hone_made_at(lua_State *, int index);
-/* Whether a node may stand for the option of hone.train with this name. */
+/* Whether a value may stand for the option of hone.train with this name. */
 int hone_made_fits(const hone_made *, const char *option);
 
 /* Makes `require "hone"` work. */
@@ -157,7 +157,7 @@ void hone_reader_module(hone_reader *);
 /* PATH from the folder of FILE (NULL: the current folder), absolute. */
 const char *hone_absolute(hone_arena *, const char *file, const char *path);
 
-/* --set KEY=VALUE on the node of hone.train. */
+/* --set KEY=VALUE on the value of hone.train. */
 void hone_reader_set(hone_reader *, hone_made *train, const char *set);
 
 /* The second pass: what only shows across options. Run after every --set. */

@@ -11,9 +11,9 @@
 
 #include "option.h"
 
-#define NODE "hone.made" /* the metatable of nodes */
+#define MADE "hone.made" /* the metatable of values */
 
-enum { MOST_NODES = 1000, MOST_KEYS = 512 };
+enum { MOST_CALLS = 1000, MOST_KEYS = 512 };
 
 const hone_maker hone_maker_none = { .name = "?", .help = "" };
 
@@ -24,17 +24,17 @@ static hone_reader *reader_of(lua_State *L)
 
 hone_made *hone_made_at(lua_State *L, int index)
 {
-    hone_made **box = luaL_testudata(L, index, NODE);
+    hone_made **box = luaL_testudata(L, index, MADE);
 
     return box ? *box : NULL;
 }
 
-static void push_node(lua_State *L, hone_made *n)
+static void push_made(lua_State *L, hone_made *n)
 {
     hone_made **box = lua_newuserdatauv(L, sizeof *box, 0);
 
     *box = n;
-    luaL_setmetatable(L, NODE);
+    luaL_setmetatable(L, MADE);
 }
 
 static int no_fields(lua_State *L)
@@ -44,7 +44,7 @@ static int no_fields(lua_State *L)
                       hone_made_at(L, 1)->maker->name);
 }
 
-static int node_text(lua_State *L)
+static int made_text(lua_State *L)
 {
     lua_pushfstring(L, "hone.%s", hone_made_at(L, 1)->maker->name);
     return 1;
@@ -141,9 +141,8 @@ static int set_group(hone_reader *r, hone_made *n, const char *key, int index,
                         luaL_typename(r->L, index));
         return 1;
     }
-    if (lua_rawlen(r->L, index)) {
+    if (lua_rawlen(r->L, index))
         hone_reader_say(r, where, "'%s' takes no value without a name", key);
-    }
     count = keys_of(r, index, keys, where);
     for (int i = 0; i < count; i++) {
         lua_getfield(r->L, index, keys[i]);
@@ -180,13 +179,13 @@ static void set_all(hone_reader *r, hone_made *n, int index,
     }
 }
 
-static hone_made *new_node(hone_reader *r, const hone_maker *m,
+static hone_made *new_made(hone_reader *r, const hone_maker *m,
                            hone_where *where)
 {
     hone_made *n;
 
-    if (r->nodes++ == MOST_NODES)
-        luaL_error(r->L, "more than %d constructor calls", MOST_NODES);
+    if (r->calls++ == MOST_CALLS)
+        luaL_error(r->L, "more than %d constructor calls", MOST_CALLS);
     hone_lua_where(r->L, &where->file, &where->line);
     n = hone_made_new(r, m, where->file, where->line);
     *where = hone_made_where(r, n);
@@ -203,9 +202,9 @@ static int construct(lua_State *L)
     int type = lua_type(L, 1);
 
     luaL_checkstack(L, 20, NULL);
-    n = new_node(r, m, &where);
+    n = new_made(r, m, &where);
     if (m == &hone_maker_none) {
-        push_node(L, n); /* said already; its options are not known */
+        push_made(L, n); /* said already; its options are not known */
         return 1;
     }
     if (lua_gettop(L) > 1)
@@ -220,7 +219,7 @@ static int construct(lua_State *L)
         hone_reader_say(r, &where, "expects a table { ... }, got a %s",
                         hone_made_at(L, 1) ? "constructor's value"
                                            : luaL_typename(L, 1));
-    push_node(L, n);
+    push_made(L, n);
     return 1;
 }
 
@@ -242,7 +241,7 @@ static void override(hone_reader *r, hone_made *train, int index,
     for (int i = 0; i < count; i++) {
         const hone_option *o =
             hone_option_find(train->maker->options, keys[i]);
-        hone_made **child = o && hone_form_of(o) == HONE_FORM_NODE
+        hone_made **child = o && hone_form_of(o) == HONE_FORM_MADE
                                 ? (void *)((char *)train->config + o->offset)
                                 : NULL;
         lua_getfield(r->L, index, keys[i]);
@@ -318,7 +317,7 @@ static int extend(lua_State *L)
     train->line = where.line;
     if (lua_istable(L, 2))
         override(r, train, 2, &where);
-    push_node(L, train);
+    push_made(L, train);
     return 1;
 }
 
@@ -385,10 +384,10 @@ void hone_reader_module(hone_reader *r)
 {
     lua_State *L = r->L;
 
-    luaL_newmetatable(L, NODE);
+    luaL_newmetatable(L, MADE);
     lua_pushcfunction(L, no_fields);
     lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, node_text);
+    lua_pushcfunction(L, made_text);
     lua_setfield(L, -2, "__tostring");
     lua_pop(L, 1);
 

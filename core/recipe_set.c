@@ -16,7 +16,7 @@ static void set_inside(hone_reader *r, hone_made *train, const char *head,
     const hone_option *o = hone_option_find(train->maker->options, head);
     hone_made *child;
 
-    if (!o || hone_form_of(o) != HONE_FORM_NODE) {
+    if (!o || hone_form_of(o) != HONE_FORM_MADE) {
         const char *whole = hone_format_text(r->arena, "%s.%s", head, key);
         int group = hone_made_group(train, head) != NULL;
         hone_made_unknown(r, train, o || group ? whole : head, where);
@@ -54,7 +54,7 @@ void hone_reader_set(hone_reader *r, hone_made *train, const char *set)
     key = hone_format_text(r->arena, "%.*s", (int)(equals - set), set);
     o = hone_option_find(train->maker->options, key);
     dot = strchr(key, '.');
-    if (o && hone_form_of(o) == HONE_FORM_NODE)
+    if (o && hone_form_of(o) == HONE_FORM_MADE)
         hone_reader_say(r, &where, "'%s' has options of its own; set them as "
                         "--set %s.NAME=VALUE", key, key);
     else if (o) {

@@ -41,17 +41,17 @@ static const char *const longs[] = { "cut", "drop", "split", "error", NULL };
 static const char *const brokens[] = { "error", "skip", NULL };
 
 static const hone_option train_options[] = {
-    ROW_VALUE(hone_train, "model", model, HONE_FORM_NODE,
+    ROW_VALUE(hone_train, "model", model, HONE_FORM_MADE,
               "hone.model \"folder\"", "what is trained"),
-    ROW_VALUE(hone_train, "adapter", adapter, HONE_FORM_NODE,
+    ROW_VALUE(hone_train, "adapter", adapter, HONE_FORM_MADE,
               "hone.lora { r = 16 }", "trained instead of the model itself"),
-    ROW_VALUE(hone_train, "data", data, HONE_FORM_NODE,
+    ROW_VALUE(hone_train, "data", data, HONE_FORM_MADE,
               "hone.data.alpaca \"data.json\"", "the rows it learns from"),
-    ROW_VALUE(hone_train, "batch", batch, HONE_FORM_NODE,
+    ROW_VALUE(hone_train, "batch", batch, HONE_FORM_MADE,
               "hone.pack { tokens = 8192 }", "how rows are laid out"),
-    ROW_VALUE(hone_train, "optimizer", optimizer, HONE_FORM_NODE,
+    ROW_VALUE(hone_train, "optimizer", optimizer, HONE_FORM_MADE,
               "hone.adamw { lr = 2e-4 }", "what turns gradients into updates"),
-    ROW_VALUE(hone_train, "schedule", schedule, HONE_FORM_NODE,
+    ROW_VALUE(hone_train, "schedule", schedule, HONE_FORM_MADE,
               "hone.cosine { warmup = 0.03 }",
               "the factor on lr; hone.constant if not given"),
     ROW_INT(hone_train, "global_batch", global_batch, 0, 1,

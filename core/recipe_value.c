@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * recipe_value.c -- nodes and their options: from Lua values, from --set, with
+ * recipe_value.c -- values and their options: from Lua values, from --set, with
  * one message for each thing that is wrong. Called inside hone_lua_call(), so
  * everything lies in the recipe's arena.
  */
@@ -15,7 +15,7 @@
 #include "option.h"
 
 enum { MOST_MESSAGES = 200, MOST_TEXT = 4096, MOST_ITEMS = 4096,
-       MOST_BYTES = 64 << 20 };
+       MOST_LAYERS = 1024, MOST_BYTES = 64 << 20 };
 
 void hone_reader_say(hone_reader *r, const hone_where *where, const char *fmt,
                      ...)
@@ -403,7 +403,7 @@ static void set_keep_layers(hone_reader *r, hone_made *n, const hone_option *o,
 
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
         lua_Integer layer = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : -1;
-        if (layer < 0 || layer > MOST_ITEMS ||
+        if (layer < 0 || layer >= MOST_LAYERS ||
             lua_type(L, -1) != LUA_TSTRING) {
             hone_reader_say(r, where, "'keep' by layer is written "
                             "{ [0] = \"none\", [1] = \"all\" }");
@@ -424,7 +424,7 @@ static void set_keep_layers(hone_reader *r, hone_made *n, const hone_option *o,
     *(hone_keeping *)member(n, o) = (hone_keeping){ HONE_KEEP_AUTO, text };
 }
 
-static void set_node(hone_reader *r, hone_made *n, const hone_option *o,
+static void set_child(hone_reader *r, hone_made *n, const hone_option *o,
                      int index, const hone_where *where)
 {
     hone_made *child = hone_made_at(r->L, index);
@@ -502,8 +502,8 @@ void hone_made_set_lua(hone_reader *r, hone_made *n, const hone_option *o,
 
     index = lua_absindex(L, index);
     mark_given(n, o);
-    if (form == HONE_FORM_NODE) {
-        set_node(r, n, o, index, where);
+    if (form == HONE_FORM_MADE) {
+        set_child(r, n, o, index, where);
     } else if (type == LUA_TNUMBER && form == HONE_FORM_VAL) {
         set_val(r, n, o, lua_tonumber(L, index), where);
     } else if (type == LUA_TNUMBER && o->type != HONE_VALUE) {

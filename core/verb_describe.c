@@ -23,7 +23,7 @@ static const char *type_text(const hone_option *o)
         return "name or list";
     case HONE_FORM_BYTES:
         return "bytes";
-    case HONE_FORM_NODE:
+    case HONE_FORM_MADE:
         return "constructor";
     case HONE_FORM_VAL:
         return "number or path";
@@ -56,7 +56,7 @@ static void default_text(const hone_option *o, const void *config, char *to,
         snprintf(to, bytes, "(required)");
     else if (o->type == HONE_VALUE)
         snprintf(to, bytes, "%s",
-                 o->sdef && hone_form_of(o) != HONE_FORM_NODE ? o->sdef : "-");
+                 o->sdef && hone_form_of(o) != HONE_FORM_MADE ? o->sdef : "-");
     else if ((number && o->min < o->max && o->def < o->min) ||
              (o->type == HONE_STR && !o->sdef))
         snprintf(to, bytes, "-");
