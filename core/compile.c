@@ -199,6 +199,20 @@ hone_status hone_compile_zero(const hone_compiler *c, hone_program *p,
     return finish(c, p, err);
 }
 
+hone_status hone_compile_reduce(const hone_compiler *c, hone_program *p,
+                                hone_err *err)
+{
+    hone_graph *g = &p->graph;
+    hone_id loss;
+
+    start(c, p, "reduce");
+    g->phase = HONE_STEP;
+    loss = scalar(g, "loss_sum", HONE_T_STATE);
+    hone_try(hone_graph_op(g, "all_reduce", NULL, NULL, 0, NULL, 0, &loss, 1,
+                           err));
+    return finish(c, p, err);
+}
+
 /* norm, clip, ok and t of the step, from the sum of squares and the loss. */
 static hone_status step_scalars(hone_graph *g, hone_id squares, double clip,
                                 hone_group *group, hone_err *err)

@@ -31,6 +31,9 @@ hone_status hone_compile_micro(const hone_compiler *, hone_program *,
 /* Sets loss_sum, and all gradients of the store if GRADS, to zero. */
 hone_status hone_compile_zero(const hone_compiler *, hone_program *,
                               const hone_store *, int grads, hone_err *);
+/* Sums loss_sum over the ranks. */
+hone_status hone_compile_reduce(const hone_compiler *, hone_program *,
+                                hone_err *);
 /* Norm, clipping and the optimizer's update of the store's parameters.
  * Adds the optimizer's states "state:<name>:<parameter>" and the scalars
  * "step.norm", "step.clip", "step.ok", "step.t"; reads the input "lr". */

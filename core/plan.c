@@ -53,6 +53,7 @@ static void add_programs(hone_plan *p, int64_t *temps)
     }
     add_program(p, of->zero, HONE_PLAN_TRAIN, temps);
     add_program(p, of->zero_loss, HONE_PLAN_EVAL, temps);
+    add_program(p, of->reduce, HONE_PLAN_EVAL, temps);
     add_program(p, of->update, HONE_PLAN_TRAIN, temps);
 }
 

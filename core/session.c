@@ -61,7 +61,9 @@ static hone_status open_components(hone_session *s, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
     const hone_collator *collator;
-    hone_lengths lengths = hone_dataset_lengths(&s->data, s->batch);
+    int64_t ranks = s->rank.ranks;
+    hone_lengths lengths = hone_dataset_lengths(
+        &s->data, (s->batch + ranks - 1 - s->rank.rank) / ranks);
     char where[300];
 
     hone_try(hone_instance_open(&s->collator, r->batch.component,
@@ -98,6 +100,11 @@ static hone_status open_data(hone_session *s, int with_training, hone_err *err)
     if (with_training && rows == 0)
         return hone_fail(err, HONE_EINVAL, "%s: no row is left to train on",
                          r->file);
+    if (r->global_batch < s->rank.ranks)
+        return hone_fail(err, HONE_EINVAL, "%s:%d: hone.train: global_batch "
+                         "(%lld) must be at least the number of ranks (%d)",
+                         r->file, r->line, (long long)r->global_batch,
+                         s->rank.ranks);
     s->batch = r->global_batch;
     s->total_rows = r->steps ? r->steps * s->batch
                              : (int64_t)ceil(r->epochs * (double)rows - 1e-9);
@@ -141,6 +148,8 @@ static hone_status compile_all(hone_session *s, int with_training,
     }
     hone_try(hone_compile_zero(&c, &s->zero_loss, &s->store, 0, err));
     hone_store_take(&s->store, &s->zero_loss.graph);
+    if (s->rank.ranks > 1)
+        hone_try(hone_compile_reduce(&c, &s->reduce, err));
     if (!with_training)
         return HONE_OK;
     hone_try(hone_compile_zero(&c, &s->zero, &s->store, 1, err));
@@ -188,7 +197,8 @@ static void make_plan(hone_session *s)
     hone_plan_parts parts = {
         .machine = &s->machine, .store = &s->store, .train = s->train,
         .eval = s->eval, .zero = &s->zero, .zero_loss = &s->zero_loss,
-        .update = &s->update, .bucket = s->bucket, .buckets = s->buckets,
+        .reduce = &s->reduce, .update = &s->update,
+        .bucket = s->bucket, .buckets = s->buckets,
         .batch = s->batch, .steps = s->steps, .engine = engine_bytes(s),
         .loading = loading_bytes(s),
         .feed = hone_feed_bytes(s->bucket, s->buckets, s->batch),
@@ -210,6 +220,9 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     s->rank = rank ? *rank : (hone_rank){ .ranks = 1 };
     hone_try(hone_machine_open(&s->machine, recipe->device, recipe->packs,
                                &s->keep, err));
+    if (s->rank.ranks > 1 && !s->rank.collective)
+        return hone_fail(err, HONE_EINVAL, "%d ranks need a collective; hone "
+                         "plugins lists those there are", s->rank.ranks);
     if (s->rank.collective)
         hone_machine_join(&s->machine, s->rank.collective, s->rank.group,
                           &s->keep);
@@ -231,7 +244,8 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
 /* Programs of the session, one after the other; NULL at the end. */
 static hone_program *program_at(hone_session *s, int i)
 {
-    hone_program *single[3] = { &s->zero, &s->zero_loss, &s->update };
+    hone_program *single[] = { &s->zero, &s->zero_loss, &s->reduce,
+                               &s->update };
 
     for (uint32_t b = 0; b < s->buckets; b++) {
         if (s->train[b].name && i-- == 0)
@@ -239,7 +253,7 @@ static hone_program *program_at(hone_session *s, int i)
         if (s->eval[b].name && i-- == 0)
             return &s->eval[b];
     }
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < 4; k++)
         if (single[k]->name && i-- == 0)
             return single[k];
     return NULL;

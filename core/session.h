@@ -46,7 +46,7 @@ typedef struct hone_session {
     hone_loader_spec train_rows, val_rows;
     hone_store store;
     hone_program train[HONE_MAX_BUCKETS], eval[HONE_MAX_BUCKETS];
-    hone_program zero, zero_loss, update;
+    hone_program zero, zero_loss, reduce, update;
     hone_results results;
     hone_instance logger; /* made; whoever writes to it starts it */
     hone_plan plan;

@@ -105,9 +105,11 @@ hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
     while ((status = hone_loader_next(s->val_loader, &rows, err)) == HONE_OK) {
         hone_program_run(&s->zero_loss, &s->machine, 0);
         hone_try(run_micros(s, rows, s->eval, err));
+        if (s->reduce.name)
+            hone_program_run(&s->reduce, &s->machine, 0);
         hone_try(read_scalar(s, "loss_sum", &sum, err));
         total += (double)sum;
-        *targets += rows->targets;
+        *targets += rows->all_targets;
     }
     if (status != HONE_END)
         return status;
