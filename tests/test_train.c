@@ -453,6 +453,45 @@ static void epochs(void **state)
     free(s);
 }
 
+/* ---------------------------------------------------------------- adapters */
+
+/* An adapter of one layer more than the model has. */
+static void foreign_adapter(void **state)
+{
+    static const char *const path = "model.layers.3.self_attn.q_proj";
+    hone_peft_module module[2] = {
+        { .path = "model.layers.0.self_attn.q_proj", .in = 32, .out = 32 },
+        { .path = path, .in = 32, .out = 32 }
+    };
+    hone_peft_spec spec = { .r = 4, .alpha = 8, .modules = module, .count = 2 };
+    variant v = { .adapter = "adapter = hone.lora { init = \"foreign\" }," };
+    hone_session *s = calloc(1, sizeof *s);
+    float values[4 * 32] = { 0 };
+    hone_peft_saver *saver;
+    hone_arena a = { 0 };
+    hone_err err = { 0 };
+    char folder[512];
+    hone_recipe r;
+
+    (void)state;
+    snprintf(folder, sizeof folder, "%s/foreign", tiny_folder);
+    mkdir(folder, 0777);
+    assert_int_equal(hone_peft_prepare(&a, folder, &spec, &saver, &err), 0);
+    assert_int_equal(hone_peft_begin(saver, &err), HONE_OK);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(hone_peft_put(saver, values, sizeof values, &err), 0);
+    assert_int_equal(hone_peft_end(saver, &err), HONE_OK);
+    read_recipe(&r, &v);
+    assert_int_equal(hone_session_open(s, &r, NULL, 1, NULL, &err),
+                     HONE_EINVAL);
+    assert_non_null(strstr(err.msg, path));
+    assert_non_null(strstr(err.msg, folder));
+    hone_session_close(s);
+    hone_recipe_free(&r);
+    hone_arena_free(&a);
+    free(s);
+}
+
 /* ------------------------------------------------------------------- setup */
 
 static int setup(void **state)
@@ -490,6 +529,7 @@ int main(void)
         cmocka_unit_test(ranks_need_a_collective),
         cmocka_unit_test(not_finite),
         cmocka_unit_test(epochs),
+        cmocka_unit_test(foreign_adapter),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
