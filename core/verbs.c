@@ -4,6 +4,8 @@
  */
 #include "verbs.h"
 
+#include <malloc.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
@@ -169,6 +171,18 @@ static int plugin_dirs(int argc, char **argv, const char **dirs, int max)
     return out;
 }
 
+/* Before any plugin is loaded. Scratch memory must go back to the system when
+ * it is freed, so that a run takes what its plan says and no more: glibc
+ * otherwise moves its threshold up and keeps such blocks. Threads of OpenMP
+ * that spin at barriers take the cores from whoever else works on them; libgomp
+ * looks at this variable when it is loaded, with the plugin that needs it. */
+static void prepare_process(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+    mallopt(M_TRIM_THRESHOLD, 128 << 10);
+    setenv("OMP_WAIT_POLICY", "passive", 0);
+}
+
 int hone_main(int argc, char **argv)
 {
     const char *dirs[64];
@@ -189,6 +203,7 @@ int hone_main(int argc, char **argv)
         names[i] = verbs[i].name;
         if (strcmp(verbs[i].name, argv[1]) || !verbs[i].run)
             continue;
+        prepare_process();
         if (hone_registry_open(dirs, &err) != HONE_OK)
             return hone_report_error(&err);
         return verbs[i].run(argc - 2, argv + 2);

@@ -20,15 +20,21 @@ typedef struct {
     int64_t index; /* of the device; there is one */
 } config;
 
-typedef struct {
-    int threads, frozen;
-} device;
-
 enum {
+    PAGE = 4096,
     HUGE_PAGE = 2 << 20,
+    REGIONS = 16, /* remembered until freeze() */
     WARM = 1024 /* rows, columns and depth: gemm.c asks sgemm for no more rows
                    at once, so that no later call touches more of a buffer */
 };
+
+typedef struct {
+    int threads, frozen;
+    struct {
+        char *at;
+        int64_t bytes;
+    } region[REGIONS];
+} device;
 
 /* OpenBLAS' own pool of buffers. Exported by every release, but declared in
  * none of its headers: weak, in case one stops to. */
@@ -165,20 +171,36 @@ static hone_status cpu_info(void *dev, hone_device_info *info, hone_err *err)
     return HONE_OK;
 }
 
-/* Pages are touched here: a run that the machine has no memory for ends
- * before step 0, and by the threads that will work on them. */
-static void touch(const device *d, char *p, int64_t bytes)
+/* Every page, each range by the thread that will work on it; what the pages
+ * hold stays. */
+static void touch(const device *d, volatile char *p, int64_t bytes)
 {
-    if (bytes < HUGE_PAGE) {
-        memset(p, 0, (size_t)bytes);
-        return;
-    }
 #pragma omp parallel num_threads(d->threads)
     {
         int64_t i = omp_get_thread_num(), n = omp_get_num_threads();
-        int64_t first = bytes * i / n, last = bytes * (i + 1) / n;
-        memset(p + first, 0, (size_t)(last - first));
+        int64_t last = bytes * (i + 1) / n;
+
+        for (int64_t at = bytes * i / n; at < last; at += PAGE)
+            p[at] = p[at];
+        if (last > 0)
+            p[last - 1] = p[last - 1];
     }
+}
+
+/* Pages are touched by freeze(), before step 0: a run that the machine has no
+ * memory for ends there; and what was needed to get so far is freed first. */
+static void remember(device *d, char *p, int64_t bytes)
+{
+    int i = 0;
+
+    while (i < REGIONS && d->region[i].at)
+        i++;
+    if (i == REGIONS) {
+        touch(d, p, bytes);
+        return;
+    }
+    d->region[i].at = p;
+    d->region[i].bytes = bytes;
 }
 
 static hone_status cpu_reserve(void *dev, hone_space space, int64_t bytes,
@@ -202,20 +224,29 @@ static hone_status cpu_reserve(void *dev, hone_space space, int64_t bytes,
                          (long long)(bytes >> 20));
     if (huge)
         (void)madvise(*ptr, (size_t)bytes, MADV_HUGEPAGE);
-    touch(d, *ptr, bytes);
+    remember(d, *ptr, bytes);
     return HONE_OK;
 }
 
 static void cpu_release(void *dev, hone_space space, void *ptr)
 {
-    (void)dev;
+    device *d = dev;
+
     (void)space;
+    for (int i = 0; i < REGIONS; i++)
+        if (d->region[i].at == ptr)
+            d->region[i].at = NULL;
     free(ptr);
 }
 
 static void cpu_freeze(void *dev)
 {
-    ((device *)dev)->frozen = 1;
+    device *d = dev;
+
+    d->frozen = 1;
+    for (int i = 0; i < REGIONS; i++)
+        if (d->region[i].at)
+            touch(d, d->region[i].at, d->region[i].bytes);
 }
 
 static hone_status stream_open(void *dev, hone_stream *stream, hone_err *err)
