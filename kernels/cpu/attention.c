@@ -4,8 +4,7 @@
  * "FlashAttention", 2022): the scores of ATT_Q queries against ATT_K keys live
  * in L1, a row's maximum and sum are carried along, T x T never exists. One
  * item of work is a block of queries of one head of one document; the two
- * products are small single-threaded sgemm calls, for which OpenBLAS has
- * kernels that do not pack.
+ * products are small single-threaded ones (sgemm.h).
  */
 #include "attention.h"
 
@@ -132,9 +131,8 @@ static void block(const forward *f, const att_doc *doc, int64_t head,
             att_seen(a, doc, from + i, &lo, &hi);
             soften(a, w, i, cpu_max(0, lo - j), cpu_min(m, hi - j), m);
         }
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n,
-                    (int)a->d, (int)m, 1.0f, w->s, ATT_K, f->v + at,
-                    (int)a->k_width, 1.0f, w->o, (int)a->d);
+        cpu_sgemm(CblasNoTrans, CblasNoTrans, n, a->d, m, 1.0f, w->s, ATT_K,
+                  f->v + at, a->k_width, 1.0f, w->o, a->d);
     }
     finish(f, w, head, doc->q_start + from, n);
 }

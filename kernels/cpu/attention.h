@@ -6,12 +6,12 @@
 #ifndef HONE_CPU_ATTENTION_H
 #define HONE_CPU_ATTENTION_H
 
-#include <cblas.h>
 #include <math.h>
 
 #include "cpu.h"
 
 #include "attrs.h"
+#include "sgemm.h"
 #include "vmath.h"
 
 enum {
@@ -65,9 +65,8 @@ static inline void att_seen(const att *a, const att_doc *doc, int64_t i,
 static inline void att_scores(const att *a, const float *q, int64_t n,
                               const float *k, int64_t m, float *s)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)m,
-                (int)a->d, a->scale, q, (int)a->q_width, k, (int)a->k_width,
-                0.0f, s, ATT_K);
+    cpu_sgemm(CblasNoTrans, CblasTrans, n, m, a->d, a->scale, q, a->q_width, k,
+              a->k_width, 0.0f, s, ATT_K);
     if (a->softcap == 0)
         return;
     for (int64_t i = 0; i < n; i++) {

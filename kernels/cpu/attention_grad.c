@@ -91,8 +91,7 @@ static void add_product(CBLAS_TRANSPOSE ta, int64_t n, int64_t m, int64_t k,
                         float by, const float *a, int64_t lda, const float *b,
                         int64_t ldb, float *c, int64_t ldc)
 {
-    cblas_sgemm(CblasRowMajor, ta, CblasNoTrans, (int)n, (int)m, (int)k, by, a,
-                (int)lda, b, (int)ldb, 1.0f, c, (int)ldc);
+    cpu_sgemm(ta, CblasNoTrans, n, m, k, by, a, lda, b, ldb, 1.0f, c, ldc);
 }
 
 /* Scores and dP of a row become P and dS. */
@@ -124,9 +123,8 @@ static void block(const grad *g, const place *x, scratch *w)
     const int64_t k = (x->doc->k_start + x->j) * a->k_width + x->kv * a->d;
 
     att_scores(a, g->q + q, x->n, g->k + k, x->m, w->p);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)x->n, (int)x->m,
-                (int)a->d, 1.0f, g->dout + q, (int)a->q_width, g->v + k,
-                (int)a->k_width, 0.0f, w->ds, ATT_K);
+    cpu_sgemm(CblasNoTrans, CblasTrans, x->n, x->m, a->d, 1.0f, g->dout + q,
+              a->q_width, g->v + k, a->k_width, 0.0f, w->ds, ATT_K);
     for (int64_t i = 0; i < x->n; i++) {
         int64_t at = (row + i) * a->heads + x->head, first, last;
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * gemm.c -- linear and its gradients: C [m,n] = scale * A B (+ bias, + C) by
- * OpenBLAS. We cut C into one tile a thread and call the single-threaded
- * sgemm on each: the cut is then ours, so results depend on the number of
- * threads alone, and OpenBLAS' threaded driver, which allocates, stays out.
+ * sgemm.h, that is by OpenBLAS when they are large. We cut C into one tile a
+ * thread and call the single-threaded sgemm on each: the cut is then ours, so
+ * results depend on the number of threads alone, and OpenBLAS' threaded
+ * driver, which allocates, stays out.
  */
-#include <cblas.h>
-
 #include "cpu.h"
 
 #include "attrs.h"
+#include "sgemm.h"
 
 enum {
     TILE = 16,      /* rows and columns of C that OpenBLAS' kernels take */
@@ -141,8 +141,8 @@ static void product(const gemm_args *x, int64_t row, int64_t rows, int64_t col,
     float *c = x->c + row * g->n + col;
     float beta = start(g, x->bias ? x->bias + col : NULL, c, rows, cols);
 
-    cblas_sgemm(CblasRowMajor, g->ta, g->tb, (int)rows, (int)cols, (int)g->k,
-                g->scale, a, (int)g->lda, b, (int)g->ldb, beta, c, (int)g->n);
+    cpu_sgemm(g->ta, g->tb, rows, cols, g->k, g->scale, a, g->lda, b, g->ldb,
+              beta, c, g->n);
 }
 
 static int64_t edge(int64_t n, int64_t i, int64_t parts)
