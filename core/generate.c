@@ -102,6 +102,7 @@ hone_status hone_generator_open(hone_generator *g, const char *model,
     hone_try(hone_store_load(&g->store, &g->machine, &source, err));
     hone_try(hone_program_capture(&g->prompt, &g->machine, err));
     hone_try(hone_program_capture(&g->next, &g->machine, err));
+    g->machine.api->freeze(g->machine.self);
     g->vocab = hone_store_find(&g->store, "logits")->type.dim[1];
     g->logits = hone_alloc(&g->keep, (size_t)g->vocab * sizeof *g->logits);
     return HONE_OK;

@@ -96,7 +96,7 @@ struct hone_op_run {
     hone_way way;
     int stream;
     int64_t from_row;
-    int started, done; /* events of a node on stream 1; -1 */
+    int done; /* event of a node on stream 1; -1 */
     int *wait;         /* events that stream 0 waits for first */
     int waits;
 };
@@ -130,7 +130,7 @@ static void take_all(const hone_program *p, bump *b, pieces *out)
     for (int i = 0; i < g->nodes; i++)
         side += g->node[i].stream == 1;
     out->run = take(b, n * sizeof *out->run);
-    out->event = take(b, 2 * side * sizeof *out->event);
+    out->event = take(b, (side + 1) * sizeof *out->event);
     out->wait = take(b, side * sizeof *out->wait);
     for (int i = 0; i < g->nodes; i++) {
         const hone_node *node = &g->node[i];
@@ -217,7 +217,7 @@ static hone_status bind_node(const binder *b, const hone_node *node,
 
     run->stream = node->stream;
     run->from_row = node->from_row;
-    run->started = run->done = -1;
+    run->done = -1;
     for (uint32_t i = 0; i < n; i++)
         run->ptr[i] = pointer(b, i < node->nin ? node->in[i]
                                                : node->out[i - node->nin]);
@@ -240,8 +240,18 @@ static hone_status bind_node(const binder *b, const hone_node *node,
     return HONE_OK;
 }
 
-/* Events of the nodes on stream 1: when each may start, and when it is done.
- * Stream 0 waits for the latter where place.c said. */
+static hone_status add_event(const binder *b, hone_err *err)
+{
+    hone_program *p = b->p;
+
+    hone_try(b->m->api->event_open(b->m->self, &p->event[p->events], err));
+    p->events++;
+    return HONE_OK;
+}
+
+/* Events of the nodes on stream 1: when each is done, for which stream 0 waits
+ * where place.c said. Behind them one for all that says that a node may start:
+ * it is waited for as soon as it is recorded. */
 static hone_status bind_events(const binder *b, int *wait, hone_err *err)
 {
     hone_program *p = b->p;
@@ -250,12 +260,11 @@ static hone_status bind_events(const binder *b, int *wait, hone_err *err)
     for (int n = 0; n < g->nodes; n++) {
         if (g->node[n].stream == 0)
             continue;
-        p->run[n].started = p->events;
-        p->run[n].done = p->events + 1;
-        for (int i = 0; i < 2; i++, p->events++)
-            hone_try(b->m->api->event_open(b->m->self, &p->event[p->events],
-                                           err));
+        p->run[n].done = p->events;
+        hone_try(add_event(b, err));
     }
+    if (p->events)
+        hone_try(add_event(b, err));
     for (int n = 0; n < g->nodes; n++) {
         p->run[n].wait = wait;
         for (int i = 0; i < n; i++)
@@ -286,6 +295,8 @@ hone_status hone_program_bind(hone_program *p, const hone_store *store,
 static void walk(const hone_program *p, const hone_machine *m,
                  int64_t live_rows)
 {
+    hone_event may_start = p->events ? p->event[p->events - 1] : NULL;
+
     for (const hone_op_run *r = p->run; r < p->run + p->count; r++) {
         hone_stream stream = m->stream[r->stream];
 
@@ -294,8 +305,8 @@ static void walk(const hone_program *p, const hone_machine *m,
         for (int i = 0; i < r->waits; i++)
             m->api->wait(m->self, m->stream[0], p->event[r->wait[i]]);
         if (r->stream == 1) {
-            m->api->record(m->self, p->event[r->started], m->stream[0]);
-            m->api->wait(m->self, stream, p->event[r->started]);
+            m->api->record(m->self, may_start, m->stream[0]);
+            m->api->wait(m->self, stream, may_start);
         }
         if (r->run)
             r->run(r->prepared, r->ptr, r->workspace, stream);

@@ -16,7 +16,7 @@
 
 enum {
     FAKE_STREAMS = 8,
-    FAKE_EVENTS = 1024,
+    FAKE_EVENTS = 16384,
     FAKE_REGIONS = 256,
     FAKE_TASKS = 1024,    /* a ring a stream */
     FAKE_POINTERS = 65536 /* a ring a stream: operands of waiting kernels */
