@@ -5,6 +5,7 @@
  */
 #include "option.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -427,4 +428,25 @@ double hone_option_real(const hone_option *table, const void *config,
     if (!o || o->type != HONE_REAL)
         return 0;
     return *(const double *)((const char *)config + o->offset);
+}
+
+int64_t hone_bytes_parse(const char *text)
+{
+    static const struct {
+        const char *name;
+        double bytes;
+    } unit[] = { { "B", 1 },           { "KB", 1e3 },     { "MB", 1e6 },
+                 { "GB", 1e9 },        { "TB", 1e12 },    { "KiB", 0x1p10 },
+                 { "MiB", 0x1p20 },    { "GiB", 0x1p30 }, { "TiB", 0x1p40 } };
+    char *end;
+    double n = isdigit((unsigned char)text[0]) ? strtod(text, &end) : 0;
+
+    if (!(n > 0))
+        return 0;
+    while (*end == ' ')
+        end++;
+    for (size_t i = 0; i < sizeof unit / sizeof *unit; i++)
+        if (!strcmp(unit[i].name, end) && n * unit[i].bytes < 0x1p62)
+            return (int64_t)(n * unit[i].bytes);
+    return 0;
 }

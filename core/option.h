@@ -39,6 +39,9 @@ void hone_option_text(const hone_option *, const void *config, char *to,
 double hone_option_real(const hone_option *table, const void *config,
                         const char *name);
 
+/* "16GiB", "500 MB": bytes; 0 if it is not that. */
+int64_t hone_bytes_parse(const char *text);
+
 /* The nearest of NAMES (ends with NULL) within edit distance 2; or NULL. */
 const char *hone_nearest(const char *name, const char *const *names);
 

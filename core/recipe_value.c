@@ -214,23 +214,6 @@ static const char *path_from(hone_reader *r, const hone_where *where,
 
 /* ----------------------------------------------------------- from a text */
 
-/* "16GiB": a number and a unit. */
-static int is_bytes(const char *text)
-{
-    static const char *const units[] = { "B", "KB", "MB", "GB", "TB", "KiB",
-                                         "MiB", "GiB", "TiB", NULL };
-    char *end;
-
-    if (!isdigit((unsigned char)text[0]) || strtod(text, &end) <= 0)
-        return 0;
-    while (*end == ' ')
-        end++;
-    for (int i = 0; units[i]; i++)
-        if (!strcmp(units[i], end))
-            return 1;
-    return 0;
-}
-
 /* The hone_keep of a word; 0, with a message, for another one. */
 static int keep_of(hone_reader *r, const char *word, const hone_where *where)
 {
@@ -286,7 +269,7 @@ static int set_form(hone_reader *r, hone_made *n, const hone_option *o,
         set_files(r, n, o, &text, 1, where);
         return 1;
     case HONE_FORM_BYTES:
-        if (is_bytes(text))
+        if (hone_bytes_parse(text) > 0)
             return 0; /* an ordinary string from here on */
         hone_reader_say(r, where, "'%s' is \"%s\", must be bytes such as "
                         "\"16GiB\"", o->name, text);

@@ -23,6 +23,10 @@ static hone_status open_model(hone_session *s, hone_err *err)
                               .storage = storages[m->storage],
                               .trainable = !s->recipe->has_adapter };
 
+    if (spec.storage == HONE_NF4 || spec.storage == HONE_FP8)
+        return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.model: 'storage': no "
+                         "pack here holds weights as nf4 or fp8; take bf16 or "
+                         "fp32", s->recipe->file, s->recipe->model_line);
     if (!m->init) {
         hone_try(hone_weights_open(&s->weights, m->path, "model", err));
         s->has_weights = 1;
@@ -211,6 +215,41 @@ static void make_plan(hone_session *s)
     hone_plan_make(&s->plan, &parts);
 }
 
+/* What the recipe allows, or else what the device has free now: of host
+ * memory on the CPU. */
+static hone_status check_budget(const hone_session *s, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    const hone_device_info *info = &s->machine.info;
+    int64_t needed = hone_plan_total(&s->plan, info->is_host
+                                                   ? HONE_PLAN_HOST
+                                                   : HONE_PLAN_DEVICE);
+    int64_t budget = r->memory ? hone_bytes_parse(r->memory) : info->free_bytes;
+    char need[32], have[32];
+
+    if (needed <= budget)
+        return HONE_OK;
+    return hone_fail(err, HONE_ENOMEM,
+                     "%s:%d: hone.train: the run needs %s of memory, %s %s; "
+                     "nothing was loaded. Less memory: smaller batches, keep = "
+                     "\"none\", an adapter instead of the whole model",
+                     r->file, r->line, hone_bytes_text(needed, need),
+                     r->memory ? "the recipe allows" : "free are",
+                     hone_bytes_text(budget, have));
+}
+
+static hone_status check_precision(const hone_session *s, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+
+    if (r->precision == HONE_PRECISION_AUTO ||
+        r->precision == HONE_PRECISION_FP32)
+        return HONE_OK;
+    return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.train: 'precision': device "
+                     "%s computes in fp32 only", r->file, r->line,
+                     s->machine.component->name);
+}
+
 hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
                               const hone_rank *rank, int with_training,
                               const char *out, hone_err *err)
@@ -226,6 +265,7 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     if (s->rank.collective)
         hone_machine_join(&s->machine, s->rank.collective, s->rank.group,
                           &s->keep);
+    hone_try(check_precision(s, err));
     hone_try(open_model(s, err));
     hone_try(open_adapter(s, err));
     hone_try(open_data(s, with_training, err));
@@ -239,7 +279,7 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     if (out && with_training)
         hone_try(open_results(s, out, err));
     make_plan(s);
-    return HONE_OK;
+    return check_budget(s, err);
 }
 
 /* --------------------------------------------------------------- reserving */
