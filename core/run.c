@@ -61,24 +61,23 @@ static hone_status set_aside(const char *out, hone_err *err)
     return HONE_OK;
 }
 
-/* HONE_END: the run is finished and there is nothing to do. */
-static hone_status take_folder(const char *out, int fresh, hone_err *err)
+static int is_finished(const char *out)
 {
     hone_arena a = { 0 };
+    const char *state = hone_run_text(&a, out, "state");
+    int finished = state && !strcmp(state, "finished");
+
+    hone_arena_free(&a);
+    return finished;
+}
+
+/* An empty folder for the run; one that is there is set aside. */
+static hone_status take_folder(const char *out, int fresh, hone_err *err)
+{
     struct stat st;
-    const char *state;
-    int finished;
 
     if (lstat(out, &st) != 0)
         return hone_make_folder(out, err);
-    state = hone_run_text(&a, out, "state");
-    finished = state && !strcmp(state, "finished");
-    hone_arena_free(&a);
-    if (finished && !fresh) {
-        hone_log(HONE_LOG_NOTE, "%s is a finished run; --fresh starts over",
-                 out);
-        return HONE_END;
-    }
     if (!fresh)
         hone_log(HONE_LOG_NOTE, "%s was not finished and has no checkpoint: "
                  "starting over", out);
@@ -182,11 +181,24 @@ static void say_plan(const run *r)
              hone_bytes_text(r->host_bytes + r->device_bytes, text));
 }
 
-static hone_status train(run *r, const hone_rank *rank, hone_err *err)
+/* Also what an interrupted run has learned so far. */
+static hone_status save(run *r, hone_err *err)
 {
     hone_session *s = &r->s;
 
+    hone_try(hone_results_save(&s->results, &s->store, &s->machine, err));
+    hone_log(HONE_LOG_NOTE, "saved %s", s->results.folder);
+    return HONE_OK;
+}
+
+static hone_status train(run *r, const hone_rank *rank, int fresh,
+                         hone_err *err)
+{
+    hone_session *s = &r->s;
+    hone_status status;
+
     hone_try(hone_session_open(s, r->s.recipe, rank, 1, r->out, err));
+    hone_try(take_folder(r->out, fresh, err));
     hone_try(hone_instance_start(&s->logger, err));
     r->device_bytes = hone_plan_total(&s->plan, HONE_PLAN_DEVICE);
     r->host_bytes = hone_plan_total(&s->plan, HONE_PLAN_HOST);
@@ -196,27 +208,32 @@ static hone_status train(run *r, const hone_rank *rank, hone_err *err)
     hone_try(hone_session_load(s, err));
     hone_live_start(&r->live, s->steps, r->device_bytes + r->host_bytes);
     hone_signals_catch();
-    hone_try(hone_train(s, log_step, r, err));
-    hone_try(hone_results_save(&s->results, &s->store, &s->machine, err));
-    hone_try(finish_state(r, err));
-    hone_log(HONE_LOG_NOTE, "saved %s", s->results.folder);
-    return HONE_OK;
+    status = hone_train(s, log_step, r, err);
+    if (status == HONE_EINTR)
+        hone_try(save(r, NULL));
+    hone_try(status);
+    hone_try(save(r, err));
+    return finish_state(r, err);
 }
 
 hone_status hone_run(const hone_recipe *recipe, const hone_rank *rank,
                      const char *out, int fresh, hone_err *err)
 {
-    run *r = calloc(1, sizeof *r);
+    run *r;
     hone_status status;
 
+    if (!fresh && is_finished(out)) {
+        hone_log(HONE_LOG_NOTE, "%s is a finished run; --fresh starts over",
+                 out);
+        return HONE_OK;
+    }
+    r = calloc(1, sizeof *r);
     if (!r)
         return hone_fail(err, HONE_ENOMEM, "no memory");
     r->out = out;
     r->s.recipe = recipe;
-    status = take_folder(out, fresh, err);
-    if (status == HONE_OK)
-        status = train(r, rank, err);
+    status = train(r, rank, fresh, err);
     hone_session_close(&r->s);
     free(r);
-    return status == HONE_END ? HONE_OK : status;
+    return status;
 }
