@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attention_bf16.cu -- attention on tensor cores, after Dao, "FlashAttention-2"
+ * (2023): scores never leave the registers. A warp has 16 rows of a tile of
+ * 64: queries in the forward pass and for dq, keys for dk and dv, where all is
+ * transposed, so that each result of one product is the first factor of the
+ * next one without a detour. Heads are padded to D features with zeros.
+ */
+#include "attention.cuh"
+#include "mma.cuh"
+
+enum { ROWS = 64, WARPS = 4, HALF_THREADS = 32 * WARPS };
+
+template <int D> struct sizes {
+    static constexpr int ROW = D + 8; /* elements: other banks for each row */
+    static constexpr int N = D <= 128 ? 8 : 4;      /* keys of a step / 8 */
+    static constexpr int KEYS = 8 * N;
+    static constexpr int QN = D <= 64 ? 8 : 4;      /* queries of a step / 8 */
+    static constexpr int QUERIES = 8 * QN;
+    static constexpr int SPLIT = D <= 128 ? 1 : 2;  /* warps that share rows
+                                                       of dk and dv */
+    static constexpr int FORWARD = (ROWS + 2 * KEYS) * ROW * 2;
+    static constexpr int GRAD_QUERIES = (2 * ROWS + 2 * KEYS) * ROW * 2;
+    static constexpr int GRAD_KEYS =
+        (2 * ROWS + 2 * QUERIES) * ROW * 2 + 2 * QUERIES * (int)sizeof(float);
+};
+
+/* N rows from FIRST on of a document's head, 0 beyond END and d. */
+template <int D, int N>
+static __device__ __forceinline__ void take(bf16 *to, const void *from,
+                                            int64_t row, int stride, int head,
+                                            int d, int first, int end)
+{
+    const bf16 *at = (const bf16 *)from + row * stride + head * d;
+
+    if (d % 8 == 0) {
+#pragma unroll 4
+        for (int n = threadIdx.x; n < N * D / 8; n += blockDim.x) {
+            int i = n / (D / 8), e = n % (D / 8) * 8;
+            bool there = first + i < end && e < d;
+            copy_async(to + i * sizes<D>::ROW + e,
+                       there ? at + (int64_t)(first + i) * stride + e : at,
+                       there);
+        }
+        return;
+    }
+    for (int n = threadIdx.x; n < N * D; n += blockDim.x) {
+        int i = n / D, e = n % D;
+        to[i * sizes<D>::ROW + e] =
+            first + i < end && e < d ? at[(int64_t)(first + i) * stride + e]
+                                     : __float2bfloat16(0.0f);
+    }
+}
+
+/* A warp's 16 rows from FIRST on, columns from COLUMN on; FACTOR: of rows g
+ * and g + 8. */
+template <int E>
+static __device__ __forceinline__ void give(const float (&acc)[E][4],
+                                            const float (&factor)[2], void *to,
+                                            int64_t row, int stride, int head,
+                                            int d, int first, int end,
+                                            int column)
+{
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    bf16 *at = (bf16 *)to + row * stride + head * d;
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int i = first + g + 8 * h;
+        if (i >= end)
+            continue;
+#pragma unroll
+        for (int n = 0; n < E; n++) {
+            int e = column + 8 * n + 2 * t;
+            bf16 *out = at + (int64_t)i * stride + e;
+            float x = acc[n][2 * h] * factor[h];
+            float y = acc[n][2 * h + 1] * factor[h];
+            if (e + 1 < d && d % 2 == 0) {
+                *(uint32_t *)out = two(x, y);
+                continue;
+            }
+            if (e < d)
+                out[0] = __float2bfloat16_rn(x);
+            if (e + 1 < d)
+                out[1] = __float2bfloat16_rn(y);
+        }
+    }
+}
+
+/* Over the four threads that share rows. */
+static __device__ __forceinline__ float four_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
+    return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
+}
+
+static __device__ __forceinline__ float four_sum(float x)
+{
+    x += __shfl_xor_sync(~0u, x, 1);
+    return x + __shfl_xor_sync(~0u, x, 2);
+}
+
+/* Scores of queries I.. and keys J.. become weights below the new maximum;
+ * what was summed so far shrinks by *FACTOR. */
+template <int N>
+static __device__ __forceinline__ void soften(const attention &a,
+                                              const tile &t, float (&s)[N][4],
+                                              int i, int j, float (&max)[2],
+                                              float (&sum)[2],
+                                              float (&factor)[2])
+{
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4 * 2;
+    float slope;
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float top = max[h], total = 0;
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int k = 2 * h; k < 2 * h + 2; k++) {
+                bool seen = sees(a, t, i + g + 8 * h, j + 8 * n + c + k % 2);
+                s[n][k] = seen ? score(a, s[n][k], &slope) : -INFINITY;
+                top = fmaxf(top, s[n][k]);
+            }
+        top = four_max(top);
+        factor[h] = max[h] == -INFINITY ? 0.0f : __expf(max[h] - top);
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int k = 2 * h; k < 2 * h + 2; k++) {
+                s[n][k] = s[n][k] == -INFINITY ? 0.0f : __expf(s[n][k] - top);
+                total += s[n][k];
+            }
+        sum[h] = sum[h] * factor[h] + four_sum(total);
+        max[h] = top;
+    }
+}
+
+template <int D>
+static __global__ void __launch_bounds__(HALF_THREADS)
+    forward(attention a, attention_ptr p)
+{
+    using S = sizes<D>;
+    extern __shared__ __align__(16) bf16 room[];
+    bf16 *q = room, *k = q + ROWS * S::ROW, *v = k + S::KEYS * S::ROW;
+    const int head = blockIdx.y, kv = head / a.group;
+    const int row = threadIdx.x / 32 * 16, g = threadIdx.x % 32 / 4;
+    const int q_stride = a.heads * a.d, k_stride = a.kv_heads * a.d;
+    float acc[D / 8][4] = {}, s[S::N][4], factor[2], sum[2] = {};
+    float max[2] = { -INFINITY, -INFINITY };
+    tile t;
+    int begin, end;
+
+    if (!find_tile(a, p.docs, gridDim.x - 1 - blockIdx.x, ROWS, false, &t))
+        return;
+    key_range(a, t, t.first, ROWS, S::KEYS, &begin, &end);
+    take<D, ROWS>(q, p.q, t.q_at, q_stride, head, a.d, t.first, t.q_len);
+    if (begin < end)
+        take<D, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, begin, t.k_len);
+    copies_close();
+    /* The next keys travel while weights are made, values before that. */
+    for (int j = begin; j < end; j += S::KEYS) {
+        take<D, S::KEYS>(v, p.v, t.k_at, k_stride, kv, a.d, j, t.k_len);
+        copies_close();
+        copies_wait<1>();
+        __syncthreads();
+        outer<S::N, D, S::ROW>(s, q, row, k);
+        __syncthreads();
+        if (j + S::KEYS < end)
+            take<D, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, j + S::KEYS,
+                             t.k_len);
+        copies_close();
+        soften<S::N>(a, t, s, t.first + row, j, max, sum, factor);
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+            acc[n][0] *= factor[0], acc[n][1] *= factor[0];
+            acc[n][2] *= factor[1], acc[n][3] *= factor[1];
+        }
+        copies_wait<1>();
+        __syncthreads();
+        weigh<S::N, D / 8, S::ROW>(acc, s, v, 0);
+        __syncthreads();
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int i = t.first + row + g + 8 * h;
+        if (threadIdx.x % 4 == 0 && i < t.q_len)
+            p.lse[(int64_t)(t.q_at + i) * a.heads + head] =
+                sum[h] > 0 ? max[h] + logf(sum[h]) : 0.0f;
+        sum[h] = sum[h] > 0 ? 1.0f / sum[h] : 0.0f;
+    }
+    give<D / 8>(acc, sum, p.out, t.q_at, q_stride, head, a.d, t.first + row,
+                t.q_len, 0);
+}
+
+/* The weight of a pair in QK and its dS in DOV, from the two products. */
+static __device__ __forceinline__ void pair(const attention &a, const tile &t,
+                                            int i, int j, float lse,
+                                            float delta, float &qk, float &dov)
+{
+    float slope, s = score(a, qk, &slope);
+    bool seen = sees(a, t, i, j);
+
+    qk = seen ? __expf(s - lse) : 0.0f;
+    dov = qk * slope * a.scale * (seen ? dov - delta : 0.0f);
+}
+
+template <int D>
+static __global__ void __launch_bounds__(HALF_THREADS)
+    grad_queries(attention a, attention_ptr p)
+{
+    using S = sizes<D>;
+    extern __shared__ __align__(16) bf16 room[];
+    bf16 *q = room, *d_o = q + ROWS * S::ROW, *k = d_o + ROWS * S::ROW;
+    bf16 *v = k + S::KEYS * S::ROW;
+    const int head = blockIdx.y, kv = head / a.group;
+    const int row = threadIdx.x / 32 * 16, g = threadIdx.x % 32 / 4;
+    const int c = threadIdx.x % 4 * 2;
+    const int q_stride = a.heads * a.d, k_stride = a.kv_heads * a.d;
+    const float ones[2] = { 1.0f, 1.0f };
+    float acc[D / 8][4] = {}, s[S::N][4], ds[S::N][4], lse[2], delta[2];
+    tile t;
+    int begin, end;
+
+    if (!find_tile(a, p.docs, gridDim.x - 1 - blockIdx.x, ROWS, false, &t))
+        return;
+    key_range(a, t, t.first, ROWS, S::KEYS, &begin, &end);
+    take<D, ROWS>(q, p.q, t.q_at, q_stride, head, a.d, t.first, t.q_len);
+    take<D, ROWS>(d_o, p.d_o, t.q_at, q_stride, head, a.d, t.first, t.q_len);
+    for (int h = 0; h < 2; h++) {
+        int i = min(t.first + row + g + 8 * h, t.q_len - 1);
+        lse[h] = p.lse[(int64_t)(t.q_at + i) * a.heads + head];
+        delta[h] = p.delta[(int64_t)(t.q_at + i) * a.heads + head];
+    }
+    for (int j = begin; j < end; j += S::KEYS) {
+        __syncthreads();
+        take<D, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, j, t.k_len);
+        take<D, S::KEYS>(v, p.v, t.k_at, k_stride, kv, a.d, j, t.k_len);
+        copies_close();
+        copies_wait<0>();
+        __syncthreads();
+        outer<S::N, D, S::ROW>(s, q, row, k);
+        outer<S::N, D, S::ROW>(ds, d_o, row, v);
+#pragma unroll
+        for (int n = 0; n < S::N; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                pair(a, t, t.first + row + g + e / 2 * 8,
+                     j + 8 * n + c + e % 2, lse[e / 2], delta[e / 2], s[n][e],
+                     ds[n][e]);
+        weigh<S::N, D / 8, S::ROW>(acc, ds, k, 0);
+    }
+    copies_wait<0>();
+    give<D / 8>(acc, ones, p.dq, t.q_at, q_stride, head, a.d, t.first + row,
+                t.q_len, 0);
+}
+
+/* Queries [i, i + N) with their statistics; those beyond the end see nothing,
+ * and whatever lies there must not become a NaN. */
+template <int D, int N>
+static __device__ __forceinline__ void take_queries(
+    const attention &a, const attention_ptr &p, const tile &t, int head, int i,
+    bf16 *q, bf16 *d_o, float *lse, float *delta)
+{
+    const int stride = a.heads * a.d;
+
+    take<D, N>(q, p.q, t.q_at, stride, head, a.d, i, t.q_len);
+    take<D, N>(d_o, p.d_o, t.q_at, stride, head, a.d, i, t.q_len);
+    for (int n = threadIdx.x; n < N; n += blockDim.x) {
+        int64_t at = (int64_t)(t.q_at + i + n) * a.heads + head;
+        lse[n] = i + n < t.q_len ? p.lse[at] : 0.0f;
+        delta[n] = i + n < t.q_len ? p.delta[at] : 0.0f;
+    }
+    copies_close();
+    copies_wait<0>();
+}
+
+/* Rows are keys here, columns queries, of all heads of the group. */
+template <int D>
+static __global__ void __launch_bounds__(HALF_THREADS *sizes<D>::SPLIT)
+    grad_keys(attention a, attention_ptr p)
+{
+    using S = sizes<D>;
+    constexpr int E = D / 8 / S::SPLIT;
+    extern __shared__ __align__(16) bf16 room[];
+    bf16 *k = room, *v = k + ROWS * S::ROW, *q = v + ROWS * S::ROW;
+    bf16 *d_o = q + S::QUERIES * S::ROW;
+    float *lse = (float *)(d_o + S::QUERIES * S::ROW);
+    float *delta = lse + S::QUERIES;
+    const int kv = blockIdx.y, row = threadIdx.x / 32 % WARPS * 16;
+    const int column = threadIdx.x / HALF_THREADS * 8 * E;
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4 * 2;
+    const int k_stride = a.kv_heads * a.d;
+    const float ones[2] = { 1.0f, 1.0f };
+    float dk[E][4] = {}, dv[E][4] = {}, s[S::QN][4], ds[S::QN][4];
+    tile t;
+    int begin, end;
+
+    if (!find_tile(a, p.docs, blockIdx.x, ROWS, true, &t))
+        return;
+    query_range(a, t, t.first, ROWS, S::QUERIES, &begin, &end);
+    take<D, ROWS>(k, p.k, t.k_at, k_stride, kv, a.d, t.first, t.k_len);
+    take<D, ROWS>(v, p.v, t.k_at, k_stride, kv, a.d, t.first, t.k_len);
+    for (int head = kv * a.group; head < (kv + 1) * a.group; head++)
+        for (int i = begin; i < end; i += S::QUERIES) {
+            __syncthreads();
+            take_queries<D, S::QUERIES>(a, p, t, head, i, q, d_o, lse, delta);
+            __syncthreads();
+            outer<S::QN, D, S::ROW>(s, k, row, q);
+            outer<S::QN, D, S::ROW>(ds, v, row, d_o);
+#pragma unroll
+            for (int n = 0; n < S::QN; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    int at = 8 * n + c + e % 2;
+                    pair(a, t, i + at, t.first + row + g + e / 2 * 8, lse[at],
+                         delta[at], s[n][e], ds[n][e]);
+                }
+            weigh<S::QN, E, S::ROW>(dv, s, d_o, column);
+            weigh<S::QN, E, S::ROW>(dk, ds, q, column);
+        }
+    copies_wait<0>();
+    give<E>(dk, ones, p.dk, t.k_at, k_stride, kv, a.d, t.first + row, t.k_len,
+            column);
+    give<E>(dv, ones, p.dv, t.k_at, k_stride, kv, a.d, t.first + row, t.k_len,
+            column);
+}
+
+/* -------------------------------------------------------------- launching */
+
+template <class K> static cudaError_t allow(K kernel, int bytes)
+{
+    return cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+}
+
+template <int D> static cudaError_t open(bool grad)
+{
+    cudaError_t e;
+
+    if (!grad)
+        return allow(forward<D>, sizes<D>::FORWARD);
+    e = allow(grad_queries<D>, sizes<D>::GRAD_QUERIES);
+    return e == cudaSuccess ? allow(grad_keys<D>, sizes<D>::GRAD_KEYS) : e;
+}
+
+cudaError_t attention_bf16_open(const attention &a, bool grad)
+{
+#define OPEN(D) return open<D>(grad)
+    FOR_HEAD_SIZE(a.d, OPEN);
+#undef OPEN
+}
+
+template <int D>
+static void run(const attention &a, const attention_ptr &p, cudaStream_t s)
+{
+    dim3 grid(most_tiles(a.tokens, a.docs, ROWS), (unsigned)a.heads);
+
+    forward<D><<<grid, HALF_THREADS, sizes<D>::FORWARD, s>>>(a, p);
+}
+
+void attention_bf16(const attention &a, const attention_ptr &p, cudaStream_t s)
+{
+#define RUN(D) run<D>(a, p, s)
+    FOR_HEAD_SIZE(a.d, RUN);
+#undef RUN
+}
+
+template <int D>
+static void run_grad(const attention &a, const attention_ptr &p,
+                     cudaStream_t s)
+{
+    using S = sizes<D>;
+    dim3 queries(most_tiles(a.tokens, a.docs, ROWS), (unsigned)a.heads);
+    dim3 keys(most_tiles(a.keys, a.docs, ROWS), (unsigned)a.kv_heads);
+
+    grad_keys<D><<<keys, HALF_THREADS * S::SPLIT, S::GRAD_KEYS, s>>>(a, p);
+    grad_queries<D><<<queries, HALF_THREADS, S::GRAD_QUERIES, s>>>(a, p);
+}
+
+void attention_bf16_grad(const attention &a, const attention_ptr &p,
+                         cudaStream_t s)
+{
+#define RUN(D) run_grad<D>(a, p, s)
+    FOR_HEAD_SIZE(a.d, RUN);
+#undef RUN
+}

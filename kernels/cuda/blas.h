@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * blas.h -- cuBLASLt, opened by name when the device is: a machine without it
+ * gets a message instead of a plugin that does not load. Algorithms are kept
+ * by shape, so that the many linears of one size are looked up once.
+ */
+#ifndef HONE_CUDA_BLAS_H
+#define HONE_CUDA_BLAS_H
+
+#include <cublasLt.h>
+
+#include "hone/plugin.h"
+
+/* What tells one product from another. */
+typedef struct cuda_product {
+    int64_t m, n, k;         /* column-major, as cuBLAS counts */
+    int64_t lda, ldb, ldc;
+    int32_t transa, transb;  /* cublasOperation_t */
+    int32_t in, out;         /* cudaDataType_t */
+    int32_t align;           /* bytes that all addresses are multiples of */
+    int32_t adds, bias;      /* one number for each of the m rows */
+    int32_t unused;          /* products are compared as bytes */
+} cuda_product;
+
+enum { CUDA_BLAS_KEPT = 128 };
+
+typedef struct cuda_blas {
+    void *library;
+    cublasLtHandle_t handle;
+    __typeof__(&cublasLtCreate) create;
+    __typeof__(&cublasLtDestroy) destroy;
+    __typeof__(&cublasLtMatmul) matmul;
+    __typeof__(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+    __typeof__(&cublasLtMatmulDescInit_internal) desc;
+    __typeof__(&cublasLtMatmulDescSetAttribute) desc_set;
+    __typeof__(&cublasLtMatrixLayoutInit_internal) layout;
+    __typeof__(&cublasLtMatmulPreferenceInit_internal) preference;
+    __typeof__(&cublasLtMatmulPreferenceSetAttribute) preference_set;
+    int kept;
+    cuda_product shape[CUDA_BLAS_KEPT];
+    cublasLtMatmulAlgo_t algo[CUDA_BLAS_KEPT];
+} cuda_blas;
+
+/* A product ready to be run: no pointers to what could move. */
+typedef struct cuda_matmul {
+    cuda_blas *blas;
+    cublasLtMatmulDescOpaque_t desc;
+    cublasLtMatrixLayoutOpaque_t a, b, c;
+    cublasLtMatmulAlgo_t algo;
+    float alpha, beta;
+    int bias;
+} cuda_matmul;
+
+#define CUDA_BLAS_WORKSPACE ((int64_t)32 << 20)
+
+hone_status cuda_blas_open(cuda_blas **, hone_err *);
+void cuda_blas_close(cuda_blas *);
+hone_status cuda_matmul_init(cuda_matmul *, cuda_blas *, const cuda_product *,
+                             double alpha, hone_err *);
+void cuda_matmul_run(const cuda_matmul *, const void *a, const void *b,
+                     const void *bias, void *c, void *workspace, hone_stream);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * columns.cu -- sums over rows: sum_rows, rmsnorm_dw. The rows are cut into
+ * slices by the shape alone; each slice is summed by itself, then the slices in
+ * their order, so that the result never depends on which block was faster.
+ */
+#include "device.cuh"
+
+#include "attrs.h"
+
+struct columns {
+    int64_t rows; /* groups of D */
+    int64_t d;
+    int slices;
+    float eps;
+    unsigned char dy, x, out, add;
+};
+
+static __global__ void __launch_bounds__(THREADS)
+    inverse_rms(columns c, cell x, float *r)
+{
+    int64_t row = (int64_t)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+    float squares = 0;
+
+    if (row >= c.rows)
+        return;
+    for (int64_t k = threadIdx.x % 32; k < c.d; k += 32) {
+        float v = get(x, row * c.d + k);
+        squares += v * v;
+    }
+    squares = team_sum<32>(squares, (float *)nullptr);
+    if (threadIdx.x % 32 == 0)
+        r[row] = 1.0f / sqrtf(squares / (float)c.d + c.eps);
+}
+
+/* PARTIAL [slices, d]; R NULL: dy alone is summed. */
+static __global__ void __launch_bounds__(THREADS)
+    sum_slices(columns c, cell dy, cell x, const float *r, float *partial)
+{
+    int64_t k = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t first = c.rows * blockIdx.y / c.slices;
+    int64_t last = c.rows * (blockIdx.y + 1) / c.slices;
+    float sum = 0;
+
+    if (k >= c.d)
+        return;
+#pragma unroll 4
+    for (int64_t row = first; row < last; row++) {
+        float v = get(dy, row * c.d + k);
+        sum += r ? v * get(x, row * c.d + k) * r[row] : v;
+    }
+    partial[blockIdx.y * c.d + k] = sum;
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    join_slices(columns c, const float *partial, cell out)
+{
+    int64_t k = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    float sum = 0;
+
+    if (k >= c.d)
+        return;
+    for (int s = 0; s < c.slices; s++)
+        sum += partial[s * c.d + k];
+    put(out, k, sum);
+}
+
+/* -------------------------------------------------------------- the calls */
+
+/* Enough slices to fill a large GPU, none of less than 16 rows. */
+static columns columns_of(const hone_call *c)
+{
+    const int dw = !strcmp(c->op, "rmsnorm_dw");
+    columns s = {};
+
+    s.d = cuda_count(c, c->nin);
+    s.rows = cuda_count(c, 0) / s.d;
+    s.slices = (int)(2048 / cuda_ceil(s.d, THREADS));
+    if (s.slices > s.rows / 16)
+        s.slices = (int)(s.rows / 16);
+    if (s.slices < 1)
+        s.slices = 1;
+    if (s.slices > 1024)
+        s.slices = 1024;
+    if (dw)
+        s.eps = (float)((const hone_norm_attrs *)c->attrs)->eps;
+    s.dy = cuda_storage(c, 0);
+    s.x = dw ? cuda_storage(c, 1) : 0;
+    s.out = cuda_storage(c, c->nin);
+    s.add = (unsigned char)cuda_adds(c, 0);
+    return s;
+}
+
+static hone_status prepare(const hone_call *c, int threads, hone_need *need,
+                           hone_err *err)
+{
+    columns s = columns_of(c);
+
+    (void)threads;
+    need->workspace_bytes =
+        (s.slices * s.d + s.rows) * (int64_t)sizeof(float);
+    return cuda_plain(c, need, sizeof(columns), err);
+}
+
+static hone_status init(const hone_call *c, int threads, void *ctx,
+                        void *prepared, hone_err *err)
+{
+    (void)threads;
+    (void)ctx;
+    (void)err;
+    *(columns *)prepared = columns_of(c);
+    return HONE_OK;
+}
+
+static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                hone_stream stream)
+{
+    const columns *c = (const columns *)prepared;
+    cudaStream_t s = (cudaStream_t)stream;
+    float *partial = (float *)workspace, *r = partial + c->slices * c->d;
+    dim3 grid(blocks_for(c->d, THREADS), (unsigned)c->slices);
+    int out = c->x ? 2 : 1;
+    cell dy = cell_of(ptr, 0, c->dy), x = cell_of(ptr, out - 1, c->x);
+
+    if (c->x)
+        inverse_rms<<<blocks_for(c->rows, THREADS / 32), THREADS, 0, s>>>(
+            *c, x, r);
+    sum_slices<<<grid, THREADS, 0, s>>>(*c, dy, x, c->x ? r : NULL, partial);
+    join_slices<<<grid.x, THREADS, 0, s>>>(
+        *c, partial, cell_of(ptr, out, c->out, c->add));
+}
+
+CUDA_KERNELS(columns) = {
+    { "sum_rows", prepare, init, run },
+    { "rmsnorm_dw", prepare, init, run },
+    { NULL, NULL, NULL, NULL }
+};

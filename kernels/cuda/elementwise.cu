@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * elementwise.cu -- ops whose operands all have one shape: one kernel over the
+ * elements, eight a thread, with the arithmetic as its parameter.
+ */
+#include "device.cuh"
+
+#include "attrs.h"
+
+template <int IN, int OUT> struct operands {
+    cell x[IN], y[OUT];
+};
+
+/* An output may have the bytes of an input: a thread has read all of its
+ * elements before it writes one. */
+template <int IN, int OUT, class F>
+static __global__ void __launch_bounds__(THREADS)
+    each(operands<IN, OUT> o, int64_t n, int wide, F f)
+{
+    int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * VECTOR;
+    float x[IN][VECTOR], y[OUT][VECTOR];
+    int live = (int)min((int64_t)VECTOR, n - i);
+
+    if (live <= 0)
+        return;
+#pragma unroll
+    for (int k = 0; k < IN; k++)
+        load(x[k], o.x[k], i, live, wide);
+#pragma unroll
+    for (int e = 0; e < VECTOR; e++) {
+        float a[IN], b[OUT];
+#pragma unroll
+        for (int k = 0; k < IN; k++)
+            a[k] = x[k][e];
+        f(a, b);
+#pragma unroll
+        for (int k = 0; k < OUT; k++)
+            y[k][e] = b[k];
+    }
+#pragma unroll
+    for (int k = 0; k < OUT; k++)
+        store(o.y[k], i, y[k], live, wide);
+}
+
+/* ------------------------------------------------------------- arithmetic */
+
+static __device__ __forceinline__ float sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+struct plus_of {
+    __device__ void operator()(const float *x, float *y) const
+    {
+        y[0] = x[0] + x[1];
+    }
+};
+
+struct product_of {
+    __device__ void operator()(const float *x, float *y) const
+    {
+        y[0] = x[0] * x[1];
+    }
+};
+
+struct times {
+    float by;
+    __device__ void operator()(const float *x, float *y) const
+    {
+        y[0] = x[0] * by;
+    }
+};
+
+struct silu_of {
+    __device__ void operator()(const float *x, float *y) const
+    {
+        y[0] = x[0] * sigmoid(x[0]);
+    }
+};
+
+struct silu_slope { /* dy, x */
+    __device__ void operator()(const float *x, float *y) const
+    {
+        float s = sigmoid(x[1]);
+        y[0] = x[0] * s * (1.0f + x[1] * (1.0f - s));
+    }
+};
+
+struct swiglu_of { /* gate, up */
+    __device__ void operator()(const float *x, float *y) const
+    {
+        y[0] = x[0] * sigmoid(x[0]) * x[1];
+    }
+};
+
+struct swiglu_slopes { /* dy, gate, up */
+    __device__ void operator()(const float *x, float *y) const
+    {
+        float s = sigmoid(x[1]);
+        y[0] = x[0] * x[2] * s * (1.0f + x[1] * (1.0f - s));
+        y[1] = x[0] * x[1] * s;
+    }
+};
+
+/* -------------------------------------------------------------- the calls */
+
+struct flat {
+    int64_t count;
+    float by;
+    unsigned char storage[8];
+};
+
+static hone_status prepare(const hone_call *c, int threads, hone_need *need,
+                           hone_err *err)
+{
+    (void)threads;
+    return cuda_plain(c, need, sizeof(flat), err);
+}
+
+static hone_status init(const hone_call *c, int threads, void *ctx,
+                        void *prepared, hone_err *err)
+{
+    flat *f = (flat *)prepared;
+
+    (void)threads;
+    (void)ctx;
+    (void)err;
+    f->count = cuda_count(c, 0);
+    if (!strcmp(c->op, "scale"))
+        f->by = (float)((const hone_scale_attrs *)c->attrs)->by;
+    for (uint32_t i = 0; i < c->nin + c->nout && i < sizeof f->storage; i++)
+        f->storage[i] = cuda_storage(c, i);
+    return HONE_OK;
+}
+
+template <int IN, int OUT, class F>
+static void launch(const void *prepared, const hone_ptr *ptr,
+                   hone_stream stream, F f)
+{
+    const flat *p = (const flat *)prepared;
+    operands<IN, OUT> o;
+
+    for (int i = 0; i < IN; i++)
+        o.x[i] = cell_of(ptr, i, p->storage[i]);
+    for (int i = 0; i < OUT; i++)
+        o.y[i] = cell_of(ptr, IN + i, p->storage[IN + i]);
+    each<<<blocks_for(p->count, THREADS * VECTOR), THREADS, 0,
+           (cudaStream_t)stream>>>(o, p->count, cuda_aligned(ptr, IN + OUT), f);
+}
+
+#define RUN(name, in, out, functor)                                            \
+    static void name##_run(const void *prepared, const hone_ptr *ptr,          \
+                           void *workspace, hone_stream stream)                \
+    {                                                                          \
+        (void)workspace;                                                       \
+        launch<in, out>(prepared, ptr, stream, functor);                       \
+    }
+
+RUN(add, 2, 1, plus_of{})
+RUN(mul, 2, 1, product_of{})
+RUN(scale, 1, 1, times{ ((const flat *)prepared)->by })
+RUN(convert, 1, 1, times{ 1.0f })
+RUN(silu, 1, 1, silu_of{})
+RUN(silu_grad, 2, 1, silu_slope{})
+RUN(swiglu, 2, 1, swiglu_of{})
+RUN(swiglu_grad, 3, 2, swiglu_slopes{})
+
+CUDA_KERNELS(elementwise) = {
+    { "add", prepare, init, add_run },
+    { "mul", prepare, init, mul_run },
+    { "scale", prepare, init, scale_run },
+    { "convert", prepare, init, convert_run },
+    { "silu", prepare, init, silu_run },
+    { "silu_grad", prepare, init, silu_grad_run },
+    { "swiglu", prepare, init, swiglu_run },
+    { "swiglu_grad", prepare, init, swiglu_grad_run },
+    { NULL, NULL, NULL, NULL }
+};

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * map.cu -- the element-wise program of `map` over a list of tensors in one
+ * launch. A thread takes four elements through all steps; their slots lie in
+ * shared memory, so that each tensor is read and written once whatever the
+ * program does. See mapplan.h for the steps.
+ */
+#include "list.cuh"
+
+#include "attrs.h"
+#include "mapplan.h"
+
+enum { MAP_THREADS = 128, FOUR = 4 };
+
+struct map_job {
+    void *scalar[HONE_MAP_SCALARS];
+    unsigned char scalar_storage[HONE_MAP_SCALARS];
+    unsigned char number[MAP_UNIFORM]; /* of a slot among those in use */
+    int reads, writes, guard, slots;
+};
+
+struct map {
+    map_job job;
+    map_plan plan;
+    uint32_t nin, nout;
+    int64_t storages; /* offset: [nin + nout], bytes */
+    int64_t count[1]; /* [nout / writes] */
+};
+
+/* ---------------------------------------------------------------- one step */
+
+static __device__ __forceinline__ float one(int code, float a)
+{
+    switch (code) {
+    case HONE_MAP_NEG: return -a;
+    case HONE_MAP_ABS: return fabsf(a);
+    case HONE_MAP_SQRT: return sqrtf(a);
+    case HONE_MAP_EXP: return expf(a);
+    case HONE_MAP_EXPM1: return expm1f(a);
+    case HONE_MAP_LOG: return logf(a);
+    case HONE_MAP_SIGN: return (float)((a > 0) - (a < 0));
+    default: return isfinite(a) ? 1.0f : 0.0f; /* HONE_MAP_FINITE */
+    }
+}
+
+static __device__ __forceinline__ float many(int code, float a, float b,
+                                             float c)
+{
+    switch (code) {
+    case HONE_MAP_DUP: return a;
+    case HONE_MAP_PLUS: return a + b;
+    case HONE_MAP_MINUS: return a - b;
+    case HONE_MAP_TIMES: return a * b;
+    case HONE_MAP_OVER: return a / b;
+    case HONE_MAP_MIN: return a < b ? a : b;
+    case HONE_MAP_MAX: return a > b ? a : b;
+    case HONE_MAP_LESS: return a < b ? 1.0f : 0.0f;
+    case HONE_MAP_MORE: return a > b ? 1.0f : 0.0f;
+    case HONE_MAP_LERP: return a + c * (b - a);
+    case HONE_MAP_SELECT: return a != 0 ? b : c;
+    default: return one(code, a);
+    }
+}
+
+static __device__ __forceinline__ float4 fetch(const float4 *slot,
+                                               const float *uniform, int at)
+{
+    if (at < MAP_UNIFORM)
+        return slot[at * MAP_THREADS];
+    float u = uniform[at - MAP_UNIFORM];
+    return { u, u, u, u };
+}
+
+/* ---------------------------------------------------------- four elements */
+
+static __device__ float4 load_four(cell c, int64_t i, int live)
+{
+    float v[FOUR];
+
+    if (live == FOUR && (uintptr_t)c.at % 16 == 0) {
+        if (c.storage == HONE_F32)
+            return *(const float4 *)((const float *)c.at + i);
+        uint2 w = *(const uint2 *)((const uint16_t *)c.at + i);
+        float2 low = unpack(c.storage, w.x), high = unpack(c.storage, w.y);
+        return { low.x, low.y, high.x, high.y };
+    }
+#pragma unroll
+    for (int e = 0; e < FOUR; e++)
+        v[e] = e < live ? get(c, i + e) : 0.0f;
+    return { v[0], v[1], v[2], v[3] };
+}
+
+static __device__ void store_four(cell c, int64_t i, float4 x, int live)
+{
+    const float v[FOUR] = { x.x, x.y, x.z, x.w };
+
+    if (live == FOUR && (uintptr_t)c.at % 16 == 0) {
+        if (c.storage == HONE_F32)
+            *(float4 *)((float *)c.at + i) = x;
+        else
+            *(uint2 *)((uint16_t *)c.at + i) = {
+                pack(c.storage, x.x, x.y), pack(c.storage, x.z, x.w)
+            };
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < FOUR; e++)
+        if (e < live)
+            put(c, i + e, v[e]);
+}
+
+static __device__ void compute(const map_plan &p, float4 *slot,
+                               const float *uniform)
+{
+    for (int i = 0; i < p.count; i++) {
+        map_step s = p.step[i];
+        float4 a = fetch(slot, uniform, s.a), b = fetch(slot, uniform, s.b);
+        float4 c = fetch(slot, uniform, s.c);
+        slot[s.to * MAP_THREADS] = {
+            many(s.code, a.x, b.x, c.x), many(s.code, a.y, b.y, c.y),
+            many(s.code, a.z, b.z, c.z), many(s.code, a.w, b.w, c.w)
+        };
+    }
+}
+
+static __global__ void __launch_bounds__(MAP_THREADS)
+    map_chunks(const __grid_constant__ list_table l,
+               const __grid_constant__ map_job j,
+               const __grid_constant__ map_plan p)
+{
+    extern __shared__ float4 slots[];
+    __shared__ float uniform[MAP_UNIFORMS];
+    float4 *slot = slots + threadIdx.x;
+    int64_t first, last;
+    int tensor = list_find(l, blockIdx.x, &first, &last);
+    int x = tensor * l.per, y = x + j.reads;
+
+    for (int i = threadIdx.x; i < p.uniforms; i += MAP_THREADS)
+        uniform[i] = i < p.scalars
+                         ? get({ j.scalar[i], j.scalar_storage[i], 0 }, 0)
+                         : p.uniform[i];
+    __syncthreads();
+    if (j.guard && uniform[0] == 0)
+        return;
+    for (int64_t i = first + threadIdx.x * FOUR; i < last;
+         i += MAP_THREADS * FOUR) {
+        int live = (int)min((int64_t)FOUR, last - i);
+
+        for (int k = 0; k < j.reads; k++)
+            if (p.used >> k & 1)
+                slot[j.number[k] * MAP_THREADS] =
+                    load_four(list_cell(l, x + k), i, live);
+        for (int k = 0; k < j.writes; k++)
+            if (p.reads_y >> k & 1)
+                slot[j.number[MAP_Y + k] * MAP_THREADS] =
+                    load_four(list_cell(l, y + k), i, live);
+        compute(p, slot, uniform);
+        for (int k = 0; k < j.writes; k++)
+            if (p.writes_y >> k & 1)
+                store_four(list_cell(l, y + k), i,
+                           slot[j.number[MAP_Y + k] * MAP_THREADS], live);
+    }
+}
+
+/* -------------------------------------------------------------- the calls */
+
+static hone_status plan(const hone_call *c, map_plan *p, hone_err *err)
+{
+    const hone_map_attrs *a = (const hone_map_attrs *)c->attrs;
+    hone_mapcode code;
+
+    hone_try(hone_mapcode_parse(a->program, a->scalars, a->reads, a->writes,
+                                &code, err));
+    if (!map_plan_make(p, &code, (int)a->scalars))
+        return hone_fail(err, HONE_ENOSUP,
+                         "cuda: map: the program is too long: '%.60s...'",
+                         a->program);
+    return HONE_OK;
+}
+
+static int64_t storages_at(const hone_call *c)
+{
+    return (int64_t)(sizeof(map) + c->nout * sizeof(int64_t));
+}
+
+static hone_status prepare(const hone_call *c, int threads, hone_need *need,
+                           hone_err *err)
+{
+    map_plan p;
+
+    (void)threads;
+    hone_try(cuda_plain(c, need, storages_at(c) + c->nin + c->nout, err));
+    return plan(c, &p, err);
+}
+
+static hone_status init(const hone_call *c, int threads, void *ctx,
+                        void *prepared, hone_err *err)
+{
+    const hone_map_attrs *a = (const hone_map_attrs *)c->attrs;
+    map *m = (map *)prepared;
+    unsigned char *storage = (unsigned char *)prepared + storages_at(c);
+    const cuda_device *d = (const cuda_device *)ctx;
+    int most = d->shared_bytes - MAP_UNIFORMS * (int)sizeof(float);
+    cudaError_t e;
+
+    (void)threads;
+    hone_try(plan(c, &m->plan, err));
+    m->job.slots = map_compact(&m->plan, m->job.number);
+    m->job.reads = (int)a->reads;
+    m->job.writes = (int)a->writes;
+    m->job.guard = a->guard;
+    m->nin = c->nin;
+    m->nout = c->nout;
+    m->storages = storages_at(c);
+    for (uint32_t i = 0; i < c->nin + c->nout; i++)
+        storage[i] = cuda_storage(c, i);
+    for (uint32_t i = 0; i < c->nout; i += (uint32_t)a->writes)
+        m->count[i / a->writes] = cuda_count(c, c->nin + i);
+    if (m->job.slots * (int)sizeof(float4) * MAP_THREADS > most)
+        return hone_fail(err, HONE_EINVAL, "cuda: map: the program needs more "
+                         "shared memory than a %s has", d->name);
+    e = cudaFuncSetAttribute(
+        map_chunks, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+    return e == cudaSuccess ? HONE_OK
+                            : hone_fail(err, HONE_EIO, "cuda: map: %s",
+                                        cudaGetErrorString(e));
+}
+
+/* The pointers of tensor N of the list: its reads, then its writes. */
+static void enter(const map *m, const hone_ptr *ptr, uint32_t n, list_table *t)
+{
+    const unsigned char *storage = (const unsigned char *)m + m->storages;
+    uint32_t reads = (uint32_t)m->job.reads, writes = (uint32_t)m->job.writes;
+    int slot = list_add(t, m->count[n]);
+
+    for (uint32_t k = 0; k < reads + writes; k++) {
+        uint32_t i = k < reads ? (uint32_t)m->plan.scalars + n * reads + k
+                               : m->nin + n * writes + k - reads;
+        t->at[slot + (int)k] = ptr[i].part[0];
+        t->storage[slot + (int)k] = storage[i];
+    }
+}
+
+static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                hone_stream stream)
+{
+    const map *m = (const map *)prepared;
+    uint32_t n = 0, tensors = m->nout / (uint32_t)m->job.writes;
+    size_t shared = (size_t)m->job.slots * MAP_THREADS * sizeof(float4);
+    map_job job = m->job;
+    list_table t;
+
+    (void)workspace;
+    for (int i = 0; i < m->plan.scalars; i++) {
+        job.scalar[i] = ptr[i].part[0];
+        job.scalar_storage[i] = ((const unsigned char *)m + m->storages)[i];
+    }
+    while (n < tensors) {
+        list_open(&t, job.reads + job.writes);
+        while (n < tensors && t.tensors < list_most(t.per))
+            enter(m, ptr, n++, &t);
+        map_chunks<<<(unsigned)t.chunk[t.tensors], MAP_THREADS, shared,
+                     (cudaStream_t)stream>>>(t, job, m->plan);
+    }
+}
+
+CUDA_KERNELS(map) = {
+    { "map", prepare, init, run },
+    { NULL, NULL, NULL, NULL }
+};

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * rope.cu -- rotary positions, in place or not. A block has one token: sines
+ * and cosines are made once, for all of its heads.
+ */
+#include "device.cuh"
+
+#include "attrs.h"
+
+struct rope {
+    int64_t tokens;
+    int heads, m, d; /* m pairs of a head of d turn */
+    float factor, sign;
+    unsigned char x, freq, y;
+};
+
+/* Pairs STEP at a time: 8 where they lie well, else 1. */
+template <int STEP>
+static __device__ void turn(const rope &r, cell x, cell y, int64_t row,
+                            const float *co, const float *si)
+{
+    for (int p = threadIdx.x * STEP; p < r.heads * r.m; p += blockDim.x * STEP) {
+        int i = p % r.m;
+        int64_t at = row + (int64_t)(p / r.m) * r.d + i;
+        float a[VECTOR], b[VECTOR];
+
+        load(a, x, at, STEP, STEP == VECTOR);
+        load(b, x, at + r.m, STEP, STEP == VECTOR);
+#pragma unroll
+        for (int e = 0; e < STEP; e++) {
+            float low = a[e], high = b[e];
+            a[e] = low * co[i + e] - high * si[i + e];
+            b[e] = high * co[i + e] + low * si[i + e];
+        }
+        store(y, at, a, STEP, STEP == VECTOR);
+        store(y, at + r.m, b, STEP, STEP == VECTOR);
+    }
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    rope_kernel(rope r, cell x, cell freq, const int32_t *position, cell y,
+                int wide)
+{
+    extern __shared__ float co[];
+    float *si = co + r.m;
+    int64_t row = (int64_t)blockIdx.x * r.heads * r.d;
+    int rest = r.d - 2 * r.m;
+
+    for (int i = threadIdx.x; i < r.m; i += blockDim.x) {
+        float s, c;
+        sincosf((float)position[blockIdx.x] * get(freq, i), &s, &c);
+        co[i] = c * r.factor;
+        si[i] = s * r.factor * r.sign;
+    }
+    __syncthreads();
+    if (wide)
+        turn<VECTOR>(r, x, y, row, co, si);
+    else
+        turn<1>(r, x, y, row, co, si);
+    for (int p = threadIdx.x; p < r.heads * rest; p += blockDim.x) {
+        int64_t at = row + (int64_t)(p / rest) * r.d + 2 * r.m + p % rest;
+        put(y, at, get(x, at));
+    }
+}
+
+static hone_status prepare(const hone_call *c, int threads, hone_need *need,
+                           hone_err *err)
+{
+    (void)threads;
+    if (cuda_count(c, 1) > 4096)
+        return hone_fail(err, HONE_ENOSUP, "cuda: rope: %lld frequencies, "
+                         "4096 are covered", (long long)cuda_count(c, 1));
+    return cuda_plain(c, need, sizeof(rope), err);
+}
+
+static hone_status init(const hone_call *c, int threads, void *ctx,
+                        void *prepared, hone_err *err)
+{
+    const hone_rope_attrs *a = (const hone_rope_attrs *)c->attrs;
+    rope *r = (rope *)prepared;
+
+    (void)threads;
+    (void)ctx;
+    (void)err;
+    r->m = (int)cuda_count(c, 1);
+    r->d = a->head_dim ? (int)a->head_dim : 2 * r->m;
+    r->tokens = c->type[0].dim[0];
+    r->heads = (int)(c->type[0].dim[1] / r->d);
+    r->factor = (float)a->factor;
+    r->sign = a->inverse ? -1.0f : 1.0f;
+    r->x = cuda_storage(c, 0);
+    r->freq = cuda_storage(c, 1);
+    r->y = cuda_storage(c, 3);
+    return HONE_OK;
+}
+
+static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                hone_stream stream)
+{
+    const rope *r = (const rope *)prepared;
+    hone_ptr moved[2] = { ptr[0], ptr[3] };
+    int wide = r->m % VECTOR == 0 && r->d % VECTOR == 0 &&
+               cuda_aligned(moved, 2);
+    int threads = r->heads * r->m / (wide ? VECTOR : 1) > 128 ? THREADS : 128;
+
+    (void)workspace;
+    rope_kernel<<<(unsigned)r->tokens, threads,
+                  2 * (size_t)r->m * sizeof(float), (cudaStream_t)stream>>>(
+        *r, cell_of(ptr, 0, r->x), cell_of(ptr, 1, r->freq),
+        (const int32_t *)ptr[2].part[0], cell_of(ptr, 3, r->y), wide);
+}
+
+CUDA_KERNELS(rope) = {
+    { "rope", prepare, init, run },
+    { NULL, NULL, NULL, NULL }
+};
