@@ -25,7 +25,9 @@ static int64_t pick(gen *g, int64_t low, int64_t high, int64_t big)
     uint32_t r[4];
 
     hone_rng_draw(g->seed, 0, g->drawn++, r);
-    return g->big ? big : low + (int64_t)(r[0] % (uint64_t)(high - low + 1));
+    if (g->big) /* rows of a micro-batch, or a chunk of logits */
+        return big == 1024 || big == 256 ? g->big * big : big;
+    return low + (int64_t)(r[0] % (uint64_t)(high - low + 1));
 }
 
 static void attr(gen *g, const char *name, double value)
@@ -279,6 +281,33 @@ static const struct {
     { "map", map }, { NULL, NULL }
 };
 
+/* Matrices of activations and weights, and vectors of weights, as bf16. */
+static hone_status halve(gen *g)
+{
+    static const char *const stay[] = { "lse", "dloss", "inv_freq" };
+    hone_call *c = &g->c->call;
+    const hone_operand *o = g->c->op->in;
+    int changed = 0;
+
+    for (uint32_t i = 0; i < c->nin + c->nout; i++) {
+        hone_type *t = &g->c->type[i];
+        int stays = i < c->nin && o->flags & HONE_VARIADIC;
+
+        for (int k = 0; k < 3 && i < c->nin; k++)
+            stays |= !strcmp(o->name, stay[k]);
+        if (i < c->nin && !(o->flags & HONE_VARIADIC))
+            o++;
+        if (stays || t->storage != HONE_F32 || !c->nin)
+            continue;
+        t->storage = HONE_BF16;
+        changed = 1;
+    }
+    c->compute = HONE_BF16;
+    return changed ? HONE_OK
+                   : hone_fail(g->err, HONE_ENOSUP, "%s: the same in bf16",
+                               c->op);
+}
+
 /* Types of outputs by the shape rule; how they are written by their flags. */
 static hone_status finish(gen *g)
 {
@@ -310,8 +339,8 @@ static hone_status finish(gen *g)
 }
 
 hone_status hone_case_draw(hone_case *c, const hone_component *op,
-                           uint64_t seed, int big, hone_arena *a,
-                           hone_err *err)
+                           uint64_t seed, int big, hone_storage compute,
+                           hone_arena *a, hone_err *err)
 {
     gen g = { c, op, a, seed, 0, big, HONE_OK, err };
     void *attrs = hone_alloc(a, op->config_size + 1);
@@ -331,5 +360,7 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
                          op->name);
     families[i].draw(&g);
     hone_try(g.status);
+    if (compute == HONE_BF16)
+        hone_try(halve(&g));
     return finish(&g);
 }

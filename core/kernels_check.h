@@ -14,6 +14,8 @@ typedef struct hone_bench {
     const hone_device *device;
     void *dev;
     int threads; /* that run() may use */
+    hone_storage compute; /* HONE_BF16: activations and weights in bf16 */
+    int scale; /* of the rows in timed calls; 0: 1 */
 } hone_bench;
 
 typedef struct hone_verdict {
@@ -38,10 +40,12 @@ typedef struct hone_case {
     int64_t limit; /* integers that stand for tokens and rows are below it */
 } hone_case;
 
-/* BIG: the shapes of a model of 135 million parameters, for timing; else
- * small odd ones. HONE_ENOSUP: no shapes are known for this op. */
+/* BIG: the shapes of a model of 135 million parameters, for timing, with BIG
+ * times 1,024 rows; 0: small odd ones. COMPUTE: HONE_F32 or HONE_BF16.
+ * HONE_ENOSUP: no shapes are known for this op, or none that differ by it. */
 hone_status hone_case_draw(hone_case *, const hone_component *op, uint64_t seed,
-                           int big, hone_arena *, hone_err *);
+                           int big, hone_storage compute, hone_arena *,
+                           hone_err *);
 
 /* CASES random calls against the reference in double. An error: the kernel
  * wrote where it must not, gave other bits the second time, or refused after

@@ -104,14 +104,17 @@ static int open_all(void **unused)
     if (d->open(NULL, &index, state, &err) != HONE_OK ||
         device->info(state, &info, &err) != HONE_OK)
         return -1;
-    bench = (hone_bench){ device, state, info.threads };
+    bench = (hone_bench){ .device = device, .dev = state,
+                          .threads = info.threads, .compute = HONE_F32 };
     return 0;
 }
 
 static void check_all(int threads, int cases)
 {
-    hone_bench b = { device, state, threads };
+    hone_bench b = bench;
 
+
+    b.threads = threads;
     for (const hone_kernel *k = pack->kernels; k->op; k++) {
         hone_verdict v;
         hone_err err = { .msg = "" };
