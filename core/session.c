@@ -10,6 +10,7 @@
 
 #include "load.h"
 #include "machine.h"
+#include "registry.h"
 #include "option.h"
 
 /* ----------------------------------------------------------------- opening */
@@ -125,6 +126,60 @@ static hone_status open_data(hone_session *s, int with_training, hone_err *err)
     return HONE_OK;
 }
 
+/* Whether a pack of the machine multiplies numbers held as S, as they are. */
+static int computes_in(const hone_machine *m, hone_storage s, hone_arena *a)
+{
+    const hone_component *linear = hone_find(HONE_KIND_OP, "linear");
+    const hone_type type[3] = { hone_type_of(s, 2, 64, 64),
+                                hone_type_of(s, 2, 64, 64),
+                                hone_type_of(s, 2, 64, 64) };
+    const uint8_t mode[3] = { HONE_READ, HONE_READ, HONE_WRITE };
+    hone_call call = { .size = sizeof call, .op = "linear", .nin = 2,
+                       .nout = 1, .type = type, .mode = mode, .compute = s };
+    void *attrs;
+
+    if (!linear || hone_graph_attrs(a, linear, NULL, 0, &attrs, NULL))
+        return 0;
+    call.attrs = attrs;
+    for (int p = 0; m->packs[p]; p++) {
+        const hone_kernel *k = ((const hone_pack *)m->packs[p]->ops)->kernels;
+
+        for (; k->op; k++) {
+            hone_storage want[3] = { s, s, s };
+            hone_need need = { .size = sizeof need, .want = want };
+
+            if (!strcmp(k->op, "linear") &&
+                k->prepare(&call, 1, &need, NULL) == HONE_OK && want[0] == s)
+                return 1;
+        }
+    }
+    return 0;
+}
+
+/* In which activations are held: what the recipe says; else bf16 where the
+ * device is not the host and its packs know it. */
+static hone_status choose_compute(hone_session *s, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    int bf16 = computes_in(&s->machine, HONE_BF16, &s->scratch);
+
+    s->compute = HONE_F32;
+    if (r->precision == HONE_PRECISION_FP32)
+        return HONE_OK;
+    if (r->precision == HONE_PRECISION_AUTO) {
+        if (bf16 && !s->machine.info.is_host)
+            s->compute = HONE_BF16;
+        return HONE_OK;
+    }
+    if (r->precision == HONE_PRECISION_BF16 && bf16) {
+        s->compute = HONE_BF16;
+        return HONE_OK;
+    }
+    return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.train: 'precision': device "
+                     "%s computes in fp32 %s", r->file, r->line,
+                     s->machine.component->name, bf16 ? "and bf16" : "only");
+}
+
 static hone_status compile_all(hone_session *s, int with_training,
                                hone_err *err)
 {
@@ -132,7 +187,7 @@ static hone_status compile_all(hone_session *s, int with_training,
     hone_compiler c = { .scratch = &s->scratch, .keep = &s->keep,
                         .family = s->family, .machine = &s->machine,
                         .lora = r->has_adapter ? &s->lora : NULL,
-                        .compute = HONE_F32, .logits_chunk = r->logits_chunk,
+                        .compute = s->compute, .logits_chunk = r->logits_chunk,
                         .keep_mode = (hone_keep)r->keep,
                         .keep_layers = r->keep_layers,
                         .ranks = s->rank.ranks };
@@ -182,19 +237,18 @@ static hone_status open_results(hone_session *s, const char *out, hone_err *err)
     return HONE_OK;
 }
 
-/* Every arena that is there until the end. */
+/* Every arena that is there until the end; the scratch arena, and what is
+ * open while the weights are loaded, are gone before step 0. */
 static int64_t engine_bytes(const hone_session *s)
 {
     return (int64_t)(s->keep.bytes + s->data.arena.bytes +
                      s->recipe->arena.bytes);
 }
 
-/* Those that are gone before step 0: the compiler's, and what knows the files
- * of the weights. */
 static int64_t loading_bytes(const hone_session *s)
 {
-    return (int64_t)(s->scratch.bytes + s->weights.arena.bytes +
-                     s->peft.arena.bytes + s->peft.weights.arena.bytes);
+    return (int64_t)(s->weights.arena.bytes + s->peft.arena.bytes +
+                     s->peft.weights.arena.bytes);
 }
 
 static void make_plan(hone_session *s)
@@ -239,18 +293,6 @@ static hone_status check_budget(const hone_session *s, hone_err *err)
                      hone_bytes_text(budget, have));
 }
 
-static hone_status check_precision(const hone_session *s, hone_err *err)
-{
-    const hone_recipe *r = s->recipe;
-
-    if (r->precision == HONE_PRECISION_AUTO ||
-        r->precision == HONE_PRECISION_FP32)
-        return HONE_OK;
-    return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.train: 'precision': device "
-                     "%s computes in fp32 only", r->file, r->line,
-                     s->machine.component->name);
-}
-
 hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
                               const hone_rank *rank, int with_training,
                               const char *out, hone_err *err)
@@ -266,7 +308,7 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     if (s->rank.collective)
         hone_machine_join(&s->machine, s->rank.collective, s->rank.group,
                           &s->keep);
-    hone_try(check_precision(s, err));
+    hone_try(choose_compute(s, err));
     hone_try(open_model(s, err));
     hone_try(open_adapter(s, err));
     hone_try(open_data(s, with_training, err));
@@ -381,7 +423,8 @@ static hone_status check_plan(const hone_session *s, hone_err *err)
 
         planned = planned > eval ? planned : eval;
         if (place == HONE_PLAN_HOST)
-            taken += engine_bytes(s) + loading_bytes(s);
+            taken += engine_bytes(s) + loading_bytes(s) +
+                     (int64_t)s->scratch.bytes;
         if (taken != planned)
             return hone_fail(err, HONE_EIO, "%lld bytes are planned and %lld "
                              "taken: a fault in hone, please report it",

@@ -41,6 +41,7 @@ typedef struct hone_session {
     hone_instance collator, optimizer, schedule;
     hone_bucket bucket[HONE_MAX_BUCKETS];
     uint32_t buckets;
+    hone_storage compute; /* of activations */
     double init_range; /* of the config, for init = "random" */
     int64_t batch, steps, total_rows; /* rows of a step; of the whole run */
     hone_loader_spec train_rows, val_rows;
