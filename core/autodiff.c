@@ -13,7 +13,7 @@ typedef struct {
     hone_graph *g;
     hone_id *grad;     /* of each tensor of the forward graph */
     uint8_t *need;     /* a trainable parameter lies behind it */
-    int forward_nodes;
+    int first;         /* of the nodes that the present rule emitted */
     hone_err *err;
 } diff;
 
@@ -27,14 +27,16 @@ static int find_producer_output(const hone_graph *g, hone_id id, uint32_t *out)
     return n;
 }
 
-/* Whether the producer of ID, a node from FIRST on, could add it into
- * something else instead of writing it. */
-static hone_node *adder(hone_graph *g, hone_id id, int first, uint32_t *out)
+/* The node that could add ID into INTO (HONE_NONE: whatever is there already)
+ * instead of writing it. Not one from before the present rule: a gradient that
+ * the rule only hands on may be that of another tensor as well. */
+static hone_node *adder(const diff *d, hone_id id, hone_id into, uint32_t *out)
 {
+    hone_graph *g = d->g;
     int n = find_producer_output(g, id, out);
     hone_node *node;
 
-    if (n < first)
+    if (n < d->first || (into != HONE_NONE && hone_graph_producer(g, into) >= n))
         return NULL;
     node = &g->node[n];
     if (!(hone_node_flags(node, node->nin + *out) & HONE_CAN_ADD) ||
@@ -54,12 +56,13 @@ static hone_id parameter_grad(hone_graph *g, hone_id param)
     return id != HONE_NONE ? id : hone_graph_tensor(g, name, type, HONE_T_GRAD);
 }
 
-/* One more summand D of the gradient of tensor T. */
-static hone_status contribute(diff *d, hone_id t, hone_id part)
+/* One more summand of the gradient of tensor T. ALONE: the rule gave PART for
+ * one input only. */
+static hone_status contribute(diff *d, hone_id t, hone_id part, int alone)
 {
     hone_graph *g = d->g;
     uint32_t out = 0;
-    hone_node *node = adder(g, part, d->forward_nodes, &out);
+    hone_node *node = alone ? adder(d, part, d->grad[t], &out) : NULL;
 
     if (g->tensor[t].kind == HONE_T_PARAM) {
         hone_id into = parameter_grad(g, t);
@@ -136,17 +139,24 @@ static hone_status differentiate(diff *d, int n)
                        .out = node.out, .dout = dout, .need = need,
                        .din = din };
     g->layer = node.layer;
+    d->first = g->nodes;
     hone_try(node.op->backward(&g->builder, &rule, d->err));
-    for (uint32_t i = 0; i < node.nin; i++)
-        if (need[i] && din[i] != HONE_NONE)
-            hone_try(contribute(d, node.in[i], din[i]));
+    for (uint32_t i = 0; i < node.nin; i++) {
+        int given = 0;
+
+        if (!need[i] || din[i] == HONE_NONE)
+            continue;
+        for (uint32_t k = 0; k < node.nin; k++)
+            given += need[k] && din[k] == din[i];
+        hone_try(contribute(d, node.in[i], din[i], given == 1));
+    }
     return HONE_OK;
 }
 
 hone_status hone_pass_autodiff(hone_graph *g, hone_id loss, hone_id seed,
                                hone_err *err)
 {
-    diff d = { .g = g, .forward_nodes = g->nodes, .err = err };
+    diff d = { .g = g, .err = err };
     size_t count = (size_t)g->tensors;
 
     d.grad = hone_alloc(g->arena, count * sizeof *d.grad);
@@ -155,7 +165,7 @@ hone_status hone_pass_autodiff(hone_graph *g, hone_id loss, hone_id seed,
     find_needs(&d);
     d.grad[loss] = seed;
     g->phase = HONE_BACKWARD;
-    for (int n = d.forward_nodes - 1; n >= 0; n--)
+    for (int n = g->nodes - 1; n >= 0; n--)
         hone_try(differentiate(&d, n));
     g->layer = -1;
     g->phase = HONE_FORWARD;
@@ -174,7 +184,7 @@ static int fold(hone_graph *g, int at, int which)
 
     p = find_producer_output(g, part, &i);
     q = hone_graph_producer(g, other);
-    if (p < 0 || q > p || part == other || hone_graph_uses(g, part) != 1)
+    if (p < 0 || q >= p || part == other || hone_graph_uses(g, part) != 1)
         return 0;
     node = &g->node[p];
     if (!(hone_node_flags(node, node->nin + i) & HONE_CAN_ADD) ||
