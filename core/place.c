@@ -124,24 +124,32 @@ static int is_temp(const hone_graph *g, hone_id id)
            g->tensor[id].base == HONE_NONE;
 }
 
-/* Lets OUT of node N live in the bytes of FROM, if that one ends here. */
-static int share(hone_graph *g, int n, hone_id from, hone_id out)
+/* Lets OUT of node N live in the bytes of FROM, if that one ends here, READERS
+ * inputs of the node are in them and no other output is. */
+static void share(hone_graph *g, int n, hone_id from, hone_id out, int readers)
 {
+    const hone_node *node = &g->node[n];
     hone_id root;
 
     if (!is_temp(g, from) || !is_temp(g, out) ||
         g->tensor[from].space != g->tensor[out].space ||
         hone_tensor_bytes(&g->tensor[from].type) !=
             hone_tensor_bytes(&g->tensor[out].type))
-        return 0;
+        return;
     root = root_of(g, from);
     if (g->tensor[root].last > n || g->tensor[out].first != n ||
         g->tensor[out].root != out || root == out)
-        return 0;
+        return;
+    for (uint32_t i = 0; i < node->nin; i++)
+        readers -= node->in[i] != HONE_NONE && root_of(g, node->in[i]) == root;
+    for (uint32_t i = 0; i < node->nout; i++)
+        if (root_of(g, node->out[i]) == root)
+            return;
+    if (readers != 0)
+        return;
     g->tensor[out].root = root;
     if (g->tensor[out].last > g->tensor[root].last)
         g->tensor[root].last = g->tensor[out].last;
-    return 1;
 }
 
 static void share_all(hone_graph *g)
@@ -151,19 +159,13 @@ static void share_all(hone_graph *g)
 
         for (uint32_t i = 0; i < node->nout; i++) {
             uint32_t flags = hone_node_flags(node, node->nin + i);
-            int from = HONE_INPLACE_OF(flags), readers = 0;
+            int from = HONE_INPLACE_OF(flags);
 
-            if (node->acc[i] != HONE_NONE) {
-                if (node->acc[i] != node->out[i])
-                    share(g, n, node->acc[i], node->out[i]);
-                continue;
-            }
-            if (from < 0 || from >= (int)node->nin)
-                continue;
-            for (uint32_t k = 0; k < node->nin; k++)
-                readers += node->in[k] == node->in[from];
-            if (readers == 1)
-                share(g, n, node->in[from], node->out[i]);
+            if (node->acc[i] != HONE_NONE && node->acc[i] != node->out[i])
+                share(g, n, node->acc[i], node->out[i], 0);
+            else if (node->acc[i] == HONE_NONE && from >= 0 &&
+                     from < (int)node->nin)
+                share(g, n, node->in[from], node->out[i], 1);
         }
     }
 }
@@ -216,41 +218,38 @@ static int bigger_first(const void *a, const void *b)
     return x->id - y->id;
 }
 
-static int lower_first(const void *a, const void *b)
-{
-    const piece *const *x = a, *const *y = b;
-
-    return ((*x)->offset > (*y)->offset) - ((*x)->offset < (*y)->offset);
-}
-
-static int64_t lowest_gap(const piece *p, piece *const *busy, int count)
+/* PLACED: by offset. Only those that are alive together with P matter. */
+static int64_t lowest_gap(const piece *p, piece *const *placed, int count)
 {
     int64_t at = 0;
 
     for (int i = 0; i < count; i++) {
-        if (busy[i]->offset - at >= p->bytes)
+        const piece *q = placed[i];
+
+        if (q->first > p->last || p->first > q->last)
+            continue;
+        if (q->offset - at >= p->bytes)
             return at;
-        if (busy[i]->offset + busy[i]->bytes > at)
-            at = busy[i]->offset + busy[i]->bytes;
+        if (q->offset + q->bytes > at)
+            at = q->offset + q->bytes;
     }
     return at;
 }
 
 static int64_t place_pieces(hone_graph *g, piece *list, int count)
 {
-    piece **busy = hone_alloc(g->arena, ((size_t)count + 1) * sizeof *busy);
+    piece **placed = hone_alloc(g->arena, ((size_t)count + 1) * sizeof *placed);
     int64_t top = 0;
 
     qsort(list, (size_t)count, sizeof *list, bigger_first);
     for (int i = 0; i < count; i++) {
         piece *p = &list[i];
-        int n = 0;
+        int k = i;
 
-        for (int k = 0; k < i; k++)
-            if (list[k].first <= p->last && p->first <= list[k].last)
-                busy[n++] = &list[k];
-        qsort(busy, (size_t)n, sizeof *busy, lower_first);
-        p->offset = lowest_gap(p, busy, n);
+        p->offset = lowest_gap(p, placed, i);
+        for (; k > 0 && placed[k - 1]->offset > p->offset; k--)
+            placed[k] = placed[k - 1];
+        placed[k] = p;
         g->tensor[p->id].offset = p->offset;
         if (p->offset + p->bytes > top)
             top = p->offset + p->bytes;
@@ -279,13 +278,11 @@ hone_status hone_pass_place(hone_graph *g, hone_placement *p, hone_err *err)
     int inserted;
 
     memset(p, 0, sizeof *p);
-    find_lifetimes(g);
-    share_all(g);
-    hone_try(copy_operands(g, &inserted, err));
-    if (inserted) { /* positions moved */
+    do { /* again where copies moved the positions */
         find_lifetimes(g);
         share_all(g);
-    }
+        hone_try(copy_operands(g, &inserted, err));
+    } while (inserted);
     for (hone_id i = 0; i < g->tensors; i++) {
         hone_id base = g->tensor[i].base;
         if (base != HONE_NONE && !hone_row_bytes(&g->tensor[base].type))
