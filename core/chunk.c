@@ -78,10 +78,18 @@ static void find_inside(split *s)
             hone_id id = g->node[n].out[i];
             s->inside[id] = g->tensor[id].kind == HONE_T_TEMP;
         }
-    for (int n = 0; n < g->nodes; n++)
-        for (uint32_t i = 0; i < g->node[n].nin; i++)
-            if ((n < s->first || n >= s->end) && g->node[n].in[i] != HONE_NONE)
-                s->inside[g->node[n].in[i]] = 0;
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+
+        if (n >= s->first && n < s->end)
+            continue;
+        for (uint32_t i = 0; i < node->nin; i++)
+            if (node->in[i] != HONE_NONE)
+                s->inside[node->in[i]] = 0;
+        for (uint32_t i = 0; i < node->nout; i++)
+            if (node->acc[i] != HONE_NONE)
+                s->inside[node->acc[i]] = 0;
+    }
 }
 
 /* The present rows of a tensor whose rows are cut. */
@@ -111,9 +119,16 @@ static hone_status run_node(split *s, int n, hone_err *err)
     hone_id *acc = hone_copy(g->arena, node.acc, node.nout, node.nout + 1,
                              sizeof *acc);
 
-    for (uint32_t i = 0; i < node.nin; i++)
-        if (in[i] != HONE_NONE && hone_node_flags(&node, i) & HONE_ROWS)
+    for (uint32_t i = 0; i < node.nin; i++) {
+        if (in[i] == HONE_NONE)
+            continue;
+        if (hone_node_flags(&node, i) & HONE_ROWS)
             in[i] = rows_of(s, in[i]);
+        else if (s->inside[in[i]])
+            return hone_fail(err, HONE_ENOSUP,
+                             "%s: input %u is needed whole and made in chunks",
+                             node.name, i);
+    }
     for (uint32_t i = 0; i < node.nout; i++) {
         uint32_t flags = hone_node_flags(&node, node.nin + i);
 
