@@ -10,13 +10,13 @@
 #include "option.h"
 #include "passes.h"
 
-enum { MAX_STEPS = 16, MAX_WIRES = 64 };
+enum { MAX_STEPS = 16, MAX_WIRES = 64, MAX_OPERANDS = 8 };
 
 typedef struct {
     const hone_component *op;
     void *attrs;
     uint32_t nin, nout;
-    int in[8], out[8]; /* wires */
+    int in[MAX_OPERANDS], out[MAX_OPERANDS]; /* wires; in: -1 if absent */
 } step;
 
 typedef struct {
@@ -24,8 +24,8 @@ typedef struct {
     step step[MAX_STEPS];
     int steps, wires;
     uint32_t nin, nout;
-    int out[8]; /* wires of the fused op's outputs; its inputs are 0..nin-1 */
-    int last;   /* the step with the highest position: the root */
+    int out[MAX_OPERANDS]; /* of the fused op; its inputs are 0..nin-1 */
+    int last; /* the step that the others lead to: the root */
 } pattern;
 
 /* ---------------------------------------------- recording a decomposition */
@@ -40,7 +40,8 @@ static hone_status record_emit(hone_builder *b, const char *op,
     step *s = &p->step[p->steps];
 
     (void)name;
-    if (p->steps == MAX_STEPS || nin > 8 || nout > 8)
+    if (p->steps == MAX_STEPS || nin > MAX_OPERANDS || nout > MAX_OPERANDS ||
+        p->wires + (int)nout > MAX_WIRES)
         return hone_fail(err, HONE_ENOSUP, "op %s: too large a pattern", op);
     *s = (step){ .nin = nin, .nout = nout };
     hone_try(hone_need_component(HONE_KIND_OP, op, &s->op, err));
@@ -55,10 +56,9 @@ static hone_status record_emit(hone_builder *b, const char *op,
 
 static hone_id record_temp(hone_builder *b, hone_type type)
 {
-    pattern *p = b->self;
-
+    (void)b;
     (void)type;
-    return p->wires++;
+    return HONE_NONE; /* whatever is emitted makes its own outputs */
 }
 
 static hone_type record_type(hone_builder *b, hone_id id)
@@ -88,8 +88,8 @@ static hone_status record(pattern *p, hone_arena *a, const hone_component *c,
                           const void *attrs, hone_err *err)
 {
     const hone_op *op = c->ops;
-    hone_id in[8], out[8], none[8];
-    uint8_t need[8] = { 0 };
+    hone_id in[MAX_OPERANDS], out[MAX_OPERANDS], none[MAX_OPERANDS];
+    uint8_t need[MAX_OPERANDS] = { 0 };
     hone_builder b = { .size = sizeof b, .emit = record_emit,
                        .temp = record_temp, .type = record_type,
                        .input = record_input, .self = p };
@@ -98,7 +98,10 @@ static hone_status record(pattern *p, hone_arena *a, const hone_component *c,
     p->arena = a;
     p->nin = operands(op->in);
     p->nout = operands(op->out);
-    for (int i = 0; i < 8; i++) {
+    if (p->nin > MAX_OPERANDS || p->nout > MAX_OPERANDS)
+        return hone_fail(err, HONE_ENOSUP, "op %s: too large a pattern",
+                         c->name);
+    for (int i = 0; i < MAX_OPERANDS; i++) {
         in[i] = i;
         out[i] = none[i] = HONE_NONE;
     }
@@ -137,6 +140,7 @@ static int step_of(const pattern *p, int wire)
     return -1;
 }
 
+/* Whether node N is step S, and its inputs come from what leads to that. */
 static int match_step(match *m, int s, int n)
 {
     const step *st = &m->p->step[s];
@@ -151,10 +155,13 @@ static int match_step(match *m, int s, int n)
         if (node->acc[i] != HONE_NONE || !bind_wire(m, st->out[i],
                                                     node->out[i]))
             return 0;
-    for (uint32_t i = 0; i < st->nin; i++) {
-        int below = step_of(m->p, st->in[i]);
+    for (uint32_t i = 0; i < node->nin; i++) {
+        int wire = i < st->nin ? st->in[i] : -1, below = step_of(m->p, wire);
 
-        if (!bind_wire(m, st->in[i], node->in[i]))
+        if (wire < 0 && node->in[i] != HONE_NONE &&
+            !(hone_node_flags(node, i) & HONE_IMPLICIT))
+            return 0; /* an optional input that the pattern does not have */
+        if (wire >= 0 && !bind_wire(m, wire, node->in[i]))
             return 0;
         if (below >= 0) {
             int from = hone_graph_producer(m->g, node->in[i]);
@@ -173,7 +180,8 @@ static int self_contained(const match *m)
 
     /* Not across layers: recomputing one would then need the other's. */
     for (int s = 0; s < m->p->steps; s++)
-        if (m->g->node[m->node[s]].layer != m->g->node[root].layer)
+        if (m->node[s] < 0 ||
+            m->g->node[m->node[s]].layer != m->g->node[root].layer)
             return 0;
 
     for (int w = (int)m->p->nin; w < m->p->wires; w++) {
@@ -236,7 +244,8 @@ static int take_attrs(const match *m, hone_arena *a, const hone_component *c,
         if (hone_option_parse(to, attrs, text, a, &err) != HONE_OK)
             return 0;
     }
-    if (record(&again, a, c, attrs, &err) != HONE_OK)
+    if (record(&again, a, c, attrs, &err) != HONE_OK ||
+        again.steps != m->p->steps)
         return 0;
     for (int s = 0; s < again.steps; s++)
         if (!same_attrs(again.step[s].op, again.step[s].attrs,
@@ -268,63 +277,65 @@ static int covered(hone_graph *g, const hone_node *node,
     return 0;
 }
 
-/* Emits the fused op at the end and moves it to the root's place. */
-static hone_status replace(hone_graph *g, const match *m,
-                           const hone_component *c, void *attrs,
-                           const hone_component *const *packs, int *done,
-                           hone_err *err)
+/* Emits the fused op at the end and moves it to the root's place, if it takes
+ * these shapes and a pack covers it. */
+static int replace(hone_graph *g, const match *m, const hone_component *c,
+                   void *attrs, const hone_component *const *packs)
 {
-    hone_node *root = &g->node[m->node[m->p->last]];
-    hone_id out[8];
     int at = m->node[m->p->last];
+    const char *name = g->node[at].name;
+    hone_id out[MAX_OPERANDS];
+    hone_status status;
 
-    *done = 0;
     for (uint32_t i = 0; i < m->p->nout; i++)
         out[i] = m->wire[m->p->out[i]];
-    g->layer = root->layer;
-    g->phase = root->phase;
-    hone_try(hone_graph_emit(g, c, root->name, attrs, m->wire, m->p->nin, out,
-                             m->p->nout, err));
+    g->layer = g->node[at].layer;
+    status = hone_graph_emit(g, c, name, attrs, m->wire, m->p->nin, out,
+                             m->p->nout, NULL);
     g->layer = -1;
-    g->phase = HONE_FORWARD;
+    if (status != HONE_OK)
+        return 0;
     if (!covered(g, &g->node[g->nodes - 1], packs)) {
         g->nodes--;
-        return HONE_OK;
+        return 0;
     }
     g->node[at] = g->node[--g->nodes];
     for (int s = 0; s < m->p->steps; s++)
         if (m->node[s] != at)
             g->node[m->node[s]].component = NULL;
     hone_graph_compact(g);
-    *done = 1;
-    return HONE_OK;
+    return 1;
 }
 
 static hone_status fuse_one(hone_graph *g, const hone_component *c,
                             const hone_component *const *packs, hone_err *err)
 {
     pattern p;
+    hone_status status;
     void *attrs = hone_alloc(g->arena, c->config_size + 1);
 
     hone_option_defaults(c->options, attrs);
-    hone_try(record(&p, g->arena, c, attrs, err));
+    status = record(&p, g->arena, c, attrs, err);
+    if (status == HONE_ENOSUP || p.steps == 0) /* nothing to look for */
+        return HONE_OK;
+    hone_try(status);
     for (int n = 0; n < g->nodes; n++) {
         match m = { .g = g, .p = &p };
-        int done;
 
         memset(m.wire, 0xff, sizeof m.wire);
         memset(m.node, 0xff, sizeof m.node);
         if (!match_step(&m, p.last, n) || !self_contained(&m) ||
-            !take_attrs(&m, g->arena, c, attrs))
+            !take_attrs(&m, g->arena, c, attrs) ||
+            !replace(g, &m, c, attrs, packs))
             continue;
-        hone_try(replace(g, &m, c, attrs, packs, &done, err));
-        if (done) /* its steps are gone: go on behind what is left of them */
-            n = n - p.steps < -1 ? -1 : n - p.steps;
+        /* Its steps are gone: go on behind what is left of them. */
+        n = n - p.steps < -1 ? -1 : n - p.steps;
     }
     return HONE_OK;
 }
 
-/* A fused op that a family asked for and no pack covers: its decomposition. */
+/* A fused op that a family asked for and no pack covers: its decomposition,
+ * which writes the same tensors. */
 static hone_status lower(hone_graph *g, int n, hone_err *err)
 {
     hone_node node = g->node[n];
@@ -340,8 +351,13 @@ static hone_status lower(hone_graph *g, int n, hone_err *err)
     g->layer = -1;
     added = g->nodes - before;
     hone_graph_move(g, added, n + 1);
-    for (uint32_t i = 0; i < node.nout; i++)
-        hone_graph_replace(g, node.out[i], out[i], n + 1, g->nodes);
+    for (int k = n + 1; k <= n + added; k++)
+        for (uint32_t i = 0; i < node.nout; i++) {
+            hone_graph_replace(g, out[i], node.out[i], k, k + 1);
+            for (uint32_t o = 0; o < g->node[k].nout; o++)
+                if (g->node[k].out[o] == out[i])
+                    g->node[k].out[o] = node.out[i];
+        }
     g->node[n].component = NULL;
     hone_graph_compact(g);
     return HONE_OK;

@@ -129,20 +129,20 @@ static hone_status take_inputs(hone_graph *g, const hone_component *c,
     const hone_op *op = c->ops;
     uint32_t n = count_operands(op->in), given = 0;
     int variadic = n > 0 && op->in[n - 1].flags & HONE_VARIADIC;
-    uint32_t total = variadic && nin > n ? nin : n;
+    uint32_t total = variadic ? nin : n;
 
-    if (variadic)
-        total = nin;
     node->in = hone_alloc(g->arena, (total + 1) * sizeof *node->in);
     node->nin = total;
     for (uint32_t i = 0; i < total; i++) {
         uint32_t flags = table_flags(op->in, i);
         const char *name = op->in[i < n ? i : n - 1].name;
 
-        if (flags & HONE_IMPLICIT && nin < n)
-            node->in[i] = hone_graph_find(g, name);
-        else
+        if (!(flags & HONE_IMPLICIT && nin < n))
             node->in[i] = given < nin ? in[given++] : HONE_NONE;
+        else
+            node->in[i] = HONE_NONE;
+        if (flags & HONE_IMPLICIT && node->in[i] == HONE_NONE)
+            node->in[i] = hone_graph_find(g, name);
         if (node->in[i] == HONE_NONE && !(flags & HONE_OPTIONAL))
             return hone_fail(err, HONE_EINVAL, "op %s: input '%s' is missing",
                              c->name, name);
@@ -202,6 +202,11 @@ static hone_status make_outputs(hone_graph *g, hone_node *node,
     for (uint32_t i = 0; i < node->nout; i++) {
         uint32_t flags = hone_node_flags(node, node->nin + i);
 
+        if (node->out[i] != HONE_NONE && !(flags & HONE_UPDATED) &&
+            hone_count(&g->tensor[node->out[i]].type) != hone_count(&type[i]))
+            return hone_fail(err, HONE_EINVAL, "op %s: output %u does not fit "
+                             "the tensor given for it", node->component->name,
+                             i);
         if (node->out[i] != HONE_NONE)
             continue;
         if (flags & HONE_UPDATED)
@@ -219,6 +224,7 @@ hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
                             uint32_t nout, hone_err *err)
 {
     const hone_op *op = c->ops;
+    hone_err why;
     hone_node node = { .component = c,
                        .op = op,
                        .phase = g->phase,
@@ -239,12 +245,9 @@ hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
     node.out = hone_alloc(g->arena, (node.nout + 1) * sizeof *node.out);
     node.acc = hone_alloc(g->arena, (node.nout + 1) * sizeof *node.acc);
     hone_try(take_inputs(g, c, in, nin, &node, err));
-    if (make_outputs(g, &node, out, nout, err) != HONE_OK) {
-        char what[sizeof err->msg];
-        memcpy(what, err->msg, sizeof what);
+    if (make_outputs(g, &node, out, nout, &why) != HONE_OK)
         return hone_fail(err, HONE_EINVAL, "%s (%s): %.900s", node.name,
-                         c->name, what);
-    }
+                         c->name, why.msg);
     memcpy(out, node.out, nout * sizeof *out);
     hone_push(g->arena, g->node, g->nodes, g->node_cap);
     g->node[g->nodes++] = node;
