@@ -10,14 +10,19 @@
 
 #include <xxhash.h>
 
+/* Length of the module's path: of the weight's name without ".weight". */
+static size_t path_length(const char *weight)
+{
+    size_t n = strlen(weight), end = strlen(".weight");
+
+    return n > end && !strcmp(weight + n - end, ".weight") ? n - end : n;
+}
+
 /* The last part of "model.layers.0.self_attn.q_proj.weight": "q_proj". */
 static void module_name(const char *weight, char *to, size_t bytes)
 {
-    size_t n = strlen(weight);
-    const char *end = weight + n, *start;
+    const char *end = weight + path_length(weight), *start;
 
-    if (n > 7 && !strcmp(end - 7, ".weight"))
-        end -= 7;
     for (start = end; start > weight && start[-1] != '.'; start--)
         ;
     snprintf(to, bytes, "%.*s", (int)(end - start), start);
@@ -25,7 +30,7 @@ static void module_name(const char *weight, char *to, size_t bytes)
 
 int hone_lora_targets(const char *targets, const char *weight)
 {
-    size_t n = strlen(weight) - strlen(".weight");
+    size_t n = path_length(weight);
 
     if (!strcmp(targets, "all-linear"))
         return 1;
@@ -54,14 +59,15 @@ static hone_id adapter_weight(hone_graph *g, const char *path, const char *which
     return id;
 }
 
-/* Emits the update behind node N and lets the readers of y read the sum. */
+/* Emits the update behind node N and lets the readers of y read the sum; so
+ * does HIDDEN, if it is y. */
 static hone_status adapt(hone_graph *g, int n, const hone_lora *lora,
-                         hone_err *err)
+                         hone_id *hidden, hone_err *err)
 {
     hone_node node = g->node[n];
     const char *weight = g->tensor[node.in[1]].name;
-    int len = (int)strlen(weight) - 7;
-    char *path = hone_format_text(g->arena, "%.*s", len, weight);
+    char *path = hone_format_text(g->arena, "%.*s", (int)path_length(weight),
+                                  weight);
     hone_type w = g->tensor[node.in[1]].type;
     hone_id x = node.in[0], y = node.out[0], sum = HONE_NONE;
     hone_id u = HONE_NONE, v = HONE_NONE;
@@ -93,17 +99,22 @@ static hone_status adapt(hone_graph *g, int n, const hone_lora *lora,
     int added = g->nodes - before;
     hone_graph_move(g, added, n + 1);
     hone_graph_replace(g, y, sum, n + 1 + added, g->nodes);
+    *hidden = *hidden == y ? sum : *hidden;
     return HONE_OK;
 }
 
-static hone_status no_match(const hone_graph *g, const char *targets,
-                            hone_err *err)
+static hone_status no_match(const hone_graph *g, const hone_lora *lora,
+                            const char *target, hone_err *err)
 {
     char list[400] = "", name[128];
 
+    if (lora->folder)
+        return hone_fail(err, HONE_EINVAL, "%s: module %s is no linear of this "
+                         "model: the adapter belongs to another one",
+                         lora->folder, target);
     for (int n = 0; n < g->nodes; n++) {
         const hone_node *node = &g->node[n];
-        if (strcmp(node->component->name, "linear") || !node->in[1])
+        if (strcmp(node->component->name, "linear"))
             continue;
         module_name(g->tensor[node->in[1]].name, name, sizeof name);
         if (!strstr(list, name) && strlen(list) + strlen(name) + 3 < 400) {
@@ -112,26 +123,48 @@ static hone_status no_match(const hone_graph *g, const char *targets,
         }
     }
     return hone_fail(err, HONE_EINVAL,
-                     "hone.lora: targets '%s' name no linear of this model; "
-                     "there are: %s", targets, list);
+                     "hone.lora: target '%s' names no linear of this model; "
+                     "there are: %s", target, list);
 }
 
-hone_status hone_pass_lora(hone_graph *g, const hone_lora *lora, hone_err *err)
+static int is_target(const hone_graph *g, const hone_node *node,
+                     const char *targets)
 {
-    int adapted = 0;
+    const hone_tensor *w;
 
-    for (int n = 0; n < g->nodes; n++) {
-        const hone_node *node = &g->node[n];
-        const hone_tensor *w;
+    if (strcmp(node->component->name, "linear"))
+        return 0;
+    w = &g->tensor[node->in[1]];
+    return w->kind == HONE_T_PARAM && !w->adapter &&
+           hone_lora_targets(targets, w->name);
+}
 
-        if (strcmp(node->component->name, "linear"))
-            continue;
-        w = &g->tensor[node->in[1]];
-        if (w->kind != HONE_T_PARAM || w->adapter ||
-            !hone_lora_targets(lora->targets, w->name))
-            continue;
-        hone_try(adapt(g, n, lora, err));
-        adapted++;
+/* Each of the names must be one of the model's: a slip is not left out. */
+static hone_status check_targets(hone_graph *g, const hone_lora *lora,
+                                 hone_err *err)
+{
+    if (!*lora->targets)
+        return no_match(g, lora, "", err);
+    for (const char *p = lora->targets; *p;) {
+        size_t len = strcspn(p, ",");
+        const char *one = hone_format_text(g->arena, "%.*s", (int)len, p);
+        int found = 0;
+
+        for (int n = 0; n < g->nodes && !found; n++)
+            found = is_target(g, &g->node[n], one);
+        if (!found)
+            return no_match(g, lora, one, err);
+        p += len + (p[len] == ',');
     }
-    return adapted ? HONE_OK : no_match(g, lora->targets, err);
+    return HONE_OK;
+}
+
+hone_status hone_pass_lora(hone_graph *g, const hone_lora *lora,
+                           hone_id *hidden, hone_err *err)
+{
+    hone_try(check_targets(g, lora, err));
+    for (int n = 0; n < g->nodes; n++)
+        if (is_target(g, &g->node[n], lora->targets))
+            hone_try(adapt(g, n, lora, hidden, err));
+    return HONE_OK;
 }

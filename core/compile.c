@@ -61,7 +61,7 @@ static hone_status model(const hone_compiler *c, hone_graph *g, int train,
     if (c->lora) {
         lora = *c->lora;
         lora.train = train;
-        hone_try(hone_pass_lora(g, &lora, err));
+        hone_try(hone_pass_lora(g, &lora, hidden, err));
     }
     return HONE_OK;
 }

@@ -28,6 +28,7 @@ static hone_status open_files(hone_generator *g, const char *model,
         lora->r = g->peft.spec.r;
         lora->scale = hone_peft_scale(&g->peft.spec);
         lora->targets = hone_peft_targets(&g->peft, &g->keep);
+        lora->folder = adapter;
     }
     return hone_family_open(&g->family, &spec, &g->keep, err);
 }
@@ -93,8 +94,6 @@ hone_status hone_generator_open(hone_generator *g, const char *model,
     hone_try(hone_machine_open(&g->machine, device, NULL, &g->keep, err));
     hone_try(open_files(g, model, adapter, &lora, err));
     hone_try(compile(g, adapter ? &lora : NULL, err));
-    if (adapter)
-        hone_try(hone_store_check_adapter(&g->store, &g->peft, adapter, err));
     hone_try(reserve(g, err));
     source = (hone_source){ .weights = &g->weights,
                             .peft = g->has_peft ? &g->peft : NULL,

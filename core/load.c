@@ -81,31 +81,6 @@ static hone_status load_adapter(const filler *f, const hone_kept *k,
     return upload(f, k, w->data, w->type.storage, buffer, err);
 }
 
-hone_status hone_store_check_adapter(const hone_store *store,
-                                     const hone_peft *peft, const char *folder,
-                                     hone_err *err)
-{
-    const char *first = NULL;
-    char name[512];
-    int missing = 0;
-
-    for (int i = 0; i < peft->spec.count; i++) {
-        const char *path = peft->spec.modules[i].path;
-
-        snprintf(name, sizeof name, "%s.lora_A.weight", path);
-        if (hone_store_find(store, name))
-            continue;
-        first = first ? first : path;
-        missing++;
-    }
-    if (!missing)
-        return HONE_OK;
-    return hone_fail(err, HONE_EINVAL,
-                     "%s: module %s is no linear of this model (%d of the "
-                     "adapter's %d modules are not): it belongs to another "
-                     "model", folder, first, missing, peft->spec.count);
-}
-
 static hone_status load_one(const filler *f, const hone_kept *k, char *buffer,
                             hone_err *err)
 {

@@ -18,9 +18,6 @@ typedef struct hone_source {
     double range;                /* of the first values */
 } hone_source;
 
-/* Refuses an adapter with modules that the compiled programs lack. */
-hone_status hone_store_check_adapter(const hone_store *, const hone_peft *,
-                                     const char *folder, hone_err *);
 hone_status hone_store_load(const hone_store *, hone_machine *,
                             const hone_source *, hone_err *);
 

@@ -17,9 +17,12 @@ typedef struct hone_lora {
     double scale; /* alpha / r, or alpha / sqrt(r) */
     double dropout;
     const char *targets;
+    const char *folder; /* of the PEFT adapter that has them; NULL: none */
     int train;    /* dropout is left out otherwise */
 } hone_lora;
-hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_err *);
+/* HIDDEN: what the model returns; goes along where its producer is adapted. */
+hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_id *hidden,
+                           hone_err *);
 /* "a.b.q_proj.weight" -> whether the targets name that linear. */
 int hone_lora_targets(const char *targets, const char *weight);
 

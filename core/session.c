@@ -54,6 +54,7 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
         s->adapter = s->peft.spec;
         s->adapter.dropout = l->dropout;
         s->lora.targets = hone_peft_targets(&s->peft, &s->keep);
+        s->lora.folder = l->init;
     }
     s->adapter.base = s->recipe->model.path;
     s->lora.r = s->adapter.r;
@@ -314,9 +315,6 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     hone_try(open_data(s, with_training, err));
     hone_try(open_components(s, err));
     hone_try(compile_all(s, with_training, err));
-    if (s->has_peft)
-        hone_try(hone_store_check_adapter(&s->store, &s->peft,
-                                          recipe->adapter.init, err));
     hone_family_close(s->family);
     s->family = NULL;
     if (out && with_training)

@@ -63,11 +63,11 @@ static void graph_inputs(hone_graph *g)
 }
 
 /* Does the adapter fit the model: are there such modules? */
-static void check_targets(report *r, hone_graph *g)
+static void check_targets(report *r, hone_graph *g, hone_id hidden)
 {
     const hone_lora_config *c = &r->recipe->adapter;
     hone_lora lora = { .r = c->r, .scale = 1, .dropout = c->dropout,
-                       .targets = c->targets, .train = 1 };
+                       .targets = c->targets, .folder = c->init, .train = 1 };
     hone_peft peft = { 0 };
     hone_err err;
     hone_status s = HONE_OK;
@@ -78,7 +78,7 @@ static void check_targets(report *r, hone_graph *g)
             lora.targets = hone_peft_targets(&peft, g->keep);
     }
     if (s == HONE_OK)
-        s = hone_pass_lora(g, &lora, &err);
+        s = hone_pass_lora(g, &lora, &hidden, &err);
     if (s != HONE_OK)
         problem(r, r->recipe->adapter_line, "lora", &err);
     if (c->init)
@@ -105,7 +105,7 @@ static void check_graph(report *r, const hone_weights *weights)
     if (s != HONE_OK)
         problem(r, r->recipe->model_line, "model", &err);
     else if (r->recipe->has_adapter)
-        check_targets(r, &graph);
+        check_targets(r, &graph, hidden);
     hone_family_close(family);
     hone_arena_free(&arena);
 }
