@@ -129,9 +129,12 @@ static hone_status convert(const assigner *a, int n, uint32_t i,
         [HONE_INT8] = "int8" };
     hone_attr to;
 
-    if (!input && hone_node_flags(node, i) & HONE_UPDATED)
-        return hone_fail(err, HONE_ENOSUP, "%s: pack %s wants to update a copy",
-                         node->name, node->pack);
+    if (!input && (hone_node_flags(node, i) & HONE_UPDATED ||
+                   node->acc[i - node->nin] != HONE_NONE))
+        return hone_fail(err, HONE_ENOSUP,
+                         "%s: pack %s takes no %s where it updates or adds; "
+                         "name another pack before it", node->name, node->pack,
+                         hone_parts(type.storage)->name);
     type.storage = want;
     made = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
     *slot = made;

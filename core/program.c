@@ -265,7 +265,7 @@ static hone_status bind_events(const binder *b, int *wait, hone_err *err)
     }
     if (p->events)
         hone_try(add_event(b, err));
-    for (int n = 0; n < g->nodes; n++) {
+    for (int n = 0; n < g->nodes && p->events; n++) {
         p->run[n].wait = wait;
         for (int i = 0; i < n; i++)
             if (g->node[i].stream == 1 && g->node[i].join == n)
@@ -300,10 +300,10 @@ static void walk(const hone_program *p, const hone_machine *m,
     for (const hone_op_run *r = p->run; r < p->run + p->count; r++) {
         hone_stream stream = m->stream[r->stream];
 
-        if (r->from_row > 0 && r->from_row >= live_rows)
-            continue;
         for (int i = 0; i < r->waits; i++)
             m->api->wait(m->self, m->stream[0], p->event[r->wait[i]]);
+        if (r->from_row > 0 && r->from_row >= live_rows)
+            continue;
         if (r->stream == 1) {
             m->api->record(m->self, may_start, m->stream[0]);
             m->api->wait(m->self, stream, may_start);

@@ -110,9 +110,11 @@ static hone_status write_state(run *r, const char *state, hone_err *err)
 static hone_status finish_state(run *r, hone_err *err)
 {
     char path[4096];
-    char *at = strstr(r->state, "\"training\"");
+    static const char before[] = "\"state\": \"training\"";
+    static const char after[] = "\"state\": \"finished\"";
+    char *at = strstr(r->state, before);
 
-    memcpy(at, "\"finished\"", strlen("\"finished\""));
+    memcpy(at, after, strlen(after));
     snprintf(path, sizeof path, "%s/run.json", r->out);
     return hone_write_file(path, r->state, strlen(r->state), err);
 }
@@ -209,8 +211,11 @@ static hone_status train(run *r, const hone_rank *rank, int fresh,
     hone_live_start(&r->live, s->steps, r->device_bytes + r->host_bytes);
     hone_signals_catch();
     status = hone_train(s, log_step, r, err);
-    if (status == HONE_EINTR)
-        hone_try(save(r, NULL));
+    if (status == HONE_EINTR) {
+        hone_err why;
+        if (save(r, &why) != HONE_OK)
+            return hone_fail(err, why.code, "%s", why.msg);
+    }
     hone_try(status);
     hone_try(save(r, err));
     return finish_state(r, err);

@@ -95,13 +95,13 @@ static int first_backward(const redo *r)
 
 static void redo_start(redo *r, hone_graph *g, int layer)
 {
-    size_t cap = (size_t)(2 * g->tensors + 16);
+    size_t tensors = (size_t)g->tensors;
 
     *r = (redo){ .g = g, .layer = layer };
     r->again = hone_alloc(g->arena, (size_t)g->nodes + 1);
-    r->twin = hone_alloc(g->arena, cap * sizeof *r->twin);
-    memset(r->twin, 0xff, cap * sizeof *r->twin);
-    r->producer = hone_alloc(g->arena, cap * sizeof *r->producer);
+    r->twin = hone_alloc(g->arena, tensors * sizeof *r->twin);
+    memset(r->twin, 0xff, tensors * sizeof *r->twin);
+    r->producer = hone_alloc(g->arena, tensors * sizeof *r->producer);
     find_producers(r);
 }
 
@@ -174,8 +174,8 @@ static hone_status send_out(hone_graph *g, hone_id id, int layer, hone_err *err)
 
 static hone_status offload(hone_graph *g, int layer, hone_err *err)
 {
-    hone_id sent[16];
-    int count = 0;
+    hone_id *sent = NULL;
+    int count = 0, cap = 0;
     redo r;
 
     redo_start(&r, g, layer);
@@ -191,8 +191,10 @@ static hone_status offload(hone_graph *g, int layer, hone_err *err)
                 continue;
             for (int k = 0; k < count; k++)
                 seen |= sent[k] == id;
-            if (!seen && count < 16)
-                sent[count++] = id;
+            if (seen)
+                continue;
+            hone_push(g->arena, sent, count, cap);
+            sent[count++] = id;
         }
     }
     for (int k = 0; k < count; k++)
