@@ -79,12 +79,12 @@ static void rope_range(const void *arg, int64_t first, int64_t last, int part)
     float *cosine = k->work + part * r->slice, *sine = cosine + r->slice / 2;
 
     for (int64_t t = first; t < last; t++) {
-        double position = k->position[t];
+        float position = (float)k->position[t];
 
         CPU_SIMD
         for (int64_t i = 0; i < r->m; i++) {
             float s, c;
-            vm_sincos(position * (double)k->freq[i], &s, &c);
+            vm_sincos(position * k->freq[i], &s, &c); /* rounded as trained */
             cosine[i] = c * r->factor;
             sine[i] = s * r->factor * r->sign;
         }

@@ -2,6 +2,10 @@
 -- that configs ask for: "linear" (Chen et al. 2023) and "llama3" (Llama 3.1).
 local rope = {}
 
+-- Models were trained with frequencies computed in fp32, step by step; other
+-- last bits turn into angles that differ by 1e-4 far into a text.
+local function f32(x) return (string.unpack("f", string.pack("f", x))) end
+
 local scale = {}
 
 function scale.default(freq) return freq end
@@ -32,7 +36,9 @@ function rope.frequencies(c, d)
     local theta = new and new.rope_theta or c.rope_theta or 10000
     local kind = s.rope_type or s.type or "default"
     local freq = {}
-    for i = 0, d // 2 - 1 do freq[i + 1] = theta ^ (-2 * i / d) end
+    for i = 0, d // 2 - 1 do
+        freq[i + 1] = f32(1 / f32(theta ^ f32(2 * i / d)))
+    end
     if not scale[kind] then
         error("rope scaling '" .. kind .. "' is not known; known: default, "
               .. "linear, llama3")
