@@ -174,13 +174,15 @@ static int plugin_dirs(int argc, char **argv, const char **dirs, int max)
 /* Before any plugin is loaded. Scratch memory must go back to the system when
  * it is freed, so that a run takes what its plan says and no more: glibc
  * otherwise moves its threshold up and keeps such blocks. Threads of OpenMP
- * that spin at barriers take the cores from whoever else works on them; libgomp
- * looks at this variable when it is loaded, with the plugin that needs it. */
+ * that spin long at barriers take the cores from whoever else works on them; a
+ * few microseconds are enough between two kernels. libgomp looks at this when
+ * it is loaded, with the plugin that needs it. */
 static void prepare_process(void)
 {
     mallopt(M_MMAP_THRESHOLD, 128 << 10);
     mallopt(M_TRIM_THRESHOLD, 128 << 10);
-    setenv("OMP_WAIT_POLICY", "passive", 0);
+    if (!getenv("OMP_WAIT_POLICY"))
+        setenv("GOMP_SPINCOUNT", "1000", 0);
 }
 
 int hone_main(int argc, char **argv)
