@@ -1,2 +1,2 @@
 local t = {}
-for i = 1, 1e9 do t[i] = ("x"):rep(1 << 20) .. i end
+for i = 1, 1e9 do t[i] = ("x"):rep(1 << 10):rep(1 << 10) .. i end
