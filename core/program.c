@@ -318,6 +318,17 @@ static void walk(const hone_program *p, const hone_machine *m,
     }
 }
 
+hone_status hone_program_rehearse(const hone_program *p,
+                                  const hone_store *store,
+                                  const hone_machine *m, hone_err *err)
+{
+    if (!m->info.can_capture)
+        return HONE_OK;
+    m->api->fill(m->self, store->base, 0, store->bytes, m->stream[0]);
+    walk(p, m, INT64_MAX);
+    return m->api->sync(m->self, m->stream[0], err);
+}
+
 hone_status hone_program_capture(hone_program *p, const hone_machine *m,
                                  hone_err *err)
 {

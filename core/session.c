@@ -440,6 +440,8 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
                            .range = s->init_range };
     hone_program *p;
 
+    for (int i = 0; (p = program_at(s, i)); i++)
+        hone_try(hone_program_rehearse(p, &s->store, &s->machine, err));
     hone_try(hone_store_load(&s->store, &s->machine, &source, err));
     if (s->has_weights)
         hone_weights_close(&s->weights);
