@@ -12,19 +12,23 @@
 
 enum { MOST_D = 256 };
 
-/* delta [tokens, heads] = sum over a head of do * o: a warp for each. */
+/* delta [tokens, heads] = sum over a head of do * o: eight threads for each. */
 static __global__ void __launch_bounds__(THREADS)
-    head_sums(int64_t n, int d, cell a, cell b, float *delta)
+    head_sums(int64_t n, int d, cell a, cell b, float *delta, int wide)
 {
-    int64_t i = (int64_t)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
-    float sum = 0;
+    int64_t i = (int64_t)blockIdx.x * (THREADS / 8) + threadIdx.x / 8;
+    float sum = 0, x[VECTOR], y[VECTOR];
 
-    if (i >= n)
-        return;
-    for (int e = threadIdx.x % 32; e < d; e += 32)
-        sum += get(a, i * d + e) * get(b, i * d + e);
-    sum = team_sum<32>(sum, (float *)nullptr);
-    if (threadIdx.x % 32 == 0)
+    for (int e = threadIdx.x % 8 * VECTOR; i < n && e < d; e += 8 * VECTOR) {
+        load(x, a, i * d + e, min(VECTOR, d - e), wide);
+        load(y, b, i * d + e, min(VECTOR, d - e), wide);
+#pragma unroll
+        for (int k = 0; k < VECTOR; k++)
+            sum += x[k] * y[k];
+    }
+    for (int k = 4; k; k >>= 1)
+        sum += __shfl_xor_sync(~0u, sum, k);
+    if (i < n && threadIdx.x % 8 == 0)
         delta[i] = sum;
 }
 
@@ -141,9 +145,10 @@ static void grad_run(const void *prepared, const hone_ptr *ptr,
     clear(p.dq, sums * a.d, a.half, stream);
     clear(p.dk, a.keys * a.kv_heads * a.d, a.half, stream);
     clear(p.dv, a.keys * a.kv_heads * a.d, a.half, stream);
-    head_sums<<<blocks_for(sums, THREADS / 32), THREADS, 0,
-                (cudaStream_t)stream>>>(sums, a.d, cell_of(ptr, 0, storage),
-                                        cell_of(ptr, 4, storage), p.delta);
+    head_sums<<<blocks_for(sums, THREADS / 8), THREADS, 0,
+                (cudaStream_t)stream>>>(
+        sums, a.d, cell_of(ptr, 0, storage), cell_of(ptr, 4, storage), p.delta,
+        a.d % VECTOR == 0 && cuda_aligned(ptr, 5));
     (a.half ? attention_bf16_grad : attention_f32_grad)(a, p,
                                                         (cudaStream_t)stream);
 }

@@ -9,20 +9,26 @@
 #include "attention.cuh"
 #include "mma.cuh"
 
+#define LOG2E 1.4426950408889634f
+
 enum { ROWS = 64, WARPS = 4, HALF_THREADS = 32 * WARPS };
 
 template <int D> struct sizes {
     static constexpr int ROW = D + 8; /* elements: other banks for each row */
     static constexpr int N = D <= 128 ? 8 : 4;      /* keys of a step / 8 */
     static constexpr int KEYS = 8 * N;
-    static constexpr int QN = D <= 64 ? 8 : 4;      /* queries of a step / 8 */
+    static constexpr int QN = 4;                    /* queries of a step / 8 */
     static constexpr int QUERIES = 8 * QN;
+    static constexpr bool HOLD = D <= 64; /* queries stay in registers */
     static constexpr int SPLIT = D <= 128 ? 1 : 2;  /* warps that share rows
                                                        of dk and dv */
     static constexpr int FORWARD = (ROWS + 2 * KEYS) * ROW * 2;
-    static constexpr int GRAD_QUERIES = (2 * ROWS + 2 * KEYS) * ROW * 2;
-    static constexpr int GRAD_KEYS =
-        (2 * ROWS + 2 * QUERIES) * ROW * 2 + 2 * QUERIES * (int)sizeof(float);
+    static constexpr int STAGES = D <= 128 ? 2 : 1; /* in flight, backward */
+    static constexpr int PAIR = 2 * KEYS * ROW;     /* elements: k, v */
+    static constexpr int GRAD_QUERIES = (2 * ROWS * ROW + STAGES * PAIR) * 2;
+    /* q, do, lse, delta: elements of 2 bytes */
+    static constexpr int QUERY = 2 * QUERIES * ROW + 4 * QUERIES;
+    static constexpr int GRAD_KEYS = (2 * ROWS * ROW + STAGES * QUERY) * 2;
 };
 
 /* N rows from FIRST on of a document's head, 0 beyond END and d. */
@@ -87,6 +93,15 @@ static __device__ __forceinline__ void give(const float (&acc)[E][4],
     }
 }
 
+/* In one instruction; exp2f() adds four for results that bf16 rounds to 0. */
+static __device__ __forceinline__ float power_of_2(float x)
+{
+    float y;
+
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* Over the four threads that share rows. */
 static __device__ __forceinline__ float four_max(float x)
 {
@@ -100,36 +115,55 @@ static __device__ __forceinline__ float four_sum(float x)
     return x + __shfl_xor_sync(~0u, x, 2);
 }
 
-/* Scores of queries I.. and keys J.. become weights below the new maximum;
- * what was summed so far shrinks by *FACTOR. */
+/* Whether queries [i, i + 16) see all of the keys [j, j + n), uncapped: most
+ * tiles, for which nothing has to be looked at twice. */
+static __device__ __forceinline__ bool plain(const attention &a, const tile &t,
+                                             int i, int j, int n, int queries)
+{
+    return a.softcap == 0 && j + n - 1 <= place(t, i) && j + n <= t.k_len &&
+           (!a.window || j > place(t, i + queries - 1) - a.window);
+}
+
+/* Products q.k as they shall be scaled: capped, -infinity where unseen. */
 template <int N>
-static __device__ __forceinline__ void soften(const attention &a,
-                                              const tile &t, float (&s)[N][4],
-                                              int i, int j, float (&max)[2],
-                                              float (&sum)[2],
-                                              float (&factor)[2])
+static __device__ __forceinline__ void look(const attention &a, const tile &t,
+                                            float (&s)[N][4], int i, int j)
 {
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4 * 2;
-    float slope;
 
 #pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            float slope, x = s[n][k];
+            if (a.softcap > 0)
+                x = score(a, x, &slope) / a.scale;
+            s[n][k] = sees(a, t, i + g + k / 2 * 8, j + 8 * n + c + k % 2)
+                          ? x : -INFINITY;
+        }
+}
+
+/* Products become weights 2^(unit * (s - the new maximum)); what was summed so
+ * far shrinks by *FACTOR. */
+template <int N>
+static __device__ __forceinline__ void soften(float unit, float (&s)[N][4],
+                                              float (&max)[2], float (&sum)[2],
+                                              float (&factor)[2])
+{
+#pragma unroll
     for (int h = 0; h < 2; h++) {
-        float top = max[h], total = 0;
+        float top = max[h], total = 0, base;
 #pragma unroll
         for (int n = 0; n < N; n++)
-#pragma unroll
-            for (int k = 2 * h; k < 2 * h + 2; k++) {
-                bool seen = sees(a, t, i + g + 8 * h, j + 8 * n + c + k % 2);
-                s[n][k] = seen ? score(a, s[n][k], &slope) : -INFINITY;
-                top = fmaxf(top, s[n][k]);
-            }
+            top = fmaxf(top, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
         top = four_max(top);
-        factor[h] = max[h] == -INFINITY ? 0.0f : __expf(max[h] - top);
+        base = top == -INFINITY ? 0.0f : top * unit; /* none seen so far */
+        factor[h] = power_of_2(max[h] * unit - base);
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
             for (int k = 2 * h; k < 2 * h + 2; k++) {
-                s[n][k] = s[n][k] == -INFINITY ? 0.0f : __expf(s[n][k] - top);
+                s[n][k] = power_of_2(s[n][k] * unit - base);
                 total += s[n][k];
             }
         sum[h] = sum[h] * factor[h] + four_sum(total);
@@ -149,6 +183,8 @@ static __global__ void __launch_bounds__(HALF_THREADS)
     const int q_stride = a.heads * a.d, k_stride = a.kv_heads * a.d;
     float acc[D / 8][4] = {}, s[S::N][4], factor[2], sum[2] = {};
     float max[2] = { -INFINITY, -INFINITY };
+    const float unit = a.scale * LOG2E;
+    uint32_t held[S::HOLD ? D / 16 : 1][4];
     tile t;
     int begin, end;
 
@@ -165,13 +201,21 @@ static __global__ void __launch_bounds__(HALF_THREADS)
         copies_close();
         copies_wait<1>();
         __syncthreads();
-        outer<S::N, D, S::ROW>(s, q, row, k);
+        if constexpr (S::HOLD) {
+            if (j == begin)
+                hold<D, S::ROW>(held, q, row);
+            outer<S::N, D, S::ROW>(s, held, k);
+        } else {
+            outer<S::N, D, S::ROW>(s, q, row, k);
+        }
         __syncthreads();
         if (j + S::KEYS < end)
             take<D, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, j + S::KEYS,
                              t.k_len);
         copies_close();
-        soften<S::N>(a, t, s, t.first + row, j, max, sum, factor);
+        if (!plain(a, t, t.first + row, j, S::KEYS, 16))
+            look<S::N>(a, t, s, t.first + row, j);
+        soften<S::N>(unit, s, max, sum, factor);
 #pragma unroll
         for (int n = 0; n < D / 8; n++) {
             acc[n][0] *= factor[0], acc[n][1] *= factor[0];
@@ -187,23 +231,51 @@ static __global__ void __launch_bounds__(HALF_THREADS)
         int i = t.first + row + g + 8 * h;
         if (threadIdx.x % 4 == 0 && i < t.q_len)
             p.lse[(int64_t)(t.q_at + i) * a.heads + head] =
-                sum[h] > 0 ? max[h] + logf(sum[h]) : 0.0f;
+                sum[h] > 0 ? max[h] * a.scale + logf(sum[h]) : 0.0f;
         sum[h] = sum[h] > 0 ? 1.0f / sum[h] : 0.0f;
     }
     give<D / 8>(acc, sum, p.out, t.q_at, q_stride, head, a.d, t.first + row,
                 t.q_len, 0);
 }
 
-/* The weight of a pair in QK and its dS in DOV, from the two products. */
-static __device__ __forceinline__ void pair(const attention &a, const tile &t,
-                                            int i, int j, float lse,
+/* The weight of a pair in QK and its dS, without the scale, in DOV, from the
+ * two products. LSE in powers of two. */
+static __device__ __forceinline__ void pair(const attention &a, float lse,
                                             float delta, float &qk, float &dov)
+{
+    qk = power_of_2(qk * (a.scale * LOG2E) - lse);
+    dov = qk * (dov - delta);
+}
+
+#define FOR_PAIRS(N, n, e)                                                     \
+    _Pragma("unroll") for (int n = 0; n < (N); n++)                            \
+        _Pragma("unroll") for (int e = 0; e < 4; e++)
+
+/* The same where a pair may be unseen or capped. */
+static __device__ __forceinline__ void pair_looked_at(
+    const attention &a, const tile &t, int i, int j, float lse, float delta,
+    float &qk, float &dov)
 {
     float slope, s = score(a, qk, &slope);
     bool seen = sees(a, t, i, j);
 
-    qk = seen ? __expf(s - lse) : 0.0f;
-    dov = qk * slope * a.scale * (seen ? dov - delta : 0.0f);
+    qk = seen ? power_of_2(s * LOG2E - lse) : 0.0f;
+    dov = seen ? qk * slope * (dov - delta) : 0.0f;
+}
+
+/* Keys and values [j, j + KEYS) into one stage. */
+template <int D>
+static __device__ __forceinline__ void take_keys(const attention &a,
+                                                 const attention_ptr &p,
+                                                 const tile &t, int kv, int j,
+                                                 bf16 *stage)
+{
+    using S = sizes<D>;
+    const int stride = a.kv_heads * a.d;
+
+    take<D, S::KEYS>(stage, p.k, t.k_at, stride, kv, a.d, j, t.k_len);
+    take<D, S::KEYS>(stage + S::KEYS * S::ROW, p.v, t.k_at, stride, kv, a.d, j,
+                     t.k_len);
 }
 
 template <int D>
@@ -212,13 +284,12 @@ static __global__ void __launch_bounds__(HALF_THREADS)
 {
     using S = sizes<D>;
     extern __shared__ __align__(16) bf16 room[];
-    bf16 *q = room, *d_o = q + ROWS * S::ROW, *k = d_o + ROWS * S::ROW;
-    bf16 *v = k + S::KEYS * S::ROW;
+    bf16 *q = room, *d_o = q + ROWS * S::ROW, *stages = d_o + ROWS * S::ROW;
     const int head = blockIdx.y, kv = head / a.group;
     const int row = threadIdx.x / 32 * 16, g = threadIdx.x % 32 / 4;
     const int c = threadIdx.x % 4 * 2;
-    const int q_stride = a.heads * a.d, k_stride = a.kv_heads * a.d;
-    const float ones[2] = { 1.0f, 1.0f };
+    const int q_stride = a.heads * a.d;
+    const float scales[2] = { a.scale, a.scale };
     float acc[D / 8][4] = {}, s[S::N][4], ds[S::N][4], lse[2], delta[2];
     tile t;
     int begin, end;
@@ -230,69 +301,78 @@ static __global__ void __launch_bounds__(HALF_THREADS)
     take<D, ROWS>(d_o, p.d_o, t.q_at, q_stride, head, a.d, t.first, t.q_len);
     for (int h = 0; h < 2; h++) {
         int i = min(t.first + row + g + 8 * h, t.q_len - 1);
-        lse[h] = p.lse[(int64_t)(t.q_at + i) * a.heads + head];
+        lse[h] = p.lse[(int64_t)(t.q_at + i) * a.heads + head] * LOG2E;
         delta[h] = p.delta[(int64_t)(t.q_at + i) * a.heads + head];
     }
-    for (int j = begin; j < end; j += S::KEYS) {
-        __syncthreads();
-        take<D, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, j, t.k_len);
-        take<D, S::KEYS>(v, p.v, t.k_at, k_stride, kv, a.d, j, t.k_len);
+    if (begin < end)
+        take_keys<D>(a, p, t, kv, begin, stages);
+    copies_close();
+    for (int j = begin, now = 0; j < end; j += S::KEYS) {
+        const bf16 *k = stages + now * S::PAIR, *v = k + S::KEYS * S::ROW;
+
+        if (S::STAGES == 2 && j + S::KEYS < end)
+            take_keys<D>(a, p, t, kv, j + S::KEYS, stages + (1 - now) * S::PAIR);
         copies_close();
-        copies_wait<0>();
+        copies_wait<1>();
         __syncthreads();
         outer<S::N, D, S::ROW>(s, q, row, k);
         outer<S::N, D, S::ROW>(ds, d_o, row, v);
-#pragma unroll
-        for (int n = 0; n < S::N; n++)
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                pair(a, t, t.first + row + g + e / 2 * 8,
-                     j + 8 * n + c + e % 2, lse[e / 2], delta[e / 2], s[n][e],
-                     ds[n][e]);
+        if (plain(a, t, t.first + row, j, S::KEYS, 16))
+            FOR_PAIRS(S::N, n, e)
+                pair(a, lse[e / 2], delta[e / 2], s[n][e], ds[n][e]);
+        else
+            FOR_PAIRS(S::N, n, e)
+                pair_looked_at(a, t, t.first + row + g + e / 2 * 8,
+                               j + 8 * n + c + e % 2, lse[e / 2],
+                               delta[e / 2], s[n][e], ds[n][e]);
         weigh<S::N, D / 8, S::ROW>(acc, ds, k, 0);
+        __syncthreads();
+        if (S::STAGES == 1 && j + S::KEYS < end)
+            take_keys<D>(a, p, t, kv, j + S::KEYS, stages);
+        if (S::STAGES == 1)
+            copies_close();
+        now = S::STAGES - 1 - now;
     }
-    copies_wait<0>();
-    give<D / 8>(acc, ones, p.dq, t.q_at, q_stride, head, a.d, t.first + row,
+    give<D / 8>(acc, scales, p.dq, t.q_at, q_stride, head, a.d, t.first + row,
                 t.q_len, 0);
 }
 
-/* Queries [i, i + N) with their statistics; those beyond the end see nothing,
- * and whatever lies there must not become a NaN. */
-template <int D, int N>
+/* Queries of tile N, counted through the heads of the group, into one stage:
+ * q, do, lse and delta. Those beyond the end become zeros, never NaN. */
+template <int D>
 static __device__ __forceinline__ void take_queries(
     const attention &a, const attention_ptr &p, const tile &t, int head, int i,
-    bf16 *q, bf16 *d_o, float *lse, float *delta)
+    bf16 *stage)
 {
+    using S = sizes<D>;
     const int stride = a.heads * a.d;
+    float *lse = (float *)(stage + 2 * S::QUERIES * S::ROW);
 
-    take<D, N>(q, p.q, t.q_at, stride, head, a.d, i, t.q_len);
-    take<D, N>(d_o, p.d_o, t.q_at, stride, head, a.d, i, t.q_len);
-    for (int n = threadIdx.x; n < N; n += blockDim.x) {
+    take<D, S::QUERIES>(stage, p.q, t.q_at, stride, head, a.d, i, t.q_len);
+    take<D, S::QUERIES>(stage + S::QUERIES * S::ROW, p.d_o, t.q_at, stride,
+                        head, a.d, i, t.q_len);
+    for (int n = threadIdx.x; n < S::QUERIES; n += blockDim.x) {
         int64_t at = (int64_t)(t.q_at + i + n) * a.heads + head;
-        lse[n] = i + n < t.q_len ? p.lse[at] : 0.0f;
-        delta[n] = i + n < t.q_len ? p.delta[at] : 0.0f;
+        lse[n] = i + n < t.q_len ? p.lse[at] * LOG2E : 0.0f;
+        lse[S::QUERIES + n] = i + n < t.q_len ? p.delta[at] : 0.0f;
     }
-    copies_close();
-    copies_wait<0>();
 }
 
 /* Rows are keys here, columns queries, of all heads of the group. */
 template <int D>
-static __global__ void __launch_bounds__(HALF_THREADS *sizes<D>::SPLIT)
+static __global__ void __launch_bounds__(HALF_THREADS *sizes<D>::SPLIT,
+                                         D <= 64 ? 3 : 1)
     grad_keys(attention a, attention_ptr p)
 {
     using S = sizes<D>;
     constexpr int E = D / 8 / S::SPLIT;
     extern __shared__ __align__(16) bf16 room[];
-    bf16 *k = room, *v = k + ROWS * S::ROW, *q = v + ROWS * S::ROW;
-    bf16 *d_o = q + S::QUERIES * S::ROW;
-    float *lse = (float *)(d_o + S::QUERIES * S::ROW);
-    float *delta = lse + S::QUERIES;
+    bf16 *k = room, *v = k + ROWS * S::ROW, *stages = v + ROWS * S::ROW;
     const int kv = blockIdx.y, row = threadIdx.x / 32 % WARPS * 16;
     const int column = threadIdx.x / HALF_THREADS * 8 * E;
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4 * 2;
     const int k_stride = a.kv_heads * a.d;
-    const float ones[2] = { 1.0f, 1.0f };
+    const float ones[2] = { 1.0f, 1.0f }, scales[2] = { a.scale, a.scale };
     float dk[E][4] = {}, dv[E][4] = {}, s[S::QN][4], ds[S::QN][4];
     tile t;
     int begin, end;
@@ -302,26 +382,48 @@ static __global__ void __launch_bounds__(HALF_THREADS *sizes<D>::SPLIT)
     query_range(a, t, t.first, ROWS, S::QUERIES, &begin, &end);
     take<D, ROWS>(k, p.k, t.k_at, k_stride, kv, a.d, t.first, t.k_len);
     take<D, ROWS>(v, p.v, t.k_at, k_stride, kv, a.d, t.first, t.k_len);
-    for (int head = kv * a.group; head < (kv + 1) * a.group; head++)
-        for (int i = begin; i < end; i += S::QUERIES) {
-            __syncthreads();
-            take_queries<D, S::QUERIES>(a, p, t, head, i, q, d_o, lse, delta);
-            __syncthreads();
-            outer<S::QN, D, S::ROW>(s, k, row, q);
-            outer<S::QN, D, S::ROW>(ds, v, row, d_o);
-#pragma unroll
-            for (int n = 0; n < S::QN; n++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    int at = 8 * n + c + e % 2;
-                    pair(a, t, i + at, t.first + row + g + e / 2 * 8, lse[at],
-                         delta[at], s[n][e], ds[n][e]);
-                }
-            weigh<S::QN, E, S::ROW>(dv, s, d_o, column);
-            weigh<S::QN, E, S::ROW>(dk, ds, q, column);
-        }
-    copies_wait<0>();
-    give<E>(dk, ones, p.dk, t.k_at, k_stride, kv, a.d, t.first + row, t.k_len,
+    const int tiles = max(0, (end - begin + S::QUERIES - 1) / S::QUERIES);
+    const int count = tiles * a.group, head = kv * a.group;
+    if (count > 0)
+        take_queries<D>(a, p, t, head, begin, stages);
+    copies_close();
+    for (int n = 0, now = 0; n < count; n++) {
+        const bf16 *q = stages + now * S::QUERY, *d_o = q + S::QUERIES * S::ROW;
+        const float *lse = (const float *)(d_o + S::QUERIES * S::ROW);
+        const float *delta = lse + S::QUERIES;
+        const int i = begin + n % tiles * S::QUERIES, next = n + 1;
+
+        if (S::STAGES == 2 && next < count)
+            take_queries<D>(a, p, t, head + next / tiles,
+                            begin + next % tiles * S::QUERIES,
+                            stages + (1 - now) * S::QUERY);
+        copies_close();
+        copies_wait<1>();
+        __syncthreads();
+        outer<S::QN, D, S::ROW>(s, k, row, q);
+        outer<S::QN, D, S::ROW>(ds, v, row, d_o);
+        /* Queries behind the last one are zeros, and add nothing. */
+        if (plain(a, t, i, t.first + row, 16, S::QUERIES))
+            FOR_PAIRS(S::QN, m, e)
+                pair(a, lse[8 * m + c + e % 2], delta[8 * m + c + e % 2],
+                     s[m][e], ds[m][e]);
+        else
+            FOR_PAIRS(S::QN, m, e)
+                pair_looked_at(a, t, i + 8 * m + c + e % 2,
+                               t.first + row + g + e / 2 * 8,
+                               lse[8 * m + c + e % 2],
+                               delta[8 * m + c + e % 2], s[m][e], ds[m][e]);
+        weigh<S::QN, E, S::ROW>(dv, s, d_o, column);
+        weigh<S::QN, E, S::ROW>(dk, ds, q, column);
+        __syncthreads();
+        if (S::STAGES == 1 && next < count)
+            take_queries<D>(a, p, t, head + next / tiles,
+                            begin + next % tiles * S::QUERIES, stages);
+        if (S::STAGES == 1)
+            copies_close();
+        now = S::STAGES - 1 - now;
+    }
+    give<E>(dk, scales, p.dk, t.k_at, k_stride, kv, a.d, t.first + row, t.k_len,
             column);
     give<E>(dv, ones, p.dv, t.k_at, k_stride, kv, a.d, t.first + row, t.k_len,
             column);

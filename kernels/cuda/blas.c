@@ -102,10 +102,15 @@ static void set_preference(const cuda_blas *b, cublasLtMatmulPreference_t p,
     };
     uint64_t workspace = (uint64_t)CUDA_BLAS_WORKSPACE;
     uint32_t align = (uint32_t)s->align;
+    /* Parts of a sum are added in fp32, not in the product's storage. */
+    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_INPLACE |
+                       CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 
     (void)b->preference(p, sizeof *p);
     (void)b->preference_set(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                             &workspace, sizeof workspace);
+    (void)b->preference_set(p, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                            &schemes, sizeof schemes);
     for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
         (void)b->preference_set(p, sides[i], &align, sizeof align);
 }

@@ -29,39 +29,6 @@ struct map {
 
 /* ---------------------------------------------------------------- one step */
 
-static __device__ __forceinline__ float one(int code, float a)
-{
-    switch (code) {
-    case HONE_MAP_NEG: return -a;
-    case HONE_MAP_ABS: return fabsf(a);
-    case HONE_MAP_SQRT: return sqrtf(a);
-    case HONE_MAP_EXP: return expf(a);
-    case HONE_MAP_EXPM1: return expm1f(a);
-    case HONE_MAP_LOG: return logf(a);
-    case HONE_MAP_SIGN: return (float)((a > 0) - (a < 0));
-    default: return isfinite(a) ? 1.0f : 0.0f; /* HONE_MAP_FINITE */
-    }
-}
-
-static __device__ __forceinline__ float many(int code, float a, float b,
-                                             float c)
-{
-    switch (code) {
-    case HONE_MAP_DUP: return a;
-    case HONE_MAP_PLUS: return a + b;
-    case HONE_MAP_MINUS: return a - b;
-    case HONE_MAP_TIMES: return a * b;
-    case HONE_MAP_OVER: return a / b;
-    case HONE_MAP_MIN: return a < b ? a : b;
-    case HONE_MAP_MAX: return a > b ? a : b;
-    case HONE_MAP_LESS: return a < b ? 1.0f : 0.0f;
-    case HONE_MAP_MORE: return a > b ? 1.0f : 0.0f;
-    case HONE_MAP_LERP: return a + c * (b - a);
-    case HONE_MAP_SELECT: return a != 0 ? b : c;
-    default: return one(code, a);
-    }
-}
-
 static __device__ __forceinline__ float4 fetch(const float4 *slot,
                                                const float *uniform, int at)
 {
@@ -69,6 +36,59 @@ static __device__ __forceinline__ float4 fetch(const float4 *slot,
         return slot[at * MAP_THREADS];
     float u = uniform[at - MAP_UNIFORM];
     return { u, u, u, u };
+}
+
+/* R = EXPR of a, b and c, element by element: the code is looked at once for
+ * all four. */
+#define EACH(EXPR)                                                             \
+    {                                                                          \
+        _Pragma("unroll") for (int e = 0; e < FOUR; e++)                       \
+        {                                                                      \
+            const float a = A[e];                                              \
+            [[maybe_unused]] const float b = B[e], c = C[e];                   \
+            R[e] = (EXPR);                                                     \
+        }                                                                      \
+        break;                                                                 \
+    }
+
+static __device__ __forceinline__ float4 step(map_step s, const float4 *slot,
+                                              const float *uniform)
+{
+    const float4 x = fetch(slot, uniform, s.a);
+    float A[FOUR] = { x.x, x.y, x.z, x.w }, B[FOUR] = {}, C[FOUR] = {};
+    float R[FOUR] = {};
+
+    if (s.code >= HONE_MAP_PLUS && (s.code < HONE_MAP_NEG ||
+                                    s.code >= HONE_MAP_LERP)) {
+        const float4 y = fetch(slot, uniform, s.b);
+        B[0] = y.x, B[1] = y.y, B[2] = y.z, B[3] = y.w;
+    }
+    if (s.code >= HONE_MAP_LERP) {
+        const float4 z = fetch(slot, uniform, s.c);
+        C[0] = z.x, C[1] = z.y, C[2] = z.z, C[3] = z.w;
+    }
+    switch (s.code) {
+    case HONE_MAP_DUP: EACH(a)
+    case HONE_MAP_PLUS: EACH(a + b)
+    case HONE_MAP_MINUS: EACH(a - b)
+    case HONE_MAP_TIMES: EACH(a * b)
+    case HONE_MAP_OVER: EACH(a / b)
+    case HONE_MAP_MIN: EACH(a < b ? a : b)
+    case HONE_MAP_MAX: EACH(a > b ? a : b)
+    case HONE_MAP_LESS: EACH(a < b ? 1.0f : 0.0f)
+    case HONE_MAP_MORE: EACH(a > b ? 1.0f : 0.0f)
+    case HONE_MAP_NEG: EACH(-a)
+    case HONE_MAP_ABS: EACH(fabsf(a))
+    case HONE_MAP_SQRT: EACH(sqrtf(a))
+    case HONE_MAP_EXP: EACH(expf(a))
+    case HONE_MAP_EXPM1: EACH(expm1f(a))
+    case HONE_MAP_LOG: EACH(logf(a))
+    case HONE_MAP_SIGN: EACH((float)((a > 0) - (a < 0)))
+    case HONE_MAP_FINITE: EACH(isfinite(a) ? 1.0f : 0.0f)
+    case HONE_MAP_LERP: EACH(a + c * (b - a))
+    default: EACH(a != 0 ? b : c) /* HONE_MAP_SELECT */
+    }
+    return { R[0], R[1], R[2], R[3] };
 }
 
 /* ---------------------------------------------------------- four elements */
@@ -112,15 +132,8 @@ static __device__ void store_four(cell c, int64_t i, float4 x, int live)
 static __device__ void compute(const map_plan &p, float4 *slot,
                                const float *uniform)
 {
-    for (int i = 0; i < p.count; i++) {
-        map_step s = p.step[i];
-        float4 a = fetch(slot, uniform, s.a), b = fetch(slot, uniform, s.b);
-        float4 c = fetch(slot, uniform, s.c);
-        slot[s.to * MAP_THREADS] = {
-            many(s.code, a.x, b.x, c.x), many(s.code, a.y, b.y, c.y),
-            many(s.code, a.z, b.z, c.z), many(s.code, a.w, b.w, c.w)
-        };
-    }
+    for (int i = 0; i < p.count; i++)
+        slot[p.step[i].to * MAP_THREADS] = step(p.step[i], slot, uniform);
 }
 
 static __global__ void __launch_bounds__(MAP_THREADS)

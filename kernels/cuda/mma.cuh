@@ -108,6 +108,36 @@ static __device__ __forceinline__ const bf16 *lane_pairs(const bf16 *m, int i,
     return m + (i + lane % 8 + lane / 16 * 8) * ROW + e + lane / 8 % 2 * 8;
 }
 
+/* Rows [i, i + 16) of a tile as first factors, kept in registers. */
+template <int K, int ROW>
+static __device__ __forceinline__ void hold(uint32_t (&held)[K / 16][4],
+                                            const bf16 *a, int i)
+{
+#pragma unroll
+    for (int e = 0; e < K; e += 16)
+        load_rows(held[e / 16], lane_rows<ROW>(a, i, e));
+}
+
+/* s (16 x 8 N) = the rows held times rows [0, 8 N) of B, over K. */
+template <int N, int K, int ROW>
+static __device__ __forceinline__ void outer(float (&s)[N][4],
+                                             const uint32_t (&held)[K / 16][4],
+                                             const bf16 *b)
+{
+#pragma unroll
+    for (int n = 0; n < N; n++)
+        s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
+#pragma unroll
+    for (int e = 0; e < K; e += 16)
+#pragma unroll
+        for (int n = 0; n < N; n += 2) {
+            uint32_t fb[4];
+            load_rows(fb, lane_pairs<ROW>(b, 8 * n, e));
+            multiply(s[n], held[e / 16], fb[0], fb[1]);
+            multiply(s[n + 1], held[e / 16], fb[2], fb[3]);
+        }
+}
+
 /* s (16 x 8 N) = rows [i, i + 16) of A times rows [0, 8 N) of B, over K. */
 template <int N, int K, int ROW>
 static __device__ __forceinline__ void outer(float (&s)[N][4], const bf16 *a,

@@ -6,6 +6,9 @@
  */
 #include "device.cuh"
 
+/* Few rows come at a time: a large block keeps the memory busy. */
+enum { ROW_THREADS = 1024 };
+
 struct xent {
     int64_t rows, vocab;
     unsigned char storage[8];
@@ -32,24 +35,24 @@ static __device__ __forceinline__ void include(float &max, float &sum,
 }
 
 /* LOSS [rows]: each row's, 0 where there is no target. */
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(ROW_THREADS)
     xent_rows(xent x, cell logits, const int32_t *target, cell lse, float *loss,
               int wide)
 {
-    __shared__ float shared[THREADS / 32];
+    __shared__ float shared[ROW_THREADS / 32];
     int64_t t = blockIdx.x, at = t * x.vocab;
     float max = -INFINITY, sum = 0, v[VECTOR], top, l = 0;
 
     if (target[t] >= 0) {
         for (int64_t k = threadIdx.x * VECTOR; k < x.vocab;
-             k += THREADS * VECTOR) {
+             k += ROW_THREADS * VECTOR) {
             int live = (int)min((int64_t)VECTOR, x.vocab - k);
             load(v, logits, at + k, live, wide);
             include(max, sum, v, live);
         }
-        top = team_max<THREADS>(max, shared);
+        top = team_max<ROW_THREADS>(max, shared);
         sum *= max == -INFINITY ? 0.0f : expf(max - top);
-        l = top + logf(team_sum<THREADS>(sum, shared));
+        l = top + logf(team_sum<ROW_THREADS>(sum, shared));
     }
     if (threadIdx.x)
         return;
@@ -128,7 +131,7 @@ static void xent_run(const void *prepared, const hone_ptr *ptr,
     const xent *x = (const xent *)prepared;
     cudaStream_t s = (cudaStream_t)stream;
 
-    xent_rows<<<(unsigned)x->rows, THREADS, 0, s>>>(
+    xent_rows<<<(unsigned)x->rows, ROW_THREADS, 0, s>>>(
         *x, cell_of(ptr, 0, x->storage[0]), (const int32_t *)ptr[1].part[0],
         cell_of(ptr, 3, x->storage[3]), (float *)workspace,
         x->vocab % VECTOR == 0 && cuda_aligned(ptr, 1));
