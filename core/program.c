@@ -303,7 +303,7 @@ static void walk(const hone_program *p, const hone_machine *m,
         for (int i = 0; i < r->waits; i++)
             m->api->wait(m->self, m->stream[0], p->event[r->wait[i]]);
         if (r->from_row > 0 && r->from_row >= live_rows)
-            continue;
+            continue; /* what joins here was waited for all the same */
         if (r->stream == 1) {
             m->api->record(m->self, may_start, m->stream[0]);
             m->api->wait(m->self, stream, may_start);

@@ -238,18 +238,19 @@ static hone_status open_results(hone_session *s, const char *out, hone_err *err)
     return HONE_OK;
 }
 
-/* Every arena that is there until the end; the scratch arena, and what is
- * open while the weights are loaded, are gone before step 0. */
+/* Every arena that is there until the end. */
 static int64_t engine_bytes(const hone_session *s)
 {
     return (int64_t)(s->keep.bytes + s->data.arena.bytes +
                      s->recipe->arena.bytes);
 }
 
+/* Those that are gone before step 0: the compiler's, and what knows the files
+ * of the weights. */
 static int64_t loading_bytes(const hone_session *s)
 {
-    return (int64_t)(s->weights.arena.bytes + s->peft.arena.bytes +
-                     s->peft.weights.arena.bytes);
+    return (int64_t)(s->scratch.bytes + s->weights.arena.bytes +
+                     s->peft.arena.bytes + s->peft.weights.arena.bytes);
 }
 
 static void make_plan(hone_session *s)
@@ -421,8 +422,7 @@ static hone_status check_plan(const hone_session *s, hone_err *err)
 
         planned = planned > eval ? planned : eval;
         if (place == HONE_PLAN_HOST)
-            taken += engine_bytes(s) + loading_bytes(s) +
-                     (int64_t)s->scratch.bytes;
+            taken += engine_bytes(s) + loading_bytes(s);
         if (taken != planned)
             return hone_fail(err, HONE_EIO, "%lld bytes are planned and %lld "
                              "taken: a fault in hone, please report it",

@@ -372,6 +372,35 @@ static void two_ranks_uneven(void **state)
     check_ranks(&v);
 }
 
+/* One rank is gone: the other learns nothing from half of the rows. */
+static void rank_left_alone(void **state)
+{
+    worker *w = calloc(RANKS, sizeof *w);
+    hone_arena a = { 0 };
+    outcome first;
+    variant v = { 0 };
+    hone_recipe r;
+
+    (void)state;
+    train(&v, 0, &first);
+    read_recipe(&r, &v);
+    open_ranks(w, &r, &a);
+    hone_session_close(&w[1].s);
+    hone_instance_close(&w[1].collective);
+    work(&w[0]);
+    assert_int_equal(w[0].o.status, HONE_EIO);
+    assert_int_equal(w[0].o.skipped, w[0].o.steps);
+    assert_memory_equal(w[0].o.weight, first.weight,
+                        (size_t)first.weights * sizeof(float));
+    hone_session_close(&w[0].s);
+    hone_instance_close(&w[0].collective);
+    hone_recipe_free(&r);
+    hone_arena_free(&a);
+    free(w[0].o.weight);
+    free(first.weight);
+    free(w);
+}
+
 static void ranks_need_a_collective(void **state)
 {
     hone_session *s = calloc(1, sizeof *s);
@@ -526,6 +555,7 @@ int main(void)
         cmocka_unit_test(twice_the_same_bits),
         cmocka_unit_test(two_ranks),
         cmocka_unit_test(two_ranks_uneven),
+        cmocka_unit_test(rank_left_alone),
         cmocka_unit_test(ranks_need_a_collective),
         cmocka_unit_test(not_finite),
         cmocka_unit_test(epochs),
