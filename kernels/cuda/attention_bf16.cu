@@ -311,7 +311,8 @@ static __global__ void __launch_bounds__(HALF_THREADS)
         const bf16 *k = stages + now * S::PAIR, *v = k + S::KEYS * S::ROW;
 
         if (S::STAGES == 2 && j + S::KEYS < end)
-            take_keys<D>(a, p, t, kv, j + S::KEYS, stages + (1 - now) * S::PAIR);
+            take_keys<D>(a, p, t, kv, j + S::KEYS,
+                         stages + (1 - now) * S::PAIR);
         copies_close();
         copies_wait<1>();
         __syncthreads();

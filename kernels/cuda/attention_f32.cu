@@ -140,7 +140,8 @@ static __global__ void __launch_bounds__(F32_THREADS)
             float top = max[r], factor, total = 0;
 #pragma unroll
             for (int c = 0; c < S::C; c++) {
-                bool seen = sees(a, t, t.first + band + r, j + lane + LANES * c);
+                bool seen = sees(a, t, t.first + band + r,
+                                 j + lane + LANES * c);
                 s[r][c] = seen ? score(a, s[r][c], &slope) : -INFINITY;
                 top = fmaxf(top, s[r][c]);
             }

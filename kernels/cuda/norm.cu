@@ -34,7 +34,8 @@ template <int W> struct team {
     for (int k = (t).lane * VECTOR; k < (t).d; k += W * VECTOR)
 
 template <int W>
-static __device__ float inverse_rms(const norming &n, float squares, float *sums)
+static __device__ float inverse_rms(const norming &n, float squares,
+                                    float *sums)
 {
     return 1.0f / sqrtf(team_sum<W>(squares, sums) / (float)n.d + n.eps);
 }
@@ -69,7 +70,8 @@ static __global__ void __launch_bounds__(THREADS)
 /* The sum is rounded to its storage before the norm reads it. */
 template <int W>
 static __global__ void __launch_bounds__(THREADS)
-    add_rmsnorm(norming n, cell a, cell b, cell w, cell sum, cell y, int aligned)
+    add_rmsnorm(norming n, cell a, cell b, cell w, cell sum, cell y,
+                int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W> t(n, aligned);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * pack.c -- the plugin "cuda": the device and the pack of kernels. gen/cuda.list
- * names the files that bring kernels; their tables become one when the plugin
- * is loaded. Nothing here touches the driver: that begins when the device is
+ * pack.c -- the plugin "cuda": the device and the pack of kernels.
+ * gen/cuda.list names the files that bring kernels; their tables become one
+ * when the plugin is loaded. Nothing here touches the driver: that begins when the device is
  * opened.
  */
 #include "hone/plugin.h"

@@ -19,7 +19,8 @@ template <int STEP>
 static __device__ void turn(const rope &r, cell x, cell y, int64_t row,
                             const float *co, const float *si)
 {
-    for (int p = threadIdx.x * STEP; p < r.heads * r.m; p += blockDim.x * STEP) {
+    for (int p = threadIdx.x * STEP; p < r.heads * r.m;
+         p += blockDim.x * STEP) {
         int i = p % r.m;
         int64_t at = row + (int64_t)(p / r.m) * r.d + i;
         float a[VECTOR], b[VECTOR];
