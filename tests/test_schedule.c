@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_schedule.c -- the factors of constant, linear, cosine and hello, held
- * to those of Transformers' get_*_schedule_with_warmup (version 5).
+ * test_schedule.c -- the factors of every schedule, held to Transformers'
+ * (version 5): ten steps by hand, then all of golden/schedules.txt, which
+ * `python3 tests/parity/schedules.py > tests/golden/schedules.txt` writes.
  */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -55,6 +58,72 @@ static void test_against_transformers(void **state)
     }
 }
 
+/* A line such as "# wsd warmup=60 decay_type=linear" as a schedule. */
+typedef struct column {
+    const hone_schedule *schedule;
+    void *config;
+} column;
+
+static column column_of(char *line, hone_arena *arena)
+{
+    char *rest, *word = strtok_r(line, "# \n", &rest);
+    const hone_component *c = hone_find(HONE_KIND_SCHEDULE, word);
+    column made;
+    hone_err err;
+
+    assert_non_null(c);
+    made.schedule = c->ops;
+    made.config = hone_alloc(arena, c->config_size);
+    hone_option_defaults(c->options, made.config);
+    while ((word = strtok_r(NULL, " \n", &rest))) {
+        char *value = strchr(word, '=');
+        const hone_option *o;
+
+        *value++ = '\0';
+        o = hone_option_find(c->options, word);
+        assert_non_null(o);
+        assert_int_equal(o->type == HONE_ENUM
+                             ? hone_option_set_str(o, made.config, value,
+                                                   arena, &err)
+                             : hone_option_set_num(o, made.config, atof(value),
+                                                   0, &err), HONE_OK);
+    }
+    return made;
+}
+
+#define GOLDEN_STEPS 1000
+#define GOLDEN_COLUMNS 10
+
+static void test_golden(void **state)
+{
+    FILE *f = fopen(HONE_SOURCE "/tests/golden/schedules.txt", "r");
+    column columns[GOLDEN_COLUMNS];
+    hone_arena arena = { 0 };
+    char line[256];
+    double want;
+
+    (void)state;
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof line, f)); /* what wrote it */
+    for (int i = 0; i < GOLDEN_COLUMNS; i++) {
+        assert_non_null(fgets(line, sizeof line, f));
+        columns[i] = column_of(line, &arena);
+    }
+    for (int step = 0; step < GOLDEN_STEPS; step++)
+        for (int i = 0; i < GOLDEN_COLUMNS; i++) {
+            const column *c = &columns[i];
+            double got = c->schedule->factor(c->config, NULL, step,
+                                             GOLDEN_STEPS);
+            assert_int_equal(fscanf(f, "%lf", &want), 1);
+            if (!(fabs(got - want) < 1e-9))
+                fail_msg("column %d, step %d: %.10f, not %.10f", i, step, got,
+                         want);
+        }
+    assert_int_equal(fscanf(f, "%lf", &want), EOF);
+    (void)fclose(f);
+    hone_arena_free(&arena);
+}
+
 static void test_warmup(void **state)
 {
     (void)state;
@@ -69,10 +138,13 @@ static void test_warmup(void **state)
 /* All of it warm-up, or a single step: still finite numbers in [0, 1]. */
 static void test_edges(void **state)
 {
-    static const char *const names[] = { "constant", "linear", "cosine" };
+    static const char *const names[] = {
+        "constant", "linear", "cosine", "polynomial", "inverse_sqrt",
+        "cosine_restarts", "wsd"
+    };
 
     (void)state;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 7; i++)
         for (int64_t total = 1; total < 6; total++)
             for (int64_t step = 0; step < total; step++)
                 for (int warmup = 0; warmup < 8; warmup++) {
@@ -95,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_transformers),
+        cmocka_unit_test(test_golden),
         cmocka_unit_test(test_warmup),
         cmocka_unit_test(test_edges),
     };
