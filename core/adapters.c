@@ -28,7 +28,8 @@ static void module_name(const char *weight, char *to, size_t bytes)
     snprintf(to, bytes, "%.*s", (int)(end - start), start);
 }
 
-int hone_lora_targets(const char *targets, const char *weight)
+/* "a.b.q_proj.weight" -> whether the targets name that linear. */
+static int is_named(const char *targets, const char *weight)
 {
     size_t n = path_length(weight);
 
@@ -136,7 +137,7 @@ static int is_target(const hone_graph *g, const hone_node *node,
         return 0;
     w = &g->tensor[node->in[1]];
     return w->kind == HONE_T_PARAM && !w->adapter &&
-           hone_lora_targets(targets, w->name);
+           is_named(targets, w->name);
 }
 
 /* Each of the names must be one of the model's: a slip is not left out. */

@@ -23,8 +23,6 @@ typedef struct hone_lora {
 /* HIDDEN: what the model returns; goes along where its producer is adapted. */
 hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_id *hidden,
                            hone_err *);
-/* "a.b.q_proj.weight" -> whether the targets name that linear. */
-int hone_lora_targets(const char *targets, const char *weight);
 
 /* fuse.c: finds the decompositions of fused ops and puts the op in their
  * place where a pack of PACKS covers it. */

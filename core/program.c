@@ -32,7 +32,8 @@ static void store_place(hone_store *s)
     }
 }
 
-hone_kept *hone_store_add(hone_store *s, const hone_tensor *t)
+/* Adds, or widens an input that another program has smaller. */
+static void add(hone_store *s, const hone_tensor *t)
 {
     hone_kept *k = hone_store_find(s, t->name);
     int64_t bytes = hone_tensor_bytes(&t->type);
@@ -57,31 +58,19 @@ hone_kept *hone_store_add(hone_store *s, const hone_tensor *t)
         k->type = t->type;
         k->bytes = bytes;
     }
-    return k;
 }
 
 void hone_store_take(hone_store *s, const hone_graph *g)
 {
     for (hone_id i = 0; i < g->tensors; i++)
         if (g->tensor[i].kind != HONE_T_TEMP && g->tensor[i].base == HONE_NONE)
-            hone_store_add(s, &g->tensor[i]);
+            add(s, &g->tensor[i]);
     store_place(s);
 }
 
 void *hone_store_address(const hone_store *s, const hone_kept *k)
 {
     return s->base + k->offset;
-}
-
-int64_t hone_store_kind_bytes(const hone_store *s, hone_tensor_kind kind,
-                              int adapter)
-{
-    int64_t bytes = 0;
-
-    for (int i = 0; i < s->count; i++)
-        if (s->list[i].kind == kind && s->list[i].adapter == adapter)
-            bytes += s->list[i].bytes;
-    return bytes;
 }
 
 /* ---------------------------------------------------------------- binding */

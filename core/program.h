@@ -31,13 +31,11 @@ typedef struct hone_store {
 } hone_store;
 
 void hone_store_init(hone_store *, hone_arena *);
-/* Adds, or widens an input that another program has smaller. */
-hone_kept *hone_store_add(hone_store *, const hone_tensor *);
 hone_kept *hone_store_find(const hone_store *, const char *name);
-/* Adds every lasting tensor of the graph. */
+/* Adds every lasting tensor of the graph; an input that another program has
+ * smaller grows. */
 void hone_store_take(hone_store *, const hone_graph *);
 void *hone_store_address(const hone_store *, const hone_kept *);
-int64_t hone_store_kind_bytes(const hone_store *, hone_tensor_kind, int adapter);
 
 /* The device with its streams: what programs run on. */
 typedef struct hone_machine {

@@ -391,15 +391,14 @@ static void test_chunks_give_the_same(void **state)
     for (int i = -1; i < 4; i++) {
         fixture *to = i < 0 ? &as : &f;
         hone_graph *g = begin(to);
-        hone_id x = matrix(to, "x", HONE_T_INPUT), big, y;
+        hone_id x = matrix(to, "x", HONE_T_INPUT), big;
         hone_id seed = matrix(to, "seed", HONE_T_INPUT);
         hone_err err;
 
         x = op(to, "linear", x, matrix(to, "w", HONE_T_PARAM), HONE_NONE);
         big = op(to, "silu", x, HONE_NONE, HONE_NONE);
-        y = op(to, "sum_rows", big, HONE_NONE, hone_graph_tensor(g, "sum",
-               hone_type_of(HONE_F32, 1, N, 1), HONE_T_STATE));
-        (void)y;
+        op(to, "sum_rows", big, HONE_NONE, hone_graph_tensor(g, "sum",
+           hone_type_of(HONE_F32, 1, N, 1), HONE_T_STATE));
         ok(hone_pass_autodiff(g, big, seed, &err), &err);
         if (i < 0)
             eager(to);
@@ -521,7 +520,6 @@ static void test_targets(void **state)
     lora.targets = "q,w";
     assert_int_equal(hone_pass_lora(&f.p.graph, &lora, &y, &err), HONE_EINVAL);
     assert_non_null(strstr(err.msg, "'w'"));
-    assert_false(hone_lora_targets("longer_than_it", "w"));
     end(&f);
 }
 
