@@ -110,6 +110,8 @@ hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
         hone_try(read_scalar(s, "loss_sum", &sum, err));
         total += (double)sum;
         *targets += rows->all_targets;
+        if (hone_interrupted())
+            return hone_fail(err, HONE_EINTR, "interrupted while evaluating");
     }
     if (status != HONE_END)
         return status;
