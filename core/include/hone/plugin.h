@@ -139,7 +139,8 @@ typedef enum {
 
 #define HONE_PARTS 4
 #define HONE_RANK 4
-#define HONE_ALIGN 256 /* bytes; every part of every tensor starts at this */
+#define HONE_ALIGN 256 /* bytes; every part of every tensor starts at this,
+                          but for one that is some rows of another */
 
 typedef struct hone_part {
     const char *name;
@@ -312,7 +313,8 @@ typedef struct hone_op {
      * NULL: through the decomposition, or not differentiable. */
     hone_status (*backward)(hone_builder *, const hone_rule *, hone_err *);
     /* Emits the same result with simpler ops; also the pattern that the fuse
-     * pass looks for. NULL for a basic op. */
+     * pass looks for, if the last op needs all others and there are at most 16
+     * of at most 8 operands each. NULL for a basic op. */
     hone_status (*decompose)(hone_builder *, const hone_rule *, hone_err *);
     const hone_bind *binds;
     /* The specification: plain loops over contiguous operands, HONE_ADD
