@@ -73,6 +73,7 @@ typedef struct hone_recipe {
     const char *keep_layers; /* a table by layer as "0=none,1=all", or NULL */
     int64_t logits_chunk;    /* rows of a chunk; 0: chosen */
     int master;
+    const char *loggers; /* names joined by commas, beside metrics */
     const char *out; /* absolute */
 } hone_recipe;
 

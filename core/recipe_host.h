@@ -72,7 +72,7 @@ typedef struct hone_train {
     int64_t global_batch, global_tokens, steps, seed;
     double epochs, clip;
     int shuffle, precision, master;
-    const char *memory, *device, *packs, *out;
+    const char *memory, *device, *packs, *loggers, *out;
     int64_t eval_every, save_every, save_keep, logits_chunk;
     hone_keeping keep;
 } hone_train;

@@ -87,6 +87,8 @@ static const hone_option train_options[] = {
             "rows of logits at a time; 0: chosen"),
     ROW_BOOL(hone_train, "master", master, 1,
              "fp32 master weights; false: bf16, stochastic rounding"),
+    ROW_STR(hone_train, "loggers", loggers, HONE_FORM_LIST, "tensorboard",
+            "what records the run beside metrics.jsonl; or none"),
     ROW_STR(hone_train, "out", out, HONE_FORM_PATH, NULL,
             "folder of the run; not given: runs/NAME of the recipe"),
     HONE_OPT_END

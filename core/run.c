@@ -137,13 +137,12 @@ static hone_status write_texts(run *r, hone_err *err)
 static hone_status log_eval(run *r, const hone_step_report *step, double loss,
                             int64_t targets, hone_err *err)
 {
-    const hone_logger *api = r->s.logger.component->ops;
     hone_field f[] = { { "step", (double)step->step, 1 },
                        { "eval_loss", loss, 0 },
                        { "eval_target_tokens", (double)targets, 1 } };
 
     hone_live_eval(&r->live, step->step, loss);
-    return api->write(r->s.logger.state, f, 3, err);
+    return hone_session_record(&r->s, f, 3, err);
 }
 
 static hone_status log_step(void *self, const hone_step_report *s,
@@ -151,7 +150,6 @@ static hone_status log_step(void *self, const hone_step_report *s,
                             hone_err *err)
 {
     run *r = self;
-    const hone_logger *api = r->s.logger.component->ops;
     hone_field f[] = { { "step", (double)s->step, 1 },
                        { "loss", s->loss, 0 },
                        { "grad_norm", s->grad_norm, 0 },
@@ -167,7 +165,7 @@ static hone_status log_step(void *self, const hone_step_report *s,
     if (s->loss == 0 && s->rows == 0) /* an evaluation has no rows */
         return log_eval(r, s, eval_loss, eval_targets, err);
     hone_live_step(&r->live, s);
-    return api->write(r->s.logger.state, f, sizeof f / sizeof *f, err);
+    return hone_session_record(&r->s, f, sizeof f / sizeof *f, err);
 }
 
 static void say_plan(const run *r)
@@ -201,7 +199,7 @@ static hone_status train(run *r, const hone_rank *rank, int fresh,
 
     hone_try(hone_session_open(s, r->s.recipe, rank, 1, r->out, err));
     hone_try(take_folder(r->out, fresh, err));
-    hone_try(hone_instance_start(&s->logger, err));
+    hone_try(hone_session_start_loggers(s, err));
     r->device_bytes = hone_plan_total(&s->plan, HONE_PLAN_DEVICE);
     r->host_bytes = hone_plan_total(&s->plan, HONE_PLAN_HOST);
     hone_try(write_texts(r, err));

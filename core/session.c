@@ -219,23 +219,69 @@ static hone_status compile_all(hone_session *s, int with_training,
     return HONE_OK;
 }
 
+static hone_status add_logger(hone_session *s, const char *name,
+                              const char *out, hone_err *err)
+{
+    const hone_component *c;
+    void *config;
+
+    if (s->loggers == HONE_MAX_LOGGERS)
+        return hone_fail(err, HONE_EINVAL, "%s:%d: hone.train: 'loggers': at "
+                         "most %d", s->recipe->file, s->recipe->line,
+                         HONE_MAX_LOGGERS - 1);
+    hone_try(hone_need_component(HONE_KIND_LOGGER, name, &c, err));
+    config = hone_alloc(&s->keep, c->config_size);
+    hone_option_defaults(c->options, config);
+    *(const char **)config = out;
+    hone_instance_make(&s->logger[s->loggers++], c, config, &s->keep);
+    return HONE_OK;
+}
+
+static hone_status add_loggers(hone_session *s, const char *out, hone_err *err)
+{
+    const char *names = s->recipe->loggers;
+
+    hone_try(add_logger(s, "metrics", out, err));
+    if (!names || !strcmp(names, "none"))
+        return HONE_OK;
+    for (const char *at = names; *at;) {
+        size_t n = strcspn(at, ",");
+        const char *name = hone_format_text(&s->keep, "%.*s", (int)n, at);
+
+        if (strcmp(name, "metrics"))
+            hone_try(add_logger(s, name, out, err));
+        at += n + (at[n] == ',');
+    }
+    return HONE_OK;
+}
+
+hone_status hone_session_start_loggers(hone_session *s, hone_err *err)
+{
+    for (int i = 0; i < s->loggers; i++)
+        hone_try(hone_instance_start(&s->logger[i], err));
+    return HONE_OK;
+}
+
+hone_status hone_session_record(hone_session *s, const hone_field *f,
+                                uint32_t count, hone_err *err)
+{
+    for (int i = 0; i < s->loggers; i++) {
+        const hone_logger *api = s->logger[i].component->ops;
+        hone_try(api->write(s->logger[i].state, f, count, err));
+    }
+    return HONE_OK;
+}
+
 /* Where a run puts what comes out of it. */
 static hone_status open_results(hone_session *s, const char *out, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
-    const hone_component *c;
-    void *config;
 
     hone_try(hone_results_prepare(&s->results, &s->keep, out, r->model.path,
                                   s->has_weights ? &s->weights : NULL,
                                   r->has_adapter ? &s->adapter : NULL,
                                   &s->store, err));
-    hone_try(hone_need_component(HONE_KIND_LOGGER, "metrics", &c, err));
-    config = hone_alloc(&s->keep, c->config_size);
-    hone_option_defaults(c->options, config);
-    *(const char **)config = out;
-    hone_instance_make(&s->logger, c, config, &s->keep);
-    return HONE_OK;
+    return add_loggers(s, out, err);
 }
 
 /* Every arena that is there until the end. */
@@ -469,7 +515,8 @@ void hone_session_close(hone_session *s)
     hone_instance_close(&s->collator);
     hone_instance_close(&s->optimizer);
     hone_instance_close(&s->schedule);
-    hone_instance_close(&s->logger);
+    for (int i = 0; i < s->loggers; i++)
+        hone_instance_close(&s->logger[i]);
     if (s->device_memory)
         s->machine.api->release(s->machine.self, HONE_DEVICE_SPACE,
                                 s->device_memory);

@@ -25,6 +25,8 @@ typedef struct hone_rank {
     void *group;
 } hone_rank;
 
+enum { HONE_MAX_LOGGERS = 8 };
+
 typedef struct hone_session {
     const hone_recipe *recipe;
     hone_rank rank;
@@ -49,7 +51,8 @@ typedef struct hone_session {
     hone_program train[HONE_MAX_BUCKETS], eval[HONE_MAX_BUCKETS];
     hone_program zero, zero_loss, reduce, update;
     hone_results results;
-    hone_instance logger; /* made; whoever writes to it starts it */
+    hone_instance logger[HONE_MAX_LOGGERS]; /* made, not started */
+    int loggers;
     hone_plan plan;
     hone_regions regions;
     void *device_memory, *pinned_memory, *host_memory;
@@ -64,6 +67,11 @@ hone_status hone_session_open(hone_session *, const hone_recipe *,
                               const char *out, hone_err *);
 hone_status hone_session_reserve(hone_session *, hone_err *);
 hone_status hone_session_load(hone_session *, hone_err *);
+/* Loggers: metrics first, then those of the recipe. Every record goes to each
+ * of them. */
+hone_status hone_session_start_loggers(hone_session *, hone_err *);
+hone_status hone_session_record(hone_session *, const hone_field *,
+                                uint32_t count, hone_err *);
 void hone_session_close(hone_session *);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# docs/recipes.md shows the options as `hone describe` prints them; and the
-# build line in the head of plugins/hello.c makes a plugin that loads.
+# docs/recipes.md shows the options as `hone describe` prints them, of all that
+# a recipe can call; and the build line in the head of plugins/hello.c makes a plugin that loads.
 set -euo pipefail
 build=$(realpath "$1")
 source=$(realpath "$(dirname "$0")/..")
@@ -9,17 +9,34 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 unset HONE_PLUGIN_PATH HONE_SHARE
 
-names=$(sed -n 's/^\$ hone describe //p' "$source/docs/recipes.md")
-[ -n "$names" ]
-for name in $names; do
-    "$build/bin/hone" describe "$name" | grep -v '^  from ' > "$scratch/now"
-    awk -v line="\$ hone describe $name" \
-        '$0 == line { on = 1; next } /^```/ { on = 0 } on' \
-        "$source/docs/recipes.md" > "$scratch/docs"
-    if ! diff -u "$scratch/docs" "$scratch/now"; then
-        echo "docs/recipes.md: the options of $name have changed" >&2
-        exit 1
-    fi
+# The page with every block as `hone describe` prints it now.
+# HONE_GOLDEN=write puts it in the place of the old one.
+page=$source/docs/recipes.md
+while IFS= read -r line; do
+    case $line in
+        '$ hone describe '*)
+            printf '%s\n' "$line"
+            "$build/bin/hone" describe "${line##* }" | grep -v '^  from '
+            while IFS= read -r line && [ "$line" != '```' ]; do :; done ;;
+    esac
+    printf '%s\n' "$line"
+done < "$page" > "$scratch/page"
+if [ "${HONE_GOLDEN:-}" = write ]; then
+    cp "$scratch/page" "$page"
+elif ! diff -u "$page" "$scratch/page"; then
+    echo "docs/recipes.md: options have changed; HONE_GOLDEN=write $0 $1" \
+        "writes them anew" >&2
+    exit 1
+fi
+# Whatever a recipe can call is on the page.
+{
+    printf '%s\n' train model lora
+    (cd "$source/recipes/data" && printf 'data.%s\n' *.lua | sed 's/\.lua$//')
+    (cd "$source/plugins" && ls collators schedules optimizers |
+        sed -n 's/\.c$//p')
+} | while read -r name; do
+    grep -qxF "\$ hone describe $name" "$page" ||
+        { echo "docs/recipes.md: no options of $name" >&2; exit 1; }
 done
 
 # A plugin of one's own: hello.c under another name.
