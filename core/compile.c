@@ -248,7 +248,12 @@ static hone_status make_states(const hone_compiler *c, hone_graph *g,
         hone_state_spec spec[HONE_MAX_STATES];
         uint32_t n = HONE_MAX_STATES;
 
-        hone_try(api->states(opt->config, &group->type[i], spec, &n, err));
+        hone_try(api->states(opt->config, group->name[i], &group->type[i],
+                             spec, &n, err));
+        if (n > HONE_MAX_STATES)
+            return hone_fail(err, HONE_EINVAL, "hone.%s: %u states a "
+                             "parameter, at most %d are possible",
+                             opt->component->name, n, HONE_MAX_STATES);
         for (uint32_t k = 0; k < n; k++) {
             hone_id *ids = (hone_id *)group->state[k];
             if (!ids)
@@ -272,6 +277,7 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
     const hone_optimizer *api = opt->component->ops;
     hone_group group = { .size = sizeof group };
     hone_type *types;
+    const char **names;
     hone_id *grads, squares = HONE_NONE;
     uint32_t n;
 
@@ -280,15 +286,18 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
     group.param = of_kind(c, g, store, HONE_T_PARAM, &group.count);
     grads = hone_alloc(c->scratch, (group.count + 2) * sizeof *grads);
     types = hone_alloc(c->scratch, (group.count + 1) * sizeof *types);
+    names = hone_alloc(c->scratch, (group.count + 1) * sizeof *names);
     for (n = 0; n < group.count; n++) {
         const hone_kept *k = hone_store_find(
             store, hone_format_text(c->scratch, "grad:%s",
                                     g->tensor[group.param[n]].name));
         types[n] = g->tensor[group.param[n]].type;
+        names[n] = g->tensor[group.param[n]].name;
         grads[n] = hone_graph_tensor(g, k->name, k->type, HONE_T_GRAD);
     }
     group.grad = grads;
     group.type = types;
+    group.name = names;
     group.lr = scalar(g, "lr", HONE_T_INPUT);
     if (c->ranks > 1) {
         grads[n] = scalar(g, "loss_sum", HONE_T_STATE);

@@ -49,8 +49,8 @@ static void bench_open(bench *b, const char *state)
     b->type[0] = hone_type_of(HONE_F32, 2, N / 4, 4);
     b->type[1] = hone_type_of(HONE_F32, 1, N, 1);
     for (i = 0; i < 2; i++) {
-        assert_int_equal(ops->states(b->config, &b->type[i], spec, &count,
-                                     &err), 0);
+        assert_int_equal(ops->states(b->config, "w", &b->type[i], spec,
+                                     &count, &err), 0);
         assert_int_equal(count, 2);
         eager_draw(&b->e, b->param[i] = eager_new(&b->e, b->type[i]));
         b->grad[i] = eager_new(&b->e, b->type[i]);
@@ -165,7 +165,7 @@ static void int8_states_are_refused_by_name(void **state)
     hone_err err;
     (void)state;
     eager_attrs(adamw(), &int8, 1, config);
-    assert_int_equal(ops->states(config, &type, spec, &count, &err),
+    assert_int_equal(ops->states(config, "w", &type, spec, &count, &err),
                      HONE_EINVAL);
     assert_non_null(strstr(err.msg, "int8"));
 }

@@ -52,8 +52,8 @@ static void bench_open(bench *b, const char *name, const hone_attr *attrs,
                              .param = b->param, .grad = b->grad,
                              .type = b->type };
     for (i = 0; i < 2; i++) {
-        assert_int_equal(b->ops->states(b->config, &b->type[i], spec, &count,
-                                        &err), 0);
+        assert_int_equal(b->ops->states(b->config, "w", &b->type[i], spec,
+                                        &count, &err), 0);
         assert_int_equal(count, n_states);
         eager_draw(&b->e, b->param[i] = eager_new(&b->e, b->type[i]));
         b->grad[i] = eager_new(&b->e, b->type[i]);
@@ -223,7 +223,7 @@ static void nesterov_needs_momentum(void **state)
     hone_err err;
     (void)state;
     eager_attrs(c, &nesterov, 1, config);
-    assert_int_equal(ops->states(config, &type, spec, &count, &err),
+    assert_int_equal(ops->states(config, "w", &type, spec, &count, &err),
                      HONE_EINVAL);
     assert_non_null(strstr(err.msg, "momentum"));
 }

@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * adamw.c -- Adam with decoupled weight decay (Loshchilov and Hutter 2019) in
- * the order of arithmetic of torch.optim.AdamW. Two element-wise programs:
- * one for the two scalars of the bias correction, one for all tensors, which
- * reads and writes each number once.
+ * adamw.c -- Adam with decoupled weight decay (Loshchilov and Hutter 2019).
  */
-#include "hone/plugin.h"
-
-#include <math.h>
-#include <stdlib.h>
+#include "adam.h"
 
 typedef struct adamw {
     double lr, beta1, beta2, eps, weight_decay;
@@ -31,12 +25,14 @@ static const hone_option options[] = {
     HONE_OPT_END
 };
 
-static hone_status states(const void *config, const hone_type *param,
-                          hone_state_spec *out, uint32_t *count, hone_err *err)
+static hone_status states(const void *config, const char *name,
+                          const hone_type *param, hone_state_spec *out,
+                          uint32_t *count, hone_err *err)
 {
     const adamw *c = config;
     int i;
 
+    (void)name;
     if (c->state == STATE_INT8)
         return hone_fail(err, HONE_EINVAL,
                          "hone.adamw: state = \"int8\" is not there yet; use "
@@ -53,100 +49,22 @@ static hone_status states(const void *config, const hone_type *param,
     return HONE_OK;
 }
 
-/* The log of a decay; that of 0 as a number whose power is 0 from step 1. */
-static double log_of(double beta)
-{
-    return beta > 0 ? log(beta) : -1e4;
-}
-
-/* out[0] = lr / (1 - beta1^t), out[1] = sqrt(1 - beta2^t). */
-static hone_status corrections(const adamw *c, hone_builder *b,
-                               const hone_group *g, hone_id out[2],
-                               hone_err *err)
-{
-    char program[256];
-    const hone_attr attrs[] = { { "program", 0, program },
-                                { "scalars", 2, NULL },
-                                { "writes", 2, NULL } };
-    const hone_id in[] = { g->lr, g->t };
-
-    (void)snprintf(program, sizeof program,
-                   "s0 s1 %.17g * expm1 neg / =y0 "
-                   "s1 %.17g * expm1 neg sqrt =y1",
-                   log_of(c->beta1), log_of(c->beta2));
-    out[0] = b->temp(b, b->type(b, g->lr));
-    out[1] = b->temp(b, b->type(b, g->lr));
-    return b->emit(b, "map", "adamw.corrections", attrs, 3, in, 2, out, 2,
-                   err);
-}
-
-#define SCALARS 5
-
-/* Scalars ok, lr, clip, lr / bias correction 1, sqrt(bias correction 2);
- * x0 gradient, y0 parameter, y1 mean, y2 mean square. */
-static void write_program(const adamw *c, double decay, char *to, size_t bytes)
-{
-    int at = 0;
-
-    if (decay != 0)
-        at = snprintf(to, bytes, "y0 s1 %.17g * y0 * - =y0 ", decay);
-    (void)snprintf(to + at, bytes - (size_t)at,
-                   "x0 s2 * =r0 "
-                   "y1 r0 %.17g lerp =y1 "
-                   "y2 %.17g * r0 %.17g * r0 * + =y2 "
-                   "y0 s3 y1 * y2 sqrt s4 / %.17g + / - =y0",
-                   1 - c->beta1, c->beta2, 1 - c->beta2, c->eps);
-}
-
-/* The update of the tensors of two dimensions and more (MANY), or of the
- * others. LIST has room for SCALARS + 4 * count. */
-static hone_status update_some(const adamw *c, hone_builder *b,
-                               const hone_group *g, const hone_id *scalars,
-                               int many, hone_id *list, hone_err *err)
-{
-    char program[384];
-    const hone_attr attrs[] = { { "program", 0, program },
-                                { "scalars", SCALARS, NULL },
-                                { "reads", 1, NULL },
-                                { "writes", 3, NULL },
-                                { "guard", 1, NULL } };
-    hone_id *in = list, *out = list + SCALARS + g->count;
-    uint32_t i, n = 0;
-
-    for (i = 0; i < SCALARS; i++)
-        in[i] = scalars[i];
-    for (i = 0; i < g->count; i++) {
-        if ((g->type[i].rank >= 2) != many)
-            continue;
-        in[SCALARS + n] = g->grad[i];
-        out[3 * n] = g->param[i];
-        out[3 * n + 1] = g->state[0][i];
-        out[3 * n + 2] = g->state[1][i];
-        n++;
-    }
-    if (n == 0)
-        return HONE_OK;
-    write_program(c, many ? c->weight_decay : 0, program, sizeof program);
-    return b->emit(b, "map", many ? "adamw.matrices" : "adamw.vectors", attrs,
-                   5, in, SCALARS + n, out, 3 * n, err);
-}
-
 static hone_status update(const void *config, hone_builder *b,
                           const hone_group *g, hone_err *err)
 {
     const adamw *c = config;
-    hone_id scalars[SCALARS] = { g->ok, g->lr, g->clip, HONE_NONE, HONE_NONE };
-    hone_id *list = malloc((SCALARS + 4 * (size_t)g->count) * sizeof *list);
+    const adam arithmetic = { .rate = 1, .beta1 = c->beta1, .beta2 = c->beta2,
+                              .eps = c->eps, .decay = c->weight_decay };
+    uint8_t *kind = malloc(g->count + 1);
     hone_status status;
+    uint32_t i;
 
-    if (!list)
+    if (!kind)
         return hone_fail(err, HONE_ENOMEM, "hone.adamw: out of memory");
-    status = corrections(c, b, g, scalars + 3, err);
-    if (status == HONE_OK)
-        status = update_some(c, b, g, scalars, 1, list, err);
-    if (status == HONE_OK)
-        status = update_some(c, b, g, scalars, 0, list, err);
-    free(list);
+    for (i = 0; i < g->count; i++)
+        kind[i] = g->type[i].rank >= 2 ? ADAM_MATRIX : ADAM_VECTOR;
+    status = adam_update(&arithmetic, b, g, kind, err);
+    free(kind);
     return status;
 }
 

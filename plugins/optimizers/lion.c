@@ -29,11 +29,13 @@ static const hone_option options[] = {
     HONE_OPT_END
 };
 
-static hone_status states(const void *config, const hone_type *param,
-                          hone_state_spec *out, uint32_t *count, hone_err *err)
+static hone_status states(const void *config, const char *name,
+                          const hone_type *param, hone_state_spec *out,
+                          uint32_t *count, hone_err *err)
 {
     const lion *c = config;
 
+    (void)name;
     (void)err;
     out[0].name = "m";
     out[0].type = *param;

@@ -24,11 +24,13 @@ static const hone_option options[] = {
     HONE_OPT_END
 };
 
-static hone_status states(const void *config, const hone_type *param,
-                          hone_state_spec *out, uint32_t *count, hone_err *err)
+static hone_status states(const void *config, const char *name,
+                          const hone_type *param, hone_state_spec *out,
+                          uint32_t *count, hone_err *err)
 {
     const sgd *c = config;
 
+    (void)name;
     if (c->nesterov && c->momentum == 0)
         return hone_fail(err, HONE_EINVAL,
                          "hone.sgd: nesterov = true needs a momentum above 0, "

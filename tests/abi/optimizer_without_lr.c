@@ -5,10 +5,12 @@
 extern const hone_optimizer optimizer;
 #include "right.h"
 
-static hone_status states(const void *config, const hone_type *param,
-                          hone_state_spec *out, uint32_t *count, hone_err *err)
+static hone_status states(const void *config, const char *name,
+                          const hone_type *param, hone_state_spec *out,
+                          uint32_t *count, hone_err *err)
 {
     (void)config;
+    (void)name;
     (void)param;
     (void)out;
     (void)err;

@@ -440,14 +440,17 @@ typedef struct hone_group {
     const hone_id *param, *grad;
     const hone_id *state[HONE_MAX_STATES]; /* [count] each */
     const hone_type *type;                 /* of each parameter */
+    const char *const *name;               /* as in the checkpoint */
     hone_id lr, t, clip, ok;
 } hone_group;
 
 /* Its option table must have a real `lr`. */
 typedef struct hone_optimizer {
     uint32_t size;
-    hone_status (*states)(const void *config, const hone_type *param,
-                          hone_state_spec *out, uint32_t *count, hone_err *);
+    /* Of the parameter NAME: fills OUT, HONE_MAX_STATES at most. */
+    hone_status (*states)(const void *config, const char *name,
+                          const hone_type *type, hone_state_spec *out,
+                          uint32_t *count, hone_err *);
     hone_status (*update)(const void *config, hone_builder *,
                           const hone_group *, hone_err *);
 } hone_optimizer;
