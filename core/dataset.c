@@ -83,6 +83,8 @@ static hone_status hash_all(EVP_MD_CTX *h, const hone_data_config *c,
     hash_bytes(h, text, bytes);
     for (const char *const *f = c->field; f && *f; f++)
         hash_text(h, *f);
+    if (c->functions)
+        hash_bytes(h, c->functions->code, c->functions->code_bytes);
     for (const char *const *f = c->files; *f; f++)
         hone_try(hash_file(h, *f, err));
     return c->val_file ? hash_file(h, c->val_file, err) : HONE_OK;
@@ -274,7 +276,7 @@ hone_status hone_dataset_open(hone_dataset *d, const hone_recipe *r,
     hone_status status;
 
     memset(d, 0, sizeof *d);
-    hone_try(hone_shape_open(&shape, r->data.shape, r->data.field, err));
+    hone_try(hone_shape_open(&shape, &r->data, err));
     status = open_data(d, &r->data, t, shape, err);
     hone_shape_close(shape);
     if (status != HONE_OK)

@@ -104,6 +104,24 @@ static void make_room(prep *p, int64_t count)
     }
 }
 
+/* Ids that a tokenizer of the row's maker gave. */
+static hone_status add_ids(prep *p, const hone_segment *g, hone_err *err)
+{
+    int32_t vocab = p->tokens->api->vocab(p->tokens->self);
+
+    make_room(p, p->count + g->count);
+    for (int64_t i = 0; i < g->count; i++) {
+        if (g->ids[i] >= vocab)
+            return hone_fail(err, HONE_EINVAL, "id %d, and the tokenizer knows "
+                             "ids below %d; are the rows another model's?",
+                             (int)g->ids[i], (int)vocab);
+        p->ids[p->count + i] = g->ids[i];
+        p->mask[p->count + i] = g->mask ? g->mask[i] != 0 : g->target != 0;
+    }
+    p->count += g->count;
+    return HONE_OK;
+}
+
 static void add_segment(prep *p, const hone_segment *g)
 {
     const hone_tokens *t = p->tokens;
@@ -138,16 +156,21 @@ static hone_status tokenize_row(prep *p, const hone_row *row, const place *at,
     const char *json = hone_utf8_repair(&p->row, row->json, row->bytes, &bytes);
     int count, line;
     hone_err why;
+    hone_status s = hone_shape_map(p->shape, json, bytes, &segment, &count,
+                                   &line, &why);
 
-    if (hone_shape_map(p->shape, json, bytes, &segment, &count, &line, &why)
-        != HONE_OK)
-        return hone_fail(err, HONE_EINVAL, "%s: row %lld (line %lld): %s",
-                         at->path, (long long)at->number,
-                         (long long)at->line + line - 1, why.msg);
     p->count = 0;
-    for (int i = 0; i < count; i++)
-        add_segment(p, &segment[i]);
-    return HONE_OK;
+    for (int i = 0; i < count && s == HONE_OK; i++) {
+        if (segment[i].ids)
+            s = add_ids(p, &segment[i], &why);
+        else
+            add_segment(p, &segment[i]);
+    }
+    if (s == HONE_OK)
+        return HONE_OK;
+    return hone_fail(err, HONE_EINVAL, "%s: row %lld (line %lld): %.900s",
+                     at->path, (long long)at->number,
+                     (long long)at->line + line - 1, why.msg);
 }
 
 /* -------------------------------------------------------- a row's length */
@@ -313,7 +336,8 @@ static hone_status read_all(prep *p, hone_err *err)
     if (!p->train.rows)
         return hone_fail(err, HONE_EINVAL,
                          "%s: no row to train on; %lld were read, %lld "
-                         "without a target token, broken or too long",
+                         "without a target token, left out, broken or too "
+                         "long",
                          c->files[0], (long long)p->seen,
                          (long long)p->train.counts.skipped);
     return HONE_OK;

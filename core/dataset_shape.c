@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dataset_map.h"
 #include "lua_host.h"
+#include "lua_json.h"
 #include "registry.h"
 
 enum { MOST_FIELDS = 64, MOST_SEGMENTS = 4096 };
@@ -18,7 +20,7 @@ enum { MOST_FIELDS = 64, MOST_SEGMENTS = 4096 };
 typedef struct {
     const char *name, *source; /* in map(); in the data file */
     const char *type;
-    int has_default;
+    json_t *other; /* the default, or NULL */
 } field;
 
 struct hone_shape {
@@ -27,76 +29,16 @@ struct hone_shape {
     const char *name, *text;
     size_t bytes;
     const char *const *renames;
+    const hone_data_functions *functions; /* or NULL */
     field field[MOST_FIELDS];
     int fields, whole_row;
     int spec_ref; /* the table that the file returned */
     /* of the row being mapped: */
+    hone_arena ids; /* of its segments */
     json_t *row;
     hone_segment *segment;
     int segments, segment_cap;
 };
-
-/* ------------------------------------------------------- JSON to Lua */
-
-static void push_json(lua_State *L, const json_t *v)
-{
-    const char *key;
-    json_t *item;
-    size_t i;
-
-    luaL_checkstack(L, 4, "a row is nested too deeply");
-    switch (json_typeof(v)) {
-    case JSON_OBJECT:
-        lua_createtable(L, 0, (int)json_object_size(v));
-        json_object_foreach((json_t *)v, key, item) {
-            push_json(L, item);
-            lua_setfield(L, -2, key);
-        }
-        break;
-    case JSON_ARRAY:
-        lua_createtable(L, (int)json_array_size(v), 0);
-        json_array_foreach(v, i, item) {
-            push_json(L, item);
-            lua_rawseti(L, -2, (lua_Integer)i + 1);
-        }
-        break;
-    case JSON_STRING:
-        lua_pushlstring(L, json_string_value(v), json_string_length(v));
-        break;
-    case JSON_INTEGER:
-        lua_pushinteger(L, json_integer_value(v));
-        break;
-    case JSON_REAL:
-        lua_pushnumber(L, json_real_value(v));
-        break;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        lua_pushboolean(L, json_is_true(v));
-        break;
-    case JSON_NULL:
-        lua_pushnil(L);
-        break;
-    }
-}
-
-static const char *type_name(const json_t *v)
-{
-    switch (json_typeof(v)) {
-    case JSON_OBJECT:
-        return "object";
-    case JSON_ARRAY:
-        return "array";
-    case JSON_STRING:
-        return "string";
-    case JSON_TRUE:
-    case JSON_FALSE:
-        return "boolean";
-    case JSON_NULL:
-        return "null";
-    default:
-        return "number";
-    }
-}
 
 /* ------------------------------------------------------- reading the file */
 
@@ -111,6 +53,8 @@ static const char *source_of(const hone_shape *s, const char *name)
 /* The value of `fields` is on top: { NAME = { type =, default = }, ... }. */
 static void read_fields(lua_State *L, hone_shape *s)
 {
+    hone_err err;
+
     lua_pushnil(L);
     while (lua_next(L, -2)) {
         field *f = &s->field[s->fields];
@@ -123,10 +67,13 @@ static void read_fields(lua_State *L, hone_shape *s)
         f->source = source_of(s, f->name);
         lua_getfield(L, -1, "type");
         f->type = hone_text(&s->arena, luaL_optstring(L, -1, "string"));
-        lua_getfield(L, -2, "default");
-        f->has_default = !lua_isnil(L, -1);
-        lua_pop(L, 3);
         s->fields++;
+        if (lua_getfield(L, -2, "default") != LUA_TNIL) {
+            f->other = hone_lua_to_json(L, -1, &err);
+            if (!f->other)
+                luaL_error(L, "the default of %s is %s", f->name, err.msg);
+        }
+        lua_pop(L, 3);
     }
 }
 
@@ -166,16 +113,17 @@ static hone_status open_file(hone_shape *s, hone_err *err)
     return hone_lua_call(s->lua, 2, 0, err);
 }
 
-hone_status hone_shape_open(hone_shape **out, const char *name,
-                            const char *const *renames, hone_err *err)
+hone_status hone_shape_open(hone_shape **out, const hone_data_config *c,
+                            hone_err *err)
 {
     hone_arena arena = { 0 };
     hone_shape *s = hone_alloc(&arena, sizeof *s);
     hone_status status;
 
     s->arena = arena;
-    s->name = hone_text(&s->arena, name);
-    s->renames = renames;
+    s->name = hone_text(&s->arena, c->shape);
+    s->renames = c->field;
+    s->functions = c->functions;
     status = open_file(s, err);
     if (status != HONE_OK) {
         hone_shape_close(s);
@@ -192,6 +140,9 @@ void hone_shape_close(hone_shape *s)
     if (!s)
         return;
     hone_lua_close(s->lua);
+    for (int i = 0; i < s->fields; i++)
+        json_decref(s->field[i].other);
+    hone_arena_free(&s->ids);
     arena = s->arena; /* the shape itself lies in it */
     hone_arena_free(&arena);
 }
@@ -229,21 +180,18 @@ static const char *push_keys(lua_State *L, const json_t *row)
     return lua_tostring(L, -1);
 }
 
-/* Pushes field F of the row; FIELDS is the stack index of the table. */
-static void push_field(lua_State *L, const hone_shape *s, const field *f,
-                       int fields)
+/* Pushes field F of the row. */
+static void push_field(lua_State *L, const hone_shape *s, const field *f)
 {
     const json_t *v = json_object_get(s->row, f->source);
 
     if (v && !json_is_null(v)) {
-        if (strcmp(f->type, type_name(v)) && strcmp(f->type, "any"))
+        if (strcmp(f->type, hone_json_type(v)) && strcmp(f->type, "any"))
             luaL_error(L, "field '%s' is of type %s, expected %s", f->source,
-                       type_name(v), f->type);
-        push_json(L, v);
-    } else if (f->has_default) {
-        lua_getfield(L, fields, f->name);
-        lua_getfield(L, -1, "default");
-        lua_remove(L, -2);
+                       hone_json_type(v), f->type);
+        hone_lua_push_json(L, v);
+    } else if (f->other) {
+        hone_lua_push_json(L, f->other);
     } else if (v) {
         luaL_error(L, "field '%s' is null", f->source);
     } else {
@@ -252,19 +200,15 @@ static void push_field(lua_State *L, const hone_shape *s, const field *f,
     }
 }
 
-static void push_row(lua_State *L, const hone_shape *s, int spec)
+static void push_row(lua_State *L, const hone_shape *s)
 {
-    int fields;
-
     if (s->whole_row) {
-        push_json(L, s->row);
+        hone_lua_push_json(L, s->row);
         return;
     }
-    lua_getfield(L, spec, "fields");
-    fields = lua_gettop(L);
     lua_createtable(L, 0, s->fields);
     for (int i = 0; i < s->fields; i++) {
-        push_field(L, s, &s->field[i], fields);
+        push_field(L, s, &s->field[i]);
         lua_setfield(L, -2, s->field[i].name);
     }
 }
@@ -279,21 +223,67 @@ static int flag(lua_State *L, const char *name)
     return value;
 }
 
+static void add_segment(hone_shape *s, hone_segment g)
+{
+    hone_push(&s->arena, s->segment, s->segments, s->segment_cap);
+    s->segment[s->segments++] = g;
+}
+
+/* The ids of the segment on top, and with mask = { ... } which of them are
+ * targets. */
+static void read_ids(lua_State *L, hone_shape *s, hone_segment *g)
+{
+    size_t n = (size_t)lua_rawlen(L, -1);
+    int32_t *ids = hone_alloc(&s->ids, (n + 1) * sizeof *ids);
+    uint8_t *mask = NULL;
+    int is_table = lua_getfield(L, -2, "mask") == LUA_TTABLE;
+
+    if (is_table)
+        mask = hone_alloc(&s->ids, n + 1);
+    if (is_table && lua_rawlen(L, -1) != n)
+        luaL_error(L, "%d ids and a mask of %d", (int)n,
+                   (int)lua_rawlen(L, -1));
+    for (size_t i = 0; i < n; i++) {
+        lua_rawgeti(L, -2, (lua_Integer)i + 1);
+        if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 0 ||
+            lua_tointeger(L, -1) > INT32_MAX)
+            luaL_error(L, "id %d is no id of a token", (int)i + 1);
+        ids[i] = (int32_t)lua_tointeger(L, -1);
+        lua_pop(L, 1);
+        if (mask) {
+            lua_rawgeti(L, -1, (lua_Integer)i + 1);
+            mask[i] = (uint8_t)lua_toboolean(L, -1);
+            lua_pop(L, 1);
+        }
+    }
+    lua_pop(L, 1);
+    g->ids = ids;
+    g->mask = mask;
+    g->count = (int64_t)n;
+}
+
 /* The segment on top. Its text stays where it is: in the list, on the stack
  * until the next row. */
 static void read_segment(lua_State *L, hone_shape *s, int number)
 {
-    hone_segment g = { NULL, 0, flag(L, "target"), flag(L, "special") };
-    int eos = flag(L, "eos");
+    hone_segment g = { .target = flag(L, "target"),
+                       .special = flag(L, "special") };
+    int kinds = flag(L, "eos");
 
-    if (lua_getfield(L, -1, "text") == LUA_TSTRING)
+    if (lua_getfield(L, -1, "text") == LUA_TSTRING) {
         g.text = lua_tolstring(L, -1, &g.bytes);
-    if (eos == (g.text != NULL))
-        luaL_error(L, "%s: segment %d must have text = \"...\" or eos = true",
-                   s->name, number);
+        kinds++;
+    }
     lua_pop(L, 1);
-    hone_push(&s->arena, s->segment, s->segments, s->segment_cap);
-    s->segment[s->segments++] = g;
+    if (lua_getfield(L, -1, "ids") == LUA_TTABLE) {
+        read_ids(L, s, &g);
+        kinds++;
+    }
+    lua_pop(L, 1);
+    if (kinds != 1)
+        luaL_error(L, "%s: segment %d must have text = \"...\", ids = { ... } "
+                   "or eos = true", s->name, number);
+    add_segment(s, g);
 }
 
 /* Leaves the list of segments. */
@@ -304,7 +294,7 @@ static int map_row(lua_State *L)
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->spec_ref);
     lua_getfield(L, 2, "map");
-    push_row(L, s, 2);
+    push_row(L, s);
     lua_replace(L, 2);
     lua_settop(L, 3);
     lua_pushvalue(L, 2);
@@ -325,6 +315,59 @@ static int map_row(lua_State *L)
     return 1;
 }
 
+/* ------------------------------------------- the recipe's own functions */
+
+/* The row as a template sees it: all of it, and the shape's fields under their
+ * own names, with their defaults. */
+static void complete_row(hone_shape *s)
+{
+    for (int i = 0; i < s->fields; i++) {
+        const field *f = &s->field[i];
+        json_t *v = json_object_get(s->row, f->source);
+
+        if (!v || json_is_null(v))
+            v = f->other;
+        if (v)
+            json_object_set(s->row, f->name, v);
+    }
+}
+
+static hone_status apply_template(hone_shape *s, hone_err *err)
+{
+    hone_texts t;
+
+    complete_row(s);
+    hone_try(hone_map_template(s->functions, s->row, &t, err));
+    if (!t.text[0])
+        return HONE_OK;
+    add_segment(s, (hone_segment){ .text = t.text[0], .bytes = t.bytes[0],
+                                   .special = 1 });
+    add_segment(s, (hone_segment){ .text = t.text[1], .bytes = t.bytes[1],
+                                   .target = 1 });
+    add_segment(s, (hone_segment){ .target = 1 }); /* the end token */
+    return HONE_OK;
+}
+
+/* s->row to segments; NULL afterwards: left out. */
+static hone_status make_segments(hone_shape *s, hone_err *err)
+{
+    const hone_data_functions *f = s->functions;
+
+    if (f && f->map)
+        hone_try(hone_map_row(f, &s->row, err));
+    if (!s->row)
+        return HONE_OK;
+    if (!json_is_object(s->row))
+        return hone_fail(err, HONE_EINVAL, "expected an object, got %s",
+                         hone_json_type(s->row));
+    if (f && f->template)
+        return apply_template(s, err);
+    lua_settop(s->lua, 0);
+    lua_pushcfunction(s->lua, map_row);
+    lua_pushlightuserdata(s->lua, s);
+    return hone_lua_call(s->lua, 1, 1, err);
+}
+
 hone_status hone_shape_map(hone_shape *s, const char *json, size_t bytes,
                            const hone_segment **out, int *count, int *line,
                            hone_err *err)
@@ -338,17 +381,9 @@ hone_status hone_shape_map(hone_shape *s, const char *json, size_t bytes,
         *line = error.line > 0 ? error.line : 1;
         return hone_fail(err, HONE_EINVAL, "%s", error.text);
     }
-    if (!json_is_object(s->row)) {
-        hone_fail(err, HONE_EINVAL, "expected an object, got %s",
-                  type_name(s->row));
-        json_decref(s->row);
-        return HONE_EINVAL;
-    }
-    lua_settop(s->lua, 0);
     s->segments = 0;
-    lua_pushcfunction(s->lua, map_row);
-    lua_pushlightuserdata(s->lua, s);
-    status = hone_lua_call(s->lua, 1, 1, err);
+    hone_arena_free(&s->ids);
+    status = make_segments(s, err);
     json_decref(s->row);
     *out = s->segment;
     *count = s->segments;

@@ -9,24 +9,30 @@
 
 #include "arena.h"
 #include "hone/plugin.h"
+#include "recipe.h"
 
-/* A part of a row that is tokenized on its own. */
+/* A part of a row: a text to tokenize on its own, ids, or else the end
+ * token. */
 typedef struct hone_segment {
-    const char *text; /* NULL: the end token */
+    const char *text;
     size_t bytes;
+    const int32_t *ids;
+    const uint8_t *mask; /* ids that are targets; NULL: as target says */
+    int64_t count;       /* of ids */
     int target, special;
 } hone_segment;
 
 typedef struct hone_shape hone_shape;
 
-/* NAME: "alpaca". RENAMES: "prompt", "question", ..., NULL; may be NULL. */
-hone_status hone_shape_open(hone_shape **, const char *name,
-                            const char *const *renames, hone_err *);
+/* Its name, its renames, the recipe's functions; CONFIG must stay. */
+hone_status hone_shape_open(hone_shape **, const hone_data_config *config,
+                            hone_err *);
 void hone_shape_close(hone_shape *);
 /* The text of its file: part of what prepared data depends on. */
 const char *hone_shape_text(const hone_shape *, size_t *bytes);
 
-/* A row's JSON text to segments, valid until the next call. The message of an
+/* A row's JSON text to segments, valid until the next call; none: the recipe's
+ * functions leave the row out. The message of an
  * error names no file; LINE is that of the error in the text, from 1. */
 hone_status hone_shape_map(hone_shape *, const char *json, size_t bytes,
                            const hone_segment **, int *count, int *line,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lua_host.h"
+#include "lua_json.h"
 #include "model_files.h"
 #include "registry.h"
 
@@ -261,7 +262,7 @@ static int g_index(lua_State *L)
 
 /* ----------------------------------------------------------------- config */
 
-static void push_json(lua_State *L, const json_t *v, const char *path);
+static void push_value(lua_State *L, const json_t *v, const char *path);
 
 /* Upvalues: the JSON object (light), its path. Notes each key asked for. */
 static int config_index(lua_State *L)
@@ -274,7 +275,7 @@ static int config_index(lua_State *L)
     lua_getfield(L, LUA_REGISTRYINDEX, "hone.read");
     lua_pushboolean(L, 1);
     lua_setfield(L, -2, path);
-    push_json(L, json_object_get(object, key),
+    push_value(L, json_object_get(object, key),
               lua_pushfstring(L, "%s.", path));
     return 1;
 }
@@ -283,12 +284,12 @@ static void push_array(lua_State *L, const json_t *v, const char *path)
 {
     lua_createtable(L, (int)json_array_size(v), 0);
     for (size_t i = 0; i < json_array_size(v); i++) {
-        push_json(L, json_array_get(v, i), path);
+        push_value(L, json_array_get(v, i), path);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
 }
 
-static void push_json(lua_State *L, const json_t *v, const char *path)
+static void push_value(lua_State *L, const json_t *v, const char *path)
 {
     luaL_checkstack(L, 8, "config.json is nested too deeply");
     switch (v ? json_typeof(v) : JSON_NULL) {
@@ -304,21 +305,8 @@ static void push_json(lua_State *L, const json_t *v, const char *path)
     case JSON_ARRAY:
         push_array(L, v, path);
         break;
-    case JSON_STRING:
-        lua_pushstring(L, json_string_value(v));
-        break;
-    case JSON_INTEGER:
-        lua_pushinteger(L, json_integer_value(v));
-        break;
-    case JSON_REAL:
-        lua_pushnumber(L, json_real_value(v));
-        break;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        lua_pushboolean(L, json_is_true(v));
-        break;
     default:
-        lua_pushnil(L);
+        hone_lua_push_json(L, v);
     }
 }
 
@@ -487,7 +475,7 @@ hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
     lua_pushcfunction(L, g_index);
     lua_setfield(L, -2, "__index");
     lua_setmetatable(L, -2);
-    push_json(L, f->config, "");
+    push_value(L, f->config, "");
     hone_try(hone_lua_call(L, 2, 2, err));
     if (!is_tensor(L, -1) || !is_tensor(L, -2))
         return hone_fail(err, HONE_EINVAL,

@@ -32,6 +32,8 @@ typedef struct {
     const char **folders;
     const char **chunks; /* paths of all loaded files */
     int chunk_count, chunk_cap;
+    struct { const char *text; size_t bytes; } *code; /* theirs */
+    int code_count, code_cap, sealed;
     size_t used_bytes;
     int depth; /* of hone_lua_call */
     double deadline;
@@ -379,6 +381,24 @@ static hone_status fail_with_top(lua_State *L, int status, hone_err *err)
                      text);
 }
 
+const char *hone_lua_seal(lua_State *L, size_t *bytes)
+{
+    host *h = host_of(L);
+    char *all;
+
+    h->sealed = 1;
+    *bytes = 0;
+    for (int i = 0; i < h->code_count; i++)
+        *bytes += h->code[i].bytes;
+    all = hone_alloc(h->arena, *bytes + 1);
+    *bytes = 0;
+    for (int i = 0; i < h->code_count; i++) {
+        memcpy(all + *bytes, h->code[i].text, h->code[i].bytes);
+        *bytes += h->code[i].bytes;
+    }
+    return all;
+}
+
 hone_status hone_lua_load(lua_State *L, const char *path, hone_err *err)
 {
     host *h = host_of(L);
@@ -394,6 +414,9 @@ hone_status hone_lua_load(lua_State *L, const char *path, hone_err *err)
     name = hone_format_text(h->arena, "@%s", path);
     hone_push(h->arena, h->chunks, h->chunk_count, h->chunk_cap);
     h->chunks[h->chunk_count++] = name + 1;
+    hone_push(h->arena, h->code, h->code_count, h->code_cap);
+    h->code[h->code_count].text = text;
+    h->code[h->code_count++].bytes = bytes;
     if (bytes && text[0] == LUA_SIGNATURE[0])
         return hone_fail(err, HONE_EINVAL,
                          "%s: is compiled Lua; only its text is accepted",
@@ -463,6 +486,9 @@ static int require(lua_State *L)
         return 1;
     if (!is_module_name(name))
         return luaL_error(L, "'%s' is not the name of a module", name);
+    if (host_of(L)->sealed)
+        return luaL_error(L, "require '%s' in the recipe, outside of the "
+                          "functions that it gives", name);
     find_module(L, name);
     lua_pushlightuserdata(L, (void *)name); /* being loaded */
     lua_setfield(L, 2, name);

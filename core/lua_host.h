@@ -36,6 +36,10 @@ hone_status hone_lua_load(lua_State *, const char *path, hone_err *);
  * are not pushed and the message is the error's text, with file and line. */
 hone_status hone_lua_call(lua_State *, int nargs, int nresults, hone_err *);
 
+/* From now on no file is loaded. The texts of all that were, in the arena: what
+ * functions of this state depend on. */
+const char *hone_lua_seal(lua_State *, size_t *bytes);
+
 /* Pops a value: what require(NAME) returns from now on. */
 void hone_lua_module(lua_State *, const char *name);
 

@@ -149,6 +149,24 @@ static void copy_data(hone_recipe *recipe, const hone_made *n)
     };
 }
 
+/* Functions outlive the reading: the state they live in goes to the recipe. */
+static void take_functions(hone_recipe *recipe, const hone_made *data,
+                           hone_reader *r)
+{
+    const hone_rows *rows = data->config;
+    hone_data_functions *f;
+
+    if (!rows->map && !rows->template)
+        return;
+    f = hone_alloc(&recipe->arena, sizeof *f);
+    f->map = rows->map;
+    f->template = rows->template;
+    f->code = hone_lua_seal(r->L, &f->code_bytes);
+    f->lua = r->L;
+    r->L = NULL;
+    recipe->data.functions = f;
+}
+
 /* "runs/NAME" in the current folder, NAME from "dir/NAME.lua". */
 static const char *default_out(hone_arena *a, const char *file)
 {
@@ -202,7 +220,7 @@ static void copy_train(hone_recipe *recipe, const hone_made *train)
 hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
                              const char *const *sets, const char **messages)
 {
-    hone_reader r = { .arena = &recipe->arena };
+    hone_reader *r;
     const char *folders[3];
     hone_made *train = NULL;
     hone_err err = { 0 };
@@ -210,33 +228,40 @@ hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
     hone_status s;
 
     memset(recipe, 0, sizeof *recipe);
-    r.file = recipe->file = hone_text(&recipe->arena, file);
-    folders[0] = folder_of(&recipe->arena, r.file);
+    r = hone_alloc(&recipe->arena, sizeof *r); /* its Lua state may stay */
+    r->arena = &recipe->arena;
+    r->file = recipe->file = hone_text(&recipe->arena, file);
+    folders[0] = folder_of(&recipe->arena, r->file);
     folders[1] = hone_share_dir();
     folders[2] = NULL;
-    s = hone_lua_read(&recipe->arena, r.file, &recipe->source, &bytes, &err);
+    s = hone_lua_read(&recipe->arena, r->file, &recipe->source, &bytes, &err);
     if (s == HONE_OK) {
-        r.L = hone_lua_open(&recipe->arena, folders);
-        hone_reader_module(&r);
-        s = evaluate(&r, &train, &err);
-        hone_lua_close(r.L);
-        r.L = NULL;
+        r->L = hone_lua_open(&recipe->arena, folders);
+        hone_reader_module(r);
+        s = evaluate(r, &train, &err);
+        r->done = 1;
     }
     if (s == HONE_OK && train->maker == &hone_maker_train) {
-        add_defaults(&r, train);
+        add_defaults(r, train);
         for (; sets && *sets; sets++)
-            hone_reader_set(&r, train, *sets);
-        hone_reader_cross_check(&r, train);
+            hone_reader_set(r, train, *sets);
+        hone_reader_cross_check(r, train);
     }
-    *messages = all_messages(&r, s == HONE_OK ? NULL : err.msg);
-    if (s == HONE_OK && r.count)
+    *messages = all_messages(r, s == HONE_OK ? NULL : err.msg);
+    if (s == HONE_OK && r->count)
         s = HONE_EINVAL;
-    if (s == HONE_OK)
+    if (s == HONE_OK) {
         copy_train(recipe, train);
+        take_functions(recipe, ((hone_train *)train->config)->data, r);
+    }
+    hone_lua_close(r->L);
+    r->L = NULL;
     return s;
 }
 
 void hone_recipe_free(hone_recipe *recipe)
 {
+    if (recipe->data.functions)
+        hone_lua_close(recipe->data.functions->lua);
     hone_arena_free(&recipe->arena);
 }

@@ -26,6 +26,15 @@ typedef struct hone_lora_config {
     const char *init; /* a PEFT folder, absolute, or NULL */
 } hone_lora_config;
 
+/* Functions of a recipe that data goes through while it is prepared; both run
+ * in the state that the recipe was read in. */
+typedef struct hone_data_functions {
+    struct lua_State *lua; /* NULL: closed, all data is prepared */
+    int map, template;     /* references in its registry; 0: not given */
+    const char *code;      /* the texts of all files that they may come from */
+    size_t code_bytes;
+} hone_data_functions;
+
 /* hone.data.SHAPE { ... }; the shape is a file recipes/data/SHAPE.lua */
 typedef struct hone_data_config {
     const char *shape;             /* "alpaca" */
@@ -36,6 +45,7 @@ typedef struct hone_data_config {
     int too_long;                  /* hone_long */
     int skip_broken;               /* broken = "skip" */
     const char *const *field;      /* renames: "prompt", "question", NULL */
+    hone_data_functions *functions; /* or NULL */
 } hone_data_config;
 
 typedef enum { HONE_LONG_CUT = 1, HONE_LONG_DROP, HONE_LONG_SPLIT,

@@ -26,7 +26,8 @@ typedef enum {
     HONE_FORM_BYTES, /* HONE_STR: "16GiB" */
     HONE_FORM_MADE,  /* another constructor's; sdef is an example */
     HONE_FORM_VAL,   /* hone_val */
-    HONE_FORM_KEEP   /* hone_keeping */
+    HONE_FORM_KEEP,  /* hone_keeping */
+    HONE_FORM_FUNCTION /* int: its reference in the registry, or 0 */
 } hone_form;
 
 #define HONE_FORM(f) ((uint32_t)(f) << 8)
@@ -82,6 +83,7 @@ typedef struct hone_rows {
     hone_val val;
     int64_t max_tokens;
     int too_long, broken; /* index into their choices */
+    int map, template;    /* functions */
     const char *rename[]; /* one for each field of the shape */
 } hone_rows;
 
@@ -113,6 +115,7 @@ typedef struct hone_reader {
     hone_message *messages;
     int count, cap;
     int calls; /* of constructors */
+    int done;  /* the recipe is read: only its functions still run */
     const char *extending[8]; /* files being extended, against circles */
     int depth;
 } hone_reader;

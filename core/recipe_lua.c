@@ -19,7 +19,12 @@ const hone_maker hone_maker_none = { .name = "?", .help = "" };
 
 static hone_reader *reader_of(lua_State *L)
 {
-    return lua_touserdata(L, lua_upvalueindex(1));
+    hone_reader *r = lua_touserdata(L, lua_upvalueindex(1));
+
+    if (r->done)
+        luaL_error(L, "hone.* is there while the recipe is read, not in the "
+                   "functions that it gives");
+    return r;
 }
 
 hone_made *hone_made_at(lua_State *L, int index)

@@ -133,6 +133,10 @@ static const hone_option data_options[] = {
              "what to do with a row beyond max_tokens"),
     ROW_ENUM(hone_rows, "broken", broken, "error", brokens,
              "what to do with a damaged row"),
+    ROW_VALUE(hone_rows, "map", map, HONE_FORM_FUNCTION, NULL,
+              "row -> row, before all else; nil: leave it out"),
+    ROW_VALUE(hone_rows, "template", template, HONE_FORM_FUNCTION, NULL,
+              "row -> prompt, completion in the place of the shape's own"),
     HONE_OPT_END
 };
 
@@ -210,9 +214,9 @@ static int by_text(const void *a, const void *b)
 }
 
 /* The keys of the table `fields` that the shape's file returns, in the order
- * of the alphabet. -1: it cannot be read. */
+ * of the alphabet, and its help. -1: it cannot be read. */
 static int shape_fields(hone_arena *a, const char *path, const char **names,
-                        hone_err *err)
+                        const char **help, hone_err *err)
 {
     const char *const folders[] = { hone_share_dir(), NULL };
     lua_State *L = hone_lua_open(a, folders);
@@ -221,7 +225,10 @@ static int shape_fields(hone_arena *a, const char *path, const char **names,
     if (hone_lua_load(L, path, err) == HONE_OK &&
         hone_lua_call(L, 0, 1, err) == HONE_OK) {
         n = 0;
-        if (lua_istable(L, -1) && lua_getfield(L, -1, "fields") == LUA_TTABLE)
+        if (lua_istable(L, -1) && lua_getfield(L, -1, "help") == LUA_TSTRING)
+            *help = hone_text(a, lua_tostring(L, -1));
+        lua_settop(L, 1);
+        if (lua_istable(L, 1) && lua_getfield(L, 1, "fields") == LUA_TTABLE)
             for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
                 if (lua_type(L, -2) == LUA_TSTRING && n < HONE_MOST_FIELDS)
                     names[n++] = hone_text(a, lua_tostring(L, -2));
@@ -261,7 +268,7 @@ static const hone_maker *find_shape(hone_arena *a, const char *shape,
 {
     const char *folder = hone_format_text(a, "%s/data", hone_share_dir());
     const char *path = hone_format_text(a, "%s/%s.lua", folder, shape);
-    const char *names[HONE_MOST_FIELDS];
+    const char *names[HONE_MOST_FIELDS], *help = hone_maker_data.help;
     hone_err err;
     hone_maker *m;
     int count;
@@ -270,7 +277,7 @@ static const hone_maker *find_shape(hone_arena *a, const char *shape,
         *why = no_shape(a, shape, folder);
         return NULL;
     }
-    count = shape_fields(a, path, names, &err);
+    count = shape_fields(a, path, names, &help, &err);
     if (count < 0) {
         *why = hone_text(a, err.msg);
         return NULL;
@@ -278,6 +285,7 @@ static const hone_maker *find_shape(hone_arena *a, const char *shape,
     m = with_fields(a, names, count);
     m->name = hone_format_text(a, "data.%s", shape);
     m->shape = hone_text(a, shape);
+    m->help = help;
     return m;
 }
 

@@ -295,7 +295,10 @@ void hone_made_set_text(hone_reader *r, hone_made *n, const hone_option *o,
     double v = strtod(text, &end);
 
     mark_given(n, o);
-    if (hone_form_of(o) == HONE_FORM_VAL && end != text && !*end)
+    if (hone_form_of(o) == HONE_FORM_FUNCTION)
+        hone_reader_say(r, where, "'%s' is a function, which only a recipe can "
+                        "give", o->name);
+    else if (hone_form_of(o) == HONE_FORM_VAL && end != text && !*end)
         set_val(r, n, o, v, where);
     else if (!set_form(r, n, o, text, where) &&
              hone_option_parse(o, n->config, text, r->arena, &err) != HONE_OK)
@@ -437,6 +440,8 @@ static const char *expected(const hone_option *o)
         return "rows, a share below 1 or a path";
     case HONE_FORM_KEEP:
         return "a word or a table by layer";
+    case HONE_FORM_FUNCTION:
+        return "a function";
     default:
         break;
     }
@@ -487,6 +492,9 @@ void hone_made_set_lua(hone_reader *r, hone_made *n, const hone_option *o,
     mark_given(n, o);
     if (form == HONE_FORM_MADE) {
         set_child(r, n, o, index, where);
+    } else if (form == HONE_FORM_FUNCTION && type == LUA_TFUNCTION) {
+        lua_pushvalue(L, index);
+        *(int *)member(n, o) = luaL_ref(L, LUA_REGISTRYINDEX);
     } else if (type == LUA_TNUMBER && form == HONE_FORM_VAL) {
         set_val(r, n, o, lua_tonumber(L, index), where);
     } else if (type == LUA_TNUMBER && o->type != HONE_VALUE) {
@@ -494,7 +502,7 @@ void hone_made_set_lua(hone_reader *r, hone_made *n, const hone_option *o,
                                 lua_isinteger(L, index), &err);
     } else if (type == LUA_TBOOLEAN && o->type != HONE_VALUE) {
         s = hone_option_set_bool(o, n->config, lua_toboolean(L, index), &err);
-    } else if (type == LUA_TSTRING) {
+    } else if (type == LUA_TSTRING && form != HONE_FORM_FUNCTION) {
         text = text_at(r, o, index, where);
         if (text && !set_form(r, n, o, text, where))
             s = hone_option_set_str(o, n->config, text, r->arena, &err);

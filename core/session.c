@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataset_map.h"
 #include "load.h"
 #include "machine.h"
 #include "registry.h"
@@ -97,6 +98,7 @@ static hone_status open_data(hone_session *s, int with_training, hone_err *err)
     hone_try(hone_tokens_open(&s->tokens, r->model.path, err));
     hone_try(hone_dataset_open(&s->data, r, &s->tokens, err));
     hone_tokens_close(&s->tokens); /* prepared: no text is read any more */
+    hone_data_functions_close(r->data.functions);
     s->has_data = 1;
     rows = s->data.train.rows;
     if (r->global_tokens)

@@ -251,7 +251,7 @@ static void check_data(report *r)
     hone_err err;
 
     snprintf(label, sizeof label, "data.%s", d->shape);
-    if (hone_shape_open(&shape, d->shape, d->field, &err) != HONE_OK) {
+    if (hone_shape_open(&shape, d, &err) != HONE_OK) {
         problem(r, r->recipe->data_line, label, &err);
         return;
     }

@@ -29,6 +29,8 @@ static const char *type_text(const hone_option *o)
         return "number or path";
     case HONE_FORM_KEEP:
         return "word or table";
+    case HONE_FORM_FUNCTION:
+        return "function";
     default:
         break;
     }

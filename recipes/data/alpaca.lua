@@ -4,6 +4,7 @@
 -- template of Stanford Alpaca. The prompt is not learnt, the output is.
 --
 -- A shape is one such file. It returns
+--   help    one line for hone describe
 --   fields  what a row must have, by name: { type = "string", default = ... }.
 --           A field without default is required; a recipe renames one with
 --           output = "answer". map() sees these fields alone. Without
@@ -11,8 +12,10 @@
 --   map     makes a row into a list of segments, which are tokenized apart
 --           and joined:
 --             text = "..."     the text, or
+--             ids = { ... }    ids of tokens, or
 --             eos = true       the model's end token
 --             target = true    the loss counts its tokens (default: not)
+--             mask = { ... }   true where it counts one of ids
 --             special = true   the tokenizer adds what it adds to a text of
 --                              its own, such as a BOS (default: not)
 
@@ -32,6 +35,7 @@ local function prompt(row)
 end
 
 return {
+  help = "rows { instruction, input, output } in Stanford's template",
   fields = {
     instruction = { type = "string" },
     input = { type = "string", default = "" },
