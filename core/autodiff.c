@@ -11,8 +11,9 @@
 
 typedef struct {
     hone_graph *g;
-    hone_id *grad;     /* of each tensor of the forward graph */
+    hone_id *grad;     /* of each of the first `known` tensors */
     uint8_t *need;     /* a trainable parameter lies behind it */
+    int known;
     int first;         /* of the nodes that the present rule emitted */
     hone_err *err;
 } diff;
@@ -90,14 +91,22 @@ static hone_status contribute(diff *d, hone_id t, hone_id part, int alone)
     return HONE_OK;
 }
 
-static void find_needs(diff *d)
+/* Takes in the tensors made since the last time and what nodes from FIRST on
+ * say about them. */
+static void find_needs(diff *d, int first)
 {
     const hone_graph *g = d->g;
+    size_t known = (size_t)d->known, all = (size_t)g->tensors;
 
-    for (hone_id t = 0; t < g->tensors; t++)
+    d->grad = hone_copy(g->arena, d->grad, known, all, sizeof *d->grad);
+    d->need = hone_copy(g->arena, d->need, known, all, 1);
+    for (hone_id t = d->known; t < g->tensors; t++) {
+        d->grad[t] = HONE_NONE;
         d->need[t] = g->tensor[t].kind == HONE_T_PARAM &&
                      g->tensor[t].trainable;
-    for (int n = 0; n < g->nodes; n++) {
+    }
+    d->known = g->tensors;
+    for (int n = first; n < g->nodes; n++) {
         const hone_node *node = &g->node[n];
         int any = 0;
 
@@ -107,6 +116,47 @@ static void find_needs(diff *d)
         for (uint32_t i = 0; i < node->nout; i++)
             d->need[node->out[i]] |= (uint8_t)any;
     }
+}
+
+/* Of nodes [first, last) those that nobody reads. */
+static void drop_unused(hone_graph *g, int first, int last)
+{
+    for (int n = last - 1; n >= first; n--) {
+        hone_node *node = &g->node[n];
+        int uses = 0;
+
+        for (uint32_t i = 0; i < node->nout; i++)
+            uses += hone_graph_uses(g, node->out[i]);
+        if (uses)
+            continue;
+        node->nin = 0;
+        node->component = NULL;
+    }
+    hone_graph_compact(g);
+}
+
+static hone_status differentiate(diff *d, int n);
+
+/* A fused op without a rule of its own: its decomposition is computed once
+ * more, as far as it is needed, and that is differentiated. */
+static hone_status through_decomposition(diff *d, const hone_node *node,
+                                         const hone_rule *r)
+{
+    hone_graph *g = d->g;
+    int first = g->nodes, last;
+    hone_rule again = *r;
+
+    again.out = hone_alloc(g->arena, (r->nout + 1) * sizeof *again.out);
+    memset(again.out, 0xff, r->nout * sizeof *again.out);
+    hone_try(node->op->decompose(&g->builder, &again, d->err));
+    last = g->nodes;
+    find_needs(d, first);
+    for (uint32_t i = 0; i < r->nout; i++)
+        d->grad[again.out[i]] = r->dout[i];
+    for (int n = last - 1; n >= first; n--)
+        hone_try(differentiate(d, n));
+    drop_unused(g, first, last);
+    return HONE_OK;
 }
 
 static hone_status differentiate(diff *d, int n)
@@ -130,7 +180,7 @@ static hone_status differentiate(diff *d, int n)
     }
     if (!flows || !wanted)
         return HONE_OK;
-    if (!node.op->backward)
+    if (!node.op->backward && !node.op->decompose)
         return hone_fail(d->err, HONE_ENOSUP,
                          "%s: op %s has no backward rule, so nothing before it "
                          "can be trained", node.name, node.component->name);
@@ -140,6 +190,8 @@ static hone_status differentiate(diff *d, int n)
                        .din = din };
     g->layer = node.layer;
     d->first = g->nodes;
+    if (!node.op->backward)
+        return through_decomposition(d, &node, &rule);
     hone_try(node.op->backward(&g->builder, &rule, d->err));
     for (uint32_t i = 0; i < node.nin; i++) {
         int given = 0;
@@ -157,12 +209,8 @@ hone_status hone_pass_autodiff(hone_graph *g, hone_id loss, hone_id seed,
                                hone_err *err)
 {
     diff d = { .g = g, .err = err };
-    size_t count = (size_t)g->tensors;
 
-    d.grad = hone_alloc(g->arena, count * sizeof *d.grad);
-    d.need = hone_alloc(g->arena, count);
-    memset(d.grad, 0xff, count * sizeof *d.grad);
-    find_needs(&d);
+    find_needs(&d, 0);
     d.grad[loss] = seed;
     g->phase = HONE_BACKWARD;
     for (int n = g->nodes - 1; n >= 0; n--)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * kernels_case.c -- draws calls of the built-in ops: how operands' shapes hang
- * together, one short function a family, named in a table.
+ * kernels_case.c -- draws calls of ops: how operands' shapes hang together.
+ * Ops of others say so themselves; of the built-in ones a table does, one
+ * short function a family.
  */
 #include <string.h>
 
@@ -281,6 +282,24 @@ static const struct {
     { "map", map }, { NULL, NULL }
 };
 
+static int draws(const hone_op *op)
+{
+    return op->size >= offsetof(hone_op, draw) + sizeof op->draw && op->draw;
+}
+
+/* As the op says by itself. */
+static void by_op(gen *g)
+{
+    hone_call *c = &g->c->call;
+
+    g->c->op->draw(g->seed, g->big * (int64_t)1024, (void *)c->attrs,
+                   g->c->type, &c->nin, &c->nout);
+    if (c->nin + c->nout > HONE_CASE_OPERANDS)
+        g->status = hone_fail(g->err, HONE_EINVAL, "%s: draw names %u "
+                              "operands, at most %d are possible", c->op,
+                              c->nin + c->nout, HONE_CASE_OPERANDS);
+}
+
 /* Matrices of activations and weights, and vectors of weights, as bf16. */
 static hone_status halve(gen *g)
 {
@@ -355,12 +374,16 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
     hone_option_defaults(op->options, attrs);
     while (families[i].op && strcmp(families[i].op, op->name))
         i++;
-    if (!families[i].op)
-        return hone_fail(err, HONE_ENOSUP, "%s: no shapes to try it with",
-                         op->name);
-    families[i].draw(&g);
+    if (draws(c->op))
+        by_op(&g);
+    else
+        (families[i].op ? families[i].draw : flat)(&g);
     hone_try(g.status);
     if (compute == HONE_BF16)
         hone_try(halve(&g));
-    return finish(&g);
+    g.status = finish(&g);
+    if (g.status != HONE_OK && !draws(c->op) && !families[i].op)
+        return hone_fail(err, HONE_ENOSUP, "%s: no shapes to try it with; "
+                         "its `draw` could name them", op->name);
+    return g.status;
 }

@@ -501,6 +501,52 @@ static void test_lowering_keeps_the_outputs(void **state)
     end(&f);
 }
 
+/* y = w2 swiglu(w0 x, w1 x) and its gradients; RULE 0: swiglu has none. */
+static void swiglu_of_linears(fixture *f, int rule)
+{
+    static hone_op without;
+    hone_id x, up, y;
+    hone_err err;
+
+    begin(f);
+    x = matrix(f, "x", HONE_T_INPUT);
+    y = op(f, "linear", x, matrix(f, "w0", HONE_T_PARAM), HONE_NONE);
+    up = op(f, "linear", x, matrix(f, "w1", HONE_T_PARAM), HONE_NONE);
+    y = op(f, "swiglu", y, up, HONE_NONE);
+    without = *f->p.graph.node[f->p.graph.nodes - 1].op;
+    without.backward = NULL;
+    if (!rule)
+        f->p.graph.node[f->p.graph.nodes - 1].op = &without;
+    y = op(f, "linear", y, matrix(f, "w2", HONE_T_PARAM), HONE_NONE);
+    ok(hone_pass_autodiff(&f->p.graph, y, matrix(f, "seed", HONE_T_INPUT),
+                          &err), &err);
+    eager(f);
+}
+
+/* A fused op without a backward rule has that of its decomposition. */
+static void test_gradient_through_decomposition(void **state)
+{
+    static const char *const grads[] = { "grad:w0", "grad:w1", "grad:w2" };
+    fixture by_rule, by_parts;
+
+    (void)state;
+    swiglu_of_linears(&by_rule, 1);
+    swiglu_of_linears(&by_parts, 0);
+    assert_int_equal(has(&by_parts, "swiglu_grad"), 0);
+    assert_int_equal(has(&by_parts, "silu"), 1);
+    assert_int_equal(has(&by_parts, "mul"), 2); /* y again is not needed */
+    for (int k = 0; k < 3; k++) {
+        hone_id a = hone_graph_find(&by_rule.p.graph, grads[k]);
+        hone_id b = hone_graph_find(&by_parts.p.graph, grads[k]);
+
+        for (int i = 0; i < N * N; i++)
+            assert_true(fabsf(by_rule.value[a][i] - by_parts.value[b][i]) <
+                        1e-4f * (1 + fabsf(by_rule.value[a][i])));
+    }
+    end(&by_rule);
+    end(&by_parts);
+}
+
 /* ---------------------------------------------------------------- adapters */
 
 static void test_targets(void **state)
@@ -537,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_chunk_needed_whole),
         cmocka_unit_test(test_fuse_where_covered),
         cmocka_unit_test(test_fuse_not_what_is_read_outside),
+        cmocka_unit_test(test_gradient_through_decomposition),
         cmocka_unit_test(test_lowering_keeps_the_outputs),
         cmocka_unit_test(test_targets),
     };

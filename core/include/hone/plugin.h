@@ -329,6 +329,13 @@ typedef struct hone_op {
      * filled with random numbers, it fills those that must make sense, such
      * as indices, layouts and statistics. NULL: random numbers will do. */
     void (*sample)(const hone_call *, uint64_t seed, const hone_ptr *);
+    /* Lets `kernels check` and `bench` draw calls: sets attributes, which hold
+     * their defaults, and the types of the inputs, 32 at most; behind them
+     * those of HONE_UPDATED outputs. ROWS 0: small odd shapes that differ by
+     * SEED; else those of a training with that many rows. NULL: every input
+     * is f32[T,H]. */
+    void (*draw)(uint64_t seed, int64_t rows, void *attrs, hone_type *type,
+                 uint32_t *nin, uint32_t *nout);
 } hone_op;
 
 /* ----------------------------------------------------------- kernel packs */
