@@ -19,10 +19,11 @@ static double now_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void hone_live_start(hone_live *l, int64_t steps, int64_t bytes)
+void hone_live_start(hone_live *l, int64_t from, int64_t steps, int64_t bytes)
 {
-    *l = (hone_live){ .steps = steps, .bytes = bytes, .started_s = now_s(),
-                      .eval_loss = NAN, .terminal = isatty(STDERR_FILENO) };
+    *l = (hone_live){ .from = from, .steps = steps, .bytes = bytes,
+                      .started_s = now_s(), .eval_loss = NAN,
+                      .terminal = isatty(STDERR_FILENO) };
 }
 
 static void clock_text(double seconds, char to[32])
@@ -42,10 +43,10 @@ void hone_live_step(hone_live *l, const hone_step_report *r)
 
     l->seconds += r->time_s;
     l->tokens += r->tokens;
-    if (now - l->said_s < quiet && r->step != 1 && r->step != l->steps)
+    if (now - l->said_s < quiet && r->step != l->from + 1 && r->step != l->steps)
         return;
     l->said_s = now;
-    clock_text((now - l->started_s) / (double)r->step *
+    clock_text((now - l->started_s) / (double)(r->step - l->from) *
                    (double)(l->steps - r->step), left);
     snprintf(line, sizeof line,
              "step %lld/%lld  loss %.4f  norm %.3f  lr %.2e  %.0f tokens/s  "

@@ -88,8 +88,10 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
     add(p, HONE_PLAN_HOST, HONE_USE_ENGINE, parts->engine);
     p->bytes[HONE_PLAN_HOST][HONE_PLAN_LOAD][HONE_USE_ENGINE] +=
         parts->loading;
-    p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_WEIGHTS] =
+    p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_RESULTS] =
         parts->results;
+    p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_CHECKPOINTS] =
+        parts->checkpoint * (parts->checkpoints + 1);
 }
 
 int64_t hone_plan_phase_total(const hone_plan *p, hone_plan_place place,
@@ -120,7 +122,7 @@ static const char *const phases[] = { "load", "train", "eval", "save",
 static const char *const uses[] = { "weights", "adapter", "gradients",
                                     "optimizer", "inputs", "activations",
                                     "workspace", "programs", "data",
-                                    "engine" };
+                                    "engine", "results", "checkpoints" };
 
 /* Appends to a text that is cut, not overrun, when it is full. */
 HONE_PRINTF(4, 5)

@@ -23,6 +23,8 @@ typedef enum {
     HONE_USE_PROGRAMS,    /* bound calls */
     HONE_USE_DATA,        /* reader and collator buffers */
     HONE_USE_ENGINE,      /* names, tables, buffers of the savers */
+    HONE_USE_RESULTS,     /* on the disk: adapter or model */
+    HONE_USE_CHECKPOINTS, /* those that stay, and the one being written */
     HONE_USES
 } hone_use;
 
@@ -42,6 +44,7 @@ typedef struct hone_plan_parts {
     int64_t engine;          /* arenas that live as long as the run */
     int64_t loading;         /* more of them while it loads */
     int64_t results;         /* on the disk */
+    int64_t checkpoint, checkpoints; /* bytes of one; how many stay */
 } hone_plan_parts;
 
 typedef struct hone_plan {

@@ -252,6 +252,7 @@ hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
         s = HONE_EINVAL;
     if (s == HONE_OK) {
         copy_train(recipe, train);
+        hone_reader_choices(recipe, train);
         take_functions(recipe, ((hone_train *)train->config)->data, r);
     }
     hone_lua_close(r->L);

@@ -55,6 +55,14 @@ typedef enum { HONE_KEEP_AUTO = 1, HONE_KEEP_ALL, HONE_KEEP_NONE,
 typedef enum { HONE_PRECISION_AUTO = 1, HONE_PRECISION_FP32,
                HONE_PRECISION_BF16, HONE_PRECISION_FP16 } hone_precision;
 
+/* A choice that decides what a run learns, as a recipe would write it; not
+ * one that only moves time and memory. */
+typedef struct hone_choice {
+    const char *key, *text; /* "optimizer.lr", "0.001" */
+    const char *file;       /* of its constructor */
+    int line;
+} hone_choice;
+
 typedef struct hone_recipe {
     hone_arena arena;
     const char *file;   /* as typed */
@@ -85,6 +93,8 @@ typedef struct hone_recipe {
     int master;
     const char *loggers; /* names joined by commas, beside metrics */
     const char *out; /* absolute */
+    hone_choice *choice;
+    int choices;
 } hone_recipe;
 
 /* SETS: "key=value" texts of --set, ends with NULL. All messages of a wrong

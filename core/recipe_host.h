@@ -166,6 +166,9 @@ void hone_reader_set(hone_reader *, hone_made *train, const char *set);
 /* The second pass: what only shows across options. Run after every --set. */
 void hone_reader_cross_check(hone_reader *, hone_made *train);
 
+/* Fills in the recipe's choices. */
+void hone_reader_choices(hone_recipe *, const hone_made *train);
+
 /* With init, shape comes from the adapter's own config: fills it in and
  * refuses other values. */
 void hone_reader_adapter_init(hone_reader *, hone_made *lora);

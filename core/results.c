@@ -10,8 +10,6 @@
 
 #include "machine.h"
 
-enum { STAGING_BYTES = 1 << 18 };
-
 static hone_status make_folder(const char *path, hone_err *err)
 {
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
@@ -103,7 +101,7 @@ hone_status hone_results_prepare(hone_results *r, hone_arena *a,
     r->tensor = hone_alloc(a, n * sizeof *r->tensor);
     r->type = hone_alloc(a, n * sizeof *r->type);
     for (int i = 0; i < 2; i++)
-        r->staging[i] = hone_alloc(a, STAGING_BYTES);
+        r->staging[i] = hone_alloc(a, HONE_STAGING_BYTES);
     return adapter ? prepare_adapter(r, a, adapter, store, err)
                    : prepare_model(r, a, model, weights, store, err);
 }
@@ -127,7 +125,7 @@ static hone_status put_tensor(hone_results *r, int i, const hone_store *store,
     int64_t left = hone_count(&k->type);
 
     while (left > 0) {
-        int64_t n = STAGING_BYTES / 8 < left ? STAGING_BYTES / 8 : left;
+        int64_t most = HONE_STAGING_BYTES / 8, n = most < left ? most : left;
 
         hone_try(hone_machine_get(m, r->staging[0], from, n * size, err));
         if (hone_convert(r->staging[1], r->type[i].storage, r->staging[0],

@@ -11,6 +11,8 @@
 #include "program.h"
 #include "safetensors.h"
 
+enum { HONE_STAGING_BYTES = 1 << 18 };
+
 typedef struct hone_results {
     const char *folder; /* NULL: nothing is saved */
     hone_peft_saver *peft;
@@ -19,7 +21,7 @@ typedef struct hone_results {
     const hone_kept **tensor; /* in the order of the saver's list */
     hone_type *type;          /* as they are written */
     int count;
-    char *staging[2];         /* as held, as written */
+    char *staging[2];         /* as held, as written: HONE_STAGING_BYTES */
 } hone_results;
 
 /* WEIGHTS: the source of dtypes, or NULL. ADAPTER: its spec, or NULL for a

@@ -6,11 +6,14 @@
 #include "run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "live.h"
 #include "log.h"
@@ -26,7 +29,9 @@ typedef struct {
     const char *out;
     int64_t device_bytes, host_bytes;
     char plan[PLAN_TEXT];
-    char state[8192]; /* run.json */
+    char state[65536]; /* run.json */
+    json_t *learns;    /* part of it: what the recipe says now */
+    int lock;          /* its folder, open and locked */
 } run;
 
 /* ------------------------------------------------------------- the folder */
@@ -61,40 +66,71 @@ static hone_status set_aside(const char *out, hone_err *err)
     return HONE_OK;
 }
 
-static int is_finished(const char *out)
+/* "training", "finished"; "": no run of ours, or one that cannot be read. */
+static void read_state(const char *out, char to[16])
 {
     hone_arena a = { 0 };
     const char *state = hone_run_text(&a, out, "state");
-    int finished = state && !strcmp(state, "finished");
 
+    snprintf(to, 16, "%s", state ? state : "");
     hone_arena_free(&a);
-    return finished;
 }
 
-/* An empty folder for the run; one that is there is set aside. */
-static hone_status take_folder(const char *out, int fresh, hone_err *err)
+/* One process trains into a folder; the lock goes with the process. File
+ * systems that cannot lock are not asked twice. */
+static hone_status lock(run *r, hone_err *err)
 {
-    struct stat st;
+    r->lock = open(r->out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (r->lock >= 0 && flock(r->lock, LOCK_EX | LOCK_NB) != 0 &&
+        errno == EWOULDBLOCK)
+        return hone_fail(err, HONE_EIO, "%s: another hone trains into it; wait "
+                         "for it, or give another folder with --out", r->out);
+    return HONE_OK;
+}
 
-    if (lstat(out, &st) != 0)
-        return hone_make_folder(out, err);
-    if (!fresh)
-        hone_log(HONE_LOG_NOTE, "%s was not finished and has no checkpoint: "
-                 "starting over", out);
-    hone_try(set_aside(out, err));
-    return hone_make_folder(out, err);
+static void unlock(run *r)
+{
+    if (r->lock >= 0)
+        close(r->lock);
+    r->lock = -1;
+}
+
+/* The folder of the run: one that began goes on, from its newest checkpoint or
+ * from the start; anything else in its place is set aside. */
+static hone_status take_folder(run *r, int fresh, hone_err *err)
+{
+    char state[16];
+    int64_t from = -1;
+
+    hone_try(lock(r, err));
+    read_state(r->out, state);
+    if (!fresh && !strcmp(state, "training")) {
+        hone_try(hone_checkpoint_find(r->out, &from, err));
+        if (from >= 0)
+            hone_try(hone_resume_check(r->out, r->s.recipe, r->learns, err));
+        else
+            hone_log(HONE_LOG_NOTE, "%s has no checkpoint yet: it starts from "
+                     "step 0", r->out);
+        r->s.resume_from = from;
+        return HONE_OK;
+    }
+    if (rmdir(r->out) != 0 && errno != ENOENT)
+        hone_try(set_aside(r->out, err));
+    unlock(r);
+    hone_try(hone_make_folder(r->out, err));
+    return lock(r, err);
 }
 
 static hone_status write_state(run *r, const char *state, hone_err *err)
 {
     char path[4096];
     const hone_recipe *recipe = r->s.recipe;
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "hone",
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O}", "hone",
                              HONE_VERSION, "recipe", recipe->file, "model",
                              recipe->model.path, "state", state, "device",
                              r->s.machine.component->name, "steps",
                              (json_int_t)r->s.steps, "seed",
-                             (json_int_t)recipe->seed);
+                             (json_int_t)recipe->seed, "learns", r->learns);
     size_t n = json ? json_dumpb(json, r->state, sizeof r->state - 1,
                                  JSON_INDENT(2)) : 0;
 
@@ -124,12 +160,12 @@ static hone_status write_texts(run *r, hone_err *err)
     char path[4096];
     int n = hone_plan_json(&r->s.plan, r->plan, sizeof r->plan);
 
+    hone_try(write_state(r, "training", err)); /* makes it a run: first */
     snprintf(path, sizeof path, "%s/plan.json", r->out);
     hone_try(hone_write_file(path, r->plan, (size_t)n, err));
     snprintf(path, sizeof path, "%s/recipe.lua", r->out);
-    hone_try(hone_write_file(path, r->s.recipe->source,
-                             strlen(r->s.recipe->source), err));
-    return write_state(r, "training", err);
+    return hone_write_file(path, r->s.recipe->source,
+                           strlen(r->s.recipe->source), err);
 }
 
 /* ---------------------------------------------------------------- reports */
@@ -181,14 +217,45 @@ static void say_plan(const run *r)
              hone_bytes_text(r->host_bytes + r->device_bytes, text));
 }
 
-/* Also what an interrupted run has learned so far. */
+/* The state to go on from, and what was learned so far. */
 static hone_status save(run *r, hone_err *err)
 {
     hone_session *s = &r->s;
 
+    hone_try(hone_resume_save(&s->resume, &s->store, &s->machine, &s->progress,
+                              err));
     hone_try(hone_results_save(&s->results, &s->store, &s->machine, err));
     hone_log(HONE_LOG_NOTE, "saved %s", s->results.folder);
     return HONE_OK;
+}
+
+static hone_status interrupted(run *r, hone_err *err)
+{
+    hone_try(save(r, err));
+    return hone_fail(err, HONE_EINTR, "interrupted after step %lld, which is "
+                     "saved; the same command goes on from there",
+                     (long long)r->s.progress.step);
+}
+
+/* Opens the session and the folder: all that can be refused without touching
+ * the device. */
+static hone_status prepare(run *r, const hone_rank *rank, int fresh,
+                           hone_err *err)
+{
+    hone_session *s = &r->s;
+    hone_contents contents;
+
+    hone_try(hone_session_open(s, s->recipe, rank, 1, r->out, err));
+    contents = (hone_contents){
+        .weights = s->has_weights ? &s->weights : NULL,
+        .adapter = s->has_peft ? &s->peft.weights : NULL,
+        .data = s->data.hash, .compute = s->compute };
+    r->learns = hone_resume_choices(s->recipe, &contents);
+    hone_try(take_folder(r, fresh, err));
+    r->device_bytes = hone_plan_total(&s->plan, HONE_PLAN_DEVICE);
+    r->host_bytes = hone_plan_total(&s->plan, HONE_PLAN_HOST);
+    hone_try(write_texts(r, err));
+    return hone_session_start_loggers(s, err);
 }
 
 static hone_status train(run *r, const hone_rank *rank, int fresh,
@@ -197,23 +264,19 @@ static hone_status train(run *r, const hone_rank *rank, int fresh,
     hone_session *s = &r->s;
     hone_status status;
 
-    hone_try(hone_session_open(s, r->s.recipe, rank, 1, r->out, err));
-    hone_try(take_folder(r->out, fresh, err));
-    hone_try(hone_session_start_loggers(s, err));
-    r->device_bytes = hone_plan_total(&s->plan, HONE_PLAN_DEVICE);
-    r->host_bytes = hone_plan_total(&s->plan, HONE_PLAN_HOST);
-    hone_try(write_texts(r, err));
+    hone_try(prepare(r, rank, fresh, err));
     say_plan(r);
     hone_try(hone_session_reserve(s, err));
     hone_try(hone_session_load(s, err));
-    hone_live_start(&r->live, s->steps, r->device_bytes + r->host_bytes);
+    if (s->resume_from >= 0)
+        hone_log(HONE_LOG_NOTE, "going on after step %lld",
+                 (long long)s->resume_from);
+    hone_live_start(&r->live, s->progress.step, s->steps,
+                    r->device_bytes + r->host_bytes);
     hone_signals_catch();
     status = hone_train(s, log_step, r, err);
-    if (status == HONE_EINTR) {
-        hone_err why;
-        if (save(r, &why) != HONE_OK)
-            return hone_fail(err, why.code, "%s", why.msg);
-    }
+    if (status == HONE_EINTR)
+        return interrupted(r, err);
     hone_try(status);
     hone_try(save(r, err));
     return finish_state(r, err);
@@ -222,10 +285,12 @@ static hone_status train(run *r, const hone_rank *rank, int fresh,
 hone_status hone_run(const hone_recipe *recipe, const hone_rank *rank,
                      const char *out, int fresh, hone_err *err)
 {
+    char state[16];
     run *r;
     hone_status status;
 
-    if (!fresh && is_finished(out)) {
+    read_state(out, state);
+    if (!fresh && !strcmp(state, "finished")) {
         hone_log(HONE_LOG_NOTE, "%s is a finished run; --fresh starts over",
                  out);
         return HONE_OK;
@@ -234,9 +299,12 @@ hone_status hone_run(const hone_recipe *recipe, const hone_rank *rank,
     if (!r)
         return hone_fail(err, HONE_ENOMEM, "no memory");
     r->out = out;
+    r->lock = -1;
     r->s.recipe = recipe;
     status = train(r, rank, fresh, err);
     hone_session_close(&r->s);
+    json_decref(r->learns);
+    unlock(r);
     free(r);
     return status;
 }

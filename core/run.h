@@ -8,8 +8,9 @@
 #include "recipe.h"
 #include "session.h"
 
-/* Trains into OUT (absolute). A finished run is said to be one; FRESH, or one
- * that cannot go on, is set aside as OUT.1, OUT.2... */
+/* Trains into OUT (absolute). An unfinished run there goes on; a finished one
+ * is said to be one. With FRESH, or where OUT is no run, what is there is set
+ * aside as OUT.1, OUT.2... */
 hone_status hone_run(const hone_recipe *, const hone_rank *, const char *out,
                      int fresh, hone_err *);
 

@@ -52,6 +52,8 @@ hone_status hone_saver_prepare(hone_arena *, const char *path,
                                const char *metadata, hone_saver **,
                                hone_err *);
 int64_t hone_saver_bytes(const hone_saver *); /* of the file */
+/* All that stands in front of the tensors. */
+const void *hone_saver_header(const hone_saver *, size_t *bytes);
 hone_status hone_saver_begin(hone_saver *, hone_err *);
 /* Tensors in the order of the header; BYTES of the next tensor(s). */
 hone_status hone_saver_put(hone_saver *, const void *data, int64_t bytes,
@@ -63,6 +65,10 @@ int hone_saver_order(const hone_saver *, int i);
 /* Writes a small file the same way: beside, synced, renamed. No allocation. */
 hone_status hone_write_file(const char *path, const void *data, size_t bytes,
                             hone_err *);
+
+/* Names in a folder last once it is on disk itself; some file systems do not
+ * sync folders, and lose nothing by it. */
+void hone_sync_folder(const char *path);
 
 /* Makes a folder and those above it, where they are missing. No allocation. */
 hone_status hone_make_folder(const char *path, hone_err *);

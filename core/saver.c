@@ -68,9 +68,19 @@ static hone_status outlet_write(outlet *o, const void *data, int64_t bytes,
     return HONE_OK;
 }
 
+void hone_sync_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+}
+
 static hone_status outlet_publish(outlet *o, hone_err *err)
 {
-    int fd = o->fd, folder;
+    int fd = o->fd;
 
     if (fsync(fd))
         return outlet_drop(o, "sync", errno, err);
@@ -79,13 +89,7 @@ static hone_status outlet_publish(outlet *o, hone_err *err)
         return outlet_drop(o, "close", errno, err);
     if (rename(o->part, o->path))
         return outlet_drop(o, "rename into place", errno, err);
-    /* The new name lasts once the folder is on disk; some file systems do
-     * not sync folders, and lose nothing by it. */
-    folder = open(o->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder >= 0) {
-        fsync(folder);
-        close(folder);
-    }
+    hone_sync_folder(o->folder);
     return HONE_OK;
 }
 
@@ -308,6 +312,12 @@ hone_status hone_saver_prepare(hone_arena *a, const char *path,
 int64_t hone_saver_bytes(const hone_saver *s)
 {
     return s->bytes;
+}
+
+const void *hone_saver_header(const hone_saver *s, size_t *bytes)
+{
+    *bytes = s->header_bytes;
+    return s->header;
 }
 
 int hone_saver_order(const hone_saver *s, int i)

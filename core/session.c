@@ -274,6 +274,18 @@ hone_status hone_session_record(hone_session *s, const hone_field *f,
     return HONE_OK;
 }
 
+static hone_status open_resume(hone_session *s, const char *out, hone_err *err)
+{
+    hone_instance *kept[HONE_MAX_LOGGERS + 4] = { &s->collator, &s->optimizer,
+                                                  &s->schedule };
+
+    for (int i = 0; i < s->loggers; i++)
+        kept[3 + i] = &s->logger[i];
+    return hone_resume_prepare(&s->resume, &s->keep, out, &s->store,
+                               &s->progress, kept, s->recipe->save_keep,
+                               s->results.staging[0], HONE_STAGING_BYTES, err);
+}
+
 /* Where a run puts what comes out of it. */
 static hone_status open_results(hone_session *s, const char *out, hone_err *err)
 {
@@ -283,7 +295,8 @@ static hone_status open_results(hone_session *s, const char *out, hone_err *err)
                                   s->has_weights ? &s->weights : NULL,
                                   r->has_adapter ? &s->adapter : NULL,
                                   &s->store, err));
-    return add_loggers(s, out, err);
+    hone_try(add_loggers(s, out, err));
+    return open_resume(s, out, err);
 }
 
 /* Every arena that is there until the end. */
@@ -311,7 +324,10 @@ static void make_plan(hone_session *s)
         .batch = s->batch, .steps = s->steps, .engine = engine_bytes(s),
         .loading = loading_bytes(s),
         .feed = hone_feed_bytes(s->bucket, s->buckets, s->batch),
-        .results = hone_results_bytes(&s->results) };
+        .results = hone_results_bytes(&s->results),
+        .checkpoint = hone_checkpoint_bytes(&s->resume.files),
+        .checkpoints = s->recipe->save_keep < s->steps ? s->recipe->save_keep
+                                                       : s->steps };
 
     if (s->train[0].name)
         parts.loader[0] = hone_loader_bytes(&s->train_rows);
@@ -350,6 +366,8 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     memset(s, 0, sizeof *s);
     s->recipe = recipe;
     s->rank = rank ? *rank : (hone_rank){ .ranks = 1 };
+    s->resume_from = -1;
+    s->progress = (hone_progress){ .evaluated = -1 };
     hone_try(hone_machine_open(&s->machine, recipe->device, recipe->packs,
                                &s->keep, err));
     if (s->rank.ranks > 1 && !s->rank.collective)
@@ -479,6 +497,17 @@ static hone_status check_plan(const hone_session *s, hone_err *err)
     return HONE_OK;
 }
 
+/* From a checkpoint: where the run stands, and all that it has learned. */
+static hone_status go_on(hone_session *s, hone_err *err)
+{
+    if (s->resume_from < 0)
+        return HONE_OK;
+    hone_try(hone_resume_load(&s->resume, &s->store, &s->machine,
+                              s->resume_from, err));
+    hone_loader_seek(s->train_loader, s->progress.step);
+    return HONE_OK;
+}
+
 hone_status hone_session_load(hone_session *s, hone_err *err)
 {
     hone_source source = { .weights = s->has_weights ? &s->weights : NULL,
@@ -497,6 +526,7 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
     if (s->has_peft)
         hone_peft_close(&s->peft);
     s->has_peft = 0;
+    hone_try(go_on(s, err));
     for (int i = 0; (p = program_at(s, i)); i++)
         hone_try(hone_program_capture(p, &s->machine, err));
     s->machine.api->freeze(s->machine.self);

@@ -16,6 +16,7 @@
 #include "plan.h"
 #include "recipe.h"
 #include "results.h"
+#include "resume.h"
 #include "tokens.h"
 
 /* One of several ranks; all zero: alone. */
@@ -51,6 +52,9 @@ typedef struct hone_session {
     hone_program train[HONE_MAX_BUCKETS], eval[HONE_MAX_BUCKETS];
     hone_program zero, zero_loss, reduce, update;
     hone_results results;
+    hone_resume resume;
+    int64_t resume_from; /* step of the checkpoint that load() takes; -1 */
+    hone_progress progress;
     hone_instance logger[HONE_MAX_LOGGERS]; /* made, not started */
     int loggers;
     hone_plan plan;
@@ -61,7 +65,8 @@ typedef struct hone_session {
     hone_loader *train_loader, *val_loader;
 } hone_session;
 
-/* WITH_TRAINING 0: evaluation only. OUT: the run's folder, or NULL. */
+/* WITH_TRAINING 0: evaluation only. OUT: the run's folder, or NULL: nothing is
+ * saved. */
 hone_status hone_session_open(hone_session *, const hone_recipe *,
                               const hone_rank *, int with_training,
                               const char *out, hone_err *);

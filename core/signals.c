@@ -7,12 +7,15 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t caught;
 
-static void note(int signal)
+static void note(int number)
 {
-    (void)signal;
+    (void)number;
+    if (caught)
+        _exit(130);
     caught = 1;
 }
 
@@ -22,9 +25,11 @@ void hone_signals_catch(void)
 
     memset(&a, 0, sizeof a);
     a.sa_handler = note;
-    a.sa_flags = SA_RESTART | (int)SA_RESETHAND;
+    a.sa_flags = SA_RESTART;
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    a.sa_handler = SIG_IGN; /* write() says it: the file is too large */
+    sigaction(SIGXFSZ, &a, NULL);
 }
 
 int hone_interrupted(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * signals.h -- SIGINT and SIGTERM as a flag that loops poll. A second one
- * ends the process as usual.
+ * ends the process at once (130). A limit on the size of files is an error of
+ * write(), not the end.
  */
 #ifndef HONE_SIGNALS_H
 #define HONE_SIGNALS_H

@@ -46,6 +46,8 @@ static hone_status run_micros(hone_session *s, const hone_rows *rows,
     hone_try(hone_feed_put(f, "dloss", &dloss, sizeof dloss, err));
     hone_try(hone_feed_step(f, rows, err));
     for (int m = 0; m < f->layout.micros; m++) {
+        if (hone_interrupted()) /* nothing was updated: as if not begun */
+            return hone_fail(err, HONE_EINTR, "interrupted");
         hone_try(hone_feed_micro(f, rows, m, err));
         hone_program_run(&programs[f->layout.bucket[m]], &s->machine,
                          f->targets_here);
@@ -110,8 +112,6 @@ hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
         hone_try(read_scalar(s, "loss_sum", &sum, err));
         total += (double)sum;
         *targets += rows->all_targets;
-        if (hone_interrupted())
-            return hone_fail(err, HONE_EINTR, "interrupted while evaluating");
     }
     if (status != HONE_END)
         return status;
@@ -119,41 +119,45 @@ hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
     return HONE_OK;
 }
 
-static hone_status evaluate_at(hone_session *s, int64_t step, hone_watch watch,
-                               void *self, hone_err *err)
+static void observe(hone_session *s, const hone_report *seen)
 {
-    hone_step_report r = { .step = step };
-    hone_report seen = { .size = sizeof seen, .step = step, .loss = NAN,
-                         .grad_norm = NAN };
     const hone_schedule *api = s->schedule.component->ops;
-    int64_t targets;
-    double loss;
 
-    if (!s->data.val.rows)
-        return HONE_OK;
-    hone_try(hone_evaluate(s, &loss, &targets, err));
-    seen.eval_loss = loss;
     if (api->observe)
-        api->observe(s->schedule.config, s->schedule.state, &seen);
-    return watch(self, &r, loss, targets, err);
+        api->observe(s->schedule.config, s->schedule.state, seen);
+}
+
+static hone_status evaluate_now(hone_session *s, hone_watch watch, void *self,
+                                hone_err *err)
+{
+    hone_step_report r = { .step = s->progress.step };
+    hone_report seen = { .size = sizeof seen, .step = r.step, .loss = NAN,
+                         .grad_norm = NAN };
+    int64_t targets;
+
+    if (s->data.val.rows) {
+        hone_try(hone_evaluate(s, &seen.eval_loss, &targets, err));
+        observe(s, &seen);
+        hone_try(watch(self, &r, seen.eval_loss, targets, err));
+    }
+    s->progress.evaluated = r.step;
+    return HONE_OK;
 }
 
 /* Adaptive schedules see step s - 2 at step s, on every device. */
-static void tell_schedule(hone_session *s, const hone_step_report *last,
-                          hone_report *pending)
+static void tell_schedule(hone_session *s, const hone_step_report *last)
 {
-    const hone_schedule *api = s->schedule.component->ops;
-
-    if (api->observe && pending->step)
-        api->observe(s->schedule.config, s->schedule.state, pending);
-    *pending = (hone_report){ .size = sizeof *pending, .step = last->step,
-                              .loss = last->loss,
-                              .grad_norm = last->grad_norm,
-                              .eval_loss = NAN };
+    if (s->progress.report.step)
+        observe(s, &s->progress.report);
+    s->progress.report = (hone_report){ .size = sizeof(hone_report),
+                                        .step = last->step,
+                                        .loss = last->loss,
+                                        .grad_norm = last->grad_norm,
+                                        .eval_loss = NAN };
 }
 
 static hone_status not_finite(const hone_step_report *r, const hone_rows *rows,
-                              int *skipped, hone_err *err)
+                              int64_t *skipped, hone_err *err)
 {
     if (!r->skipped) {
         *skipped = 0;
@@ -166,38 +170,54 @@ static hone_status not_finite(const hone_step_report *r, const hone_rows *rows,
              (long long)(rows->count ? rows->sample[rows->count - 1].row : -1));
     if (++*skipped < MAX_SKIPPED)
         return HONE_OK;
-    return hone_fail(err, HONE_EIO, "%d steps in a row were not finite: the "
-                     "run has diverged; lower lr or raise warmup", *skipped);
+    return hone_fail(err, HONE_EIO, "%lld steps in a row were not finite: the "
+                     "run has diverged; lower lr or raise warmup",
+                     (long long)*skipped);
+}
+
+static hone_status one_step(hone_session *s, hone_watch watch, void *self,
+                            hone_err *err)
+{
+    const hone_rows *rows;
+    hone_step_report r;
+
+    hone_try(hone_loader_next(s->train_loader, &rows, err));
+    hone_try(train_step(s, rows, &r, err));
+    hone_try(watch(self, &r, NAN, 0, err));
+    s->progress.step = r.step;
+    tell_schedule(s, &r);
+    return not_finite(&r, rows, &s->progress.skipped, err);
+}
+
+/* What is due between two steps. A run that is resumed comes by here again:
+ * the progress says what was done. */
+static hone_status between_steps(hone_session *s, hone_watch watch, void *self,
+                                 hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    int64_t step = s->progress.step;
+
+    if (s->progress.evaluated != step &&
+        (step == 0 || (r->eval_every && step % r->eval_every == 0)))
+        hone_try(evaluate_now(s, watch, self, err));
+    if (step && r->save_every && step % r->save_every == 0)
+        hone_try(hone_resume_save(&s->resume, &s->store, &s->machine,
+                                  &s->progress, err));
+    return HONE_OK;
 }
 
 hone_status hone_train(hone_session *s, hone_watch watch, void *self,
                        hone_err *err)
 {
-    int64_t every = s->recipe->eval_every, evaluated = 0;
-    hone_report pending = { 0 };
-    const hone_rows *rows;
-    hone_step_report r = { 0 };
     hone_status status;
-    int skipped = 0;
 
-    hone_try(evaluate_at(s, 0, watch, self, err));
-    while ((status = hone_loader_next(s->train_loader, &rows, err)) ==
-           HONE_OK) {
-        hone_try(train_step(s, rows, &r, err));
-        hone_try(watch(self, &r, NAN, 0, err));
-        hone_try(not_finite(&r, rows, &skipped, err));
-        tell_schedule(s, &r, &pending);
-        if (hone_interrupted())
-            return hone_fail(err, HONE_EINTR, "interrupted after step %lld",
-                             (long long)r.step);
-        if (every && r.step % every == 0) {
-            hone_try(evaluate_at(s, r.step, watch, self, err));
-            evaluated = r.step;
-        }
-    }
+    do {
+        hone_try(between_steps(s, watch, self, err));
+        status = one_step(s, watch, self, err);
+    } while (status == HONE_OK);
     if (status != HONE_END)
         return status;
-    if (evaluated != r.step)
-        return evaluate_at(s, r.step, watch, self, err);
+    if (s->progress.evaluated != s->progress.step)
+        return evaluate_now(s, watch, self, err);
     return HONE_OK;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * metrics.c -- metrics.jsonl in the run's folder: one JSON object a line,
- * handed to the system at every record, from a buffer on the stack.
+ * handed to the system at every record, from a buffer on the stack. Its length
+ * is what a checkpoint keeps: a run that goes on cuts off what came after.
  */
 #include "hone/plugin.h"
 
@@ -16,7 +17,8 @@ struct metrics {
 };
 
 struct metrics_state {
-    int fd;
+    int64_t bytes; /* written; kept in checkpoints */
+    int fd, cut;   /* whether the file has been cut to that */
 };
 
 static const hone_option options[] = {
@@ -33,7 +35,7 @@ static hone_status metrics_open(const hone_host *host, const void *config,
 
     (void)host;
     snprintf(path, sizeof path, "%s/metrics.jsonl", c->dir);
-    s->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    s->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (s->fd < 0)
         return hone_fail(err, HONE_EIO, "%s: %s", path, strerror(errno));
     return HONE_OK;
@@ -56,10 +58,25 @@ static int put_field(char *to, size_t bytes, const hone_field *f, int first)
     return snprintf(to, bytes, "%s\"%s\": %.9g", comma, f->name, f->num);
 }
 
+/* Before the first record. A file that is shorter than it was has lost its end
+ * with the machine's power: what is left of its last line goes too. */
+static int cut(struct metrics_state *s)
+{
+    int64_t size = lseek(s->fd, 0, SEEK_END);
+    char last = '\n';
+
+    if (s->bytes > size)
+        for (s->bytes = size; s->bytes > 0; s->bytes--)
+            if (pread(s->fd, &last, 1, s->bytes - 1) == 1 && last == '\n')
+                break;
+    s->cut = 1;
+    return ftruncate(s->fd, s->bytes);
+}
+
 static hone_status metrics_write(void *state, const hone_field *fields,
                                  uint32_t count, hone_err *err)
 {
-    const struct metrics_state *s = state;
+    struct metrics_state *s = state;
     char line[2048];
     size_t at = 1;
 
@@ -70,12 +87,15 @@ static hone_status metrics_write(void *state, const hone_field *fields,
     line[at++] = '}';
     line[at++] = '\n';
     for (size_t done = 0; done < at;) {
-        ssize_t n = write(s->fd, line + done, at - done);
+        ssize_t n = -1;
+        if (s->cut || cut(s) == 0)
+            n = pwrite(s->fd, line + done, at - done, s->bytes);
         if (n <= 0)
             return hone_fail(err, HONE_EIO,
                              "metrics.jsonl cannot be written: %s (is the disk "
                              "full?)", strerror(errno));
         done += (size_t)n;
+        s->bytes += n;
     }
     return HONE_OK;
 }
@@ -90,6 +110,7 @@ static const hone_component metrics = {
     .options = options,
     .config_size = sizeof(struct metrics),
     .state_size = sizeof(struct metrics_state),
+    .persist_size = sizeof(int64_t),
     .open = metrics_open,
     .close = metrics_close,
     .ops = &api,
