@@ -14,61 +14,6 @@
 
 enum { LONGEST_NAME = 64, MOST_NAMES = 128 };
 
-/* What other tools call it, and what hone calls it: only for suggestions. */
-static const struct { const char *theirs, *ours; } synonyms[] = {
-    { "learning_rate", "lr" },
-    { "lora_r", "r" },
-    { "rank", "r" },
-    { "lora_rank", "r" },
-    { "lora_alpha", "alpha" },
-    { "lora_dropout", "dropout" },
-    { "use_rslora", "rslora" },
-    { "target_modules", "targets" },
-    { "lora_target", "targets" },
-    { "num_train_epochs", "epochs" },
-    { "num_epochs", "epochs" },
-    { "max_steps", "steps" },
-    { "max_grad_norm", "clip" },
-    { "gradient_clipping", "clip" },
-    { "warmup_ratio", "warmup" },
-    { "warmup_steps", "warmup" },
-    { "adam_beta1", "beta1" },
-    { "adam_beta2", "beta2" },
-    { "adam_epsilon", "eps" },
-    { "epsilon", "eps" },
-    { "wd", "weight_decay" },
-    { "batch_size", "global_batch" },
-    { "train_batch_size", "global_batch" },
-    { "per_device_train_batch_size", "rows" },
-    { "micro_batch_size", "rows" },
-    { "gradient_checkpointing", "keep" },
-    { "activation_checkpointing", "keep" },
-    { "output_dir", "out" },
-    { "save_steps", "save" },
-    { "eval_steps", "eval" },
-    { "model_name_or_path", "path" },
-    { "base_model", "model" },
-    { "peft", "adapter" },
-    { "lora", "adapter" },
-    { "dataset", "data" },
-    { "datasets", "data" },
-    { "optim", "optimizer" },
-    { "lr_scheduler", "schedule" },
-    { "lr_scheduler_type", "schedule" },
-    { "scheduler", "schedule" },
-    { "collator", "batch" },
-    { "val_set_size", "val" },
-    { "validation_split", "val" },
-    { "max_length", "max_tokens" },
-    { "max_seq_length", "max_tokens" },
-    { "sequence_len", "max_tokens" },
-    { "cutoff_len", "max_tokens" },
-    { "pad_to_multiple_of", "multiple" },
-    { "dtype", "precision" },
-    { "torch_dtype", "precision" },
-    { "random_seed", "seed" },
-};
-
 static void *field(const hone_option *o, void *config)
 {
     return (char *)config + o->offset;
@@ -368,17 +313,6 @@ const char *hone_nearest(const char *name, const char *const *names)
     return best;
 }
 
-const hone_option *hone_option_alias(const hone_option *table,
-                                     const char *name)
-{
-    const hone_option *found = hone_option_find(table, name);
-
-    for (size_t i = 0; !found && i < sizeof synonyms / sizeof *synonyms; i++)
-        if (!strcmp(synonyms[i].theirs, name))
-            found = hone_option_find(table, synonyms[i].ours);
-    return found;
-}
-
 /* Names as a recipe writes them: of the group "eval.every" the word "eval",
  * once, unless NAME is inside a group itself. */
 static int names_like(const hone_option *table, const char *name,
@@ -400,7 +334,6 @@ void hone_option_suggest(const hone_option *table, const char *name, char *to,
 {
     char names[MOST_NAMES][LONGEST_NAME];
     const char *list[MOST_NAMES + 1], *near;
-    const hone_option *alias = hone_option_alias(table, name);
     int n = names_like(table, name, names);
     size_t at;
 
@@ -408,8 +341,6 @@ void hone_option_suggest(const hone_option *table, const char *name, char *to,
         list[i] = names[i];
     list[n] = NULL;
     near = hone_nearest(name, list);
-    if (!near && alias)
-        near = alias->name;
     if (near) {
         snprintf(to, bytes, ", did you mean '%s'?", near);
         return;

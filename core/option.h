@@ -16,10 +16,6 @@ void hone_option_defaults(const hone_option *table, void *config);
 const hone_option *hone_option_find(const hone_option *table,
                                     const char *name);
 
-/* By its name, or by what other tools call it; only for suggestions. */
-const hone_option *hone_option_alias(const hone_option *table,
-                                     const char *name);
-
 /* Setters check type and range; the message begins with the option's name and
  * leaves file, line and constructor to the caller. Strings are copied to A. */
 hone_status hone_option_set_num(const hone_option *, void *config, double,

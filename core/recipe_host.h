@@ -115,6 +115,7 @@ typedef struct hone_reader {
     hone_message *messages;
     int count, cap;
     int calls; /* of constructors */
+    const char *const *names; /* of other tools: name, meaning, ..., NULL */
     int done;  /* the recipe is read: only its functions still run */
     const char *extending[8]; /* files being extended, against circles */
     int depth;
@@ -142,6 +143,7 @@ void hone_made_set_lua(hone_reader *, hone_made *, const hone_option *,
                        int index, const hone_where *);
 void hone_made_set_text(hone_reader *, hone_made *, const hone_option *,
                         const char *text, const hone_where *);
+/* Says that KEY is no option of it, and what may be meant. */
 void hone_made_unknown(hone_reader *, hone_made *, const char *key,
                        const hone_where *);
 /* The rest of the first option "GROUP.x" ("every"), or NULL. */

@@ -169,7 +169,8 @@ static void set_key(hone_reader *r, hone_made *n, const char *key, int index,
         hone_made_unknown(r, n, key, where);
 }
 
-/* Every option of the table at INDEX, checked one by one. */
+/* Every option of the table at INDEX, checked one by one. Those that are not
+ * known come last: what is suggested depends on what the others made. */
 static void set_all(hone_reader *r, hone_made *n, int index,
                     const hone_where *where)
 {
@@ -177,11 +178,16 @@ static void set_all(hone_reader *r, hone_made *n, int index,
     int count = keys_of(r, index, keys, where);
 
     set_positional(r, n, index, where);
-    for (int i = 0; i < count; i++) {
-        lua_getfield(r->L, index, keys[i]);
-        set_key(r, n, keys[i], lua_gettop(r->L), where);
-        lua_pop(r->L, 1);
-    }
+    for (int unknown = 0; unknown < 2; unknown++)
+        for (int i = 0; i < count; i++) {
+            int known = hone_option_find(n->maker->options, keys[i]) ||
+                        hone_made_group(n, keys[i]);
+            if (known == unknown)
+                continue;
+            lua_getfield(r->L, index, keys[i]);
+            set_key(r, n, keys[i], lua_gettop(r->L), where);
+            lua_pop(r->L, 1);
+        }
 }
 
 static hone_made *new_made(hone_reader *r, const hone_maker *m,

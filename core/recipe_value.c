@@ -138,51 +138,6 @@ static void *member(hone_made *n, const hone_option *o)
     return (char *)n->config + o->offset;
 }
 
-/* ", did you mean 'lr' of hone.adamw?" for an option that belongs one level
- * deeper: first where this training has it, then anywhere. */
-static const char *elsewhere(hone_reader *r, const hone_made *train,
-                             const char *key)
-{
-    const hone_train *t = train->config;
-    const hone_made *const parts[] = { t->schedule, t->optimizer, t->batch };
-    const hone_option *o = hone_option_alias(hone_maker_lora.options, key);
-    const char *word = "lora";
-
-    if (!o) {
-        o = hone_option_alias(hone_maker_data.options, key);
-        word = "data.alpaca";
-    }
-    for (size_t i = 0; !o && i < sizeof parts / sizeof *parts; i++)
-        if (parts[i]) {
-            o = hone_option_alias(parts[i]->maker->options, key);
-            word = parts[i]->maker->name;
-        }
-    for (int i = 0; !o && hone_component_at(i); i++) {
-        const hone_component *c = hone_component_at(i);
-        if (!hone_kind_is_called(c->kind))
-            continue;
-        o = hone_option_alias(c->options, key);
-        word = c->name;
-    }
-    return o ? hone_format_text(r->arena, ", did you mean '%s' of hone.%s?",
-                                o->name, word)
-             : NULL;
-}
-
-void hone_made_unknown(hone_reader *r, hone_made *n, const char *key,
-                       const hone_where *where)
-{
-    char suggestion[900];
-    const char *other = NULL;
-
-    n->unknown = 1;
-    hone_option_suggest(n->maker->options, key, suggestion, sizeof suggestion);
-    if (n->maker == &hone_maker_train && suggestion[0] == ';')
-        other = elsewhere(r, n, key);
-    hone_reader_say(r, where, "unknown option '%s'%s", key,
-                    other ? other : suggestion);
-}
-
 /* ------------------------------------------------------------------ paths */
 
 const char *hone_absolute(hone_arena *a, const char *file, const char *path)

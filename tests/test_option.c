@@ -188,7 +188,6 @@ static void test_suggest(void **state)
 
     (void)state;
     check_suggestion("rosw", ", did you mean 'rows'?");
-    check_suggestion("learning_rate", ", did you mean 'lr'?");
     check_suggestion("evl", ", did you mean 'eval'?");
     check_suggestion("eval.evry", ", did you mean 'eval.every'?");
     check_suggestion("colour", "; options: rows, lr, on, state, name, eval");

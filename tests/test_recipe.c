@@ -109,6 +109,102 @@ static void test_bad(void **state)
     assert_true(count >= 25);
 }
 
+/* ------------------------------------------- what other tools call it */
+
+static void write_temporary(const char *path, const char *text, size_t bytes)
+{
+    FILE *f = fopen(path, "wb");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, bytes, f), bytes);
+    fclose(f);
+}
+
+/* What is said when hone.train is given KEY. */
+static const char *said_about(const char *path, const char *key)
+{
+    const char *messages, *text = hone_format_text(
+        &arena, "local hone = require 'hone'\n"
+        "return hone.train { %s = hone.pack {} }\n", key);
+    hone_recipe recipe;
+    char *line;
+
+    write_temporary(path, text, strlen(text));
+    assert_int_equal(hone_recipe_read(&recipe, path, NULL, &messages),
+                     HONE_EINVAL);
+    line = hone_text(&arena, messages);
+    line[strcspn(line, "\n")] = '\0';
+    hone_recipe_free(&recipe);
+    return line + strlen(path) + strlen(":2: ");
+}
+
+/* MEANING as names.lua has it: a place that exists, or why there is none. */
+static void check_name(const char *path, const char *key, const char *meaning)
+{
+    const char *said = said_about(path, key);
+    const char *head = hone_format_text(&arena, "hone.train: unknown option "
+                                        "'%s'", key);
+    size_t place = strcspn(meaning, ":");
+    const char *dot = memchr(meaning, '.', place);
+    const char *word = dot ? dot + 1 : meaning;
+    char *option = hone_format_text(
+        &arena, "%.*s", (int)(place - (size_t)(word - meaning)), word);
+
+    if (strncmp(said, head, strlen(head)))
+        fail_msg("%s: %s", key, said);
+    if (!place && strcmp(said + strlen(head),
+                         hone_format_text(&arena, ";%s", meaning + 1)))
+        fail_msg("%s: %s", key, said);
+    if (place && (!strstr(said, "did you mean '") || !strstr(said, option)))
+        fail_msg("%s: no option is %s: %s", key, meaning, said);
+}
+
+static void test_names(void **state)
+{
+    const char *const folders[] = { NULL };
+    const char *table = HONE_SOURCE "/recipes/names.lua";
+    lua_State *L = hone_lua_open(&arena, folders);
+    char path[] = "/tmp/hone-test-XXXXXX";
+    int fd = mkstemp(path), count = 0;
+    hone_err err;
+
+    (void)state;
+    assert_true(fd >= 0);
+    close(fd);
+    if (hone_lua_load(L, table, &err) != HONE_OK ||
+        hone_lua_call(L, 0, 1, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1), count++)
+        check_name(path, lua_tostring(L, -2), lua_tostring(L, -1));
+    assert_true(count > 300);
+    hone_lua_close(L);
+    unlink(path);
+}
+
+/* No key of these tools is met with a list of options. */
+static void test_other_tools(void **state)
+{
+    char path[] = "/tmp/hone-test-XXXXXX", *rest = NULL;
+    char *text = hone_text(&arena, text_of("golden/other_tools.txt"));
+    int fd = mkstemp(path), count = 0;
+
+    (void)state;
+    assert_true(fd >= 0);
+    close(fd);
+    for (char *key = strtok_r(text, "\n", &rest); key;
+         key = strtok_r(NULL, "\n", &rest)) {
+        const char *said;
+        if (key[0] == '#')
+            continue;
+        said = said_about(path, key);
+        if (strstr(said, "; options:"))
+            fail_msg("%s", said);
+        count++;
+    }
+    assert_true(count > 200);
+    unlink(path);
+}
+
 static void expect_message(const char *path, const char *message)
 {
     const char *messages;
@@ -127,15 +223,6 @@ static void test_not_files(void **state)
                    "recipes/nobody.lua: No such file or directory");
     expect_message("recipes", "recipes: is not a file");
     expect_message("/dev/zero", "/dev/zero: is not a file");
-}
-
-static void write_temporary(const char *path, const char *text, size_t bytes)
-{
-    FILE *f = fopen(path, "wb");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, bytes, f), bytes);
-    fclose(f);
 }
 
 /* What a file from a stranger must not reach. */
@@ -355,7 +442,8 @@ int main(void)
         cmocka_unit_test(test_plain),     cmocka_unit_test(test_full),
         cmocka_unit_test(test_set),       cmocka_unit_test(test_extend),
         cmocka_unit_test(test_not_files), cmocka_unit_test(test_sandbox),
-        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_bad),       cmocka_unit_test(test_names),
+        cmocka_unit_test(test_other_tools),
     };
     int failed = cmocka_run_group_tests(tests, set_up, NULL);
 
