@@ -5,12 +5,10 @@
  */
 #include "recipe_host.h"
 
-#include <errno.h>
-#include <jansson.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "option.h"
+#include "registry.h"
 
 /* Options that a constructor cannot do without. */
 static void check_required(hone_reader *r, const hone_made *n)
@@ -77,17 +75,214 @@ static void check_model(hone_reader *r, const hone_made *model,
                         "must be fp32 or bf16; or add an adapter");
 }
 
+/* Two fields from one column: one of the names is a slip. */
+static void check_renames(hone_reader *r, const hone_made *data)
+{
+    const hone_rows *c = data->config;
+    const hone_option *f = data->maker->fields;
+    hone_where where = hone_made_where(r, data);
+
+    for (int i = 0; f[i].name; i++)
+        for (int k = 0; k < i; k++)
+            if (c->rename[i] && c->rename[k] &&
+                !strcmp(c->rename[i], c->rename[k]))
+                hone_reader_say(r, &where, "'%s' and '%s' are both called "
+                                "\"%s\"", f[k].name, f[i].name, c->rename[i]);
+}
+
 static void check_data(hone_reader *r, const hone_made *data)
 {
     const hone_rows *c = data->config;
     hone_where where = hone_made_where(r, data);
 
+    check_renames(r, data);
+    for (int i = 0; c->val.file && c->files && c->files[i]; i++)
+        if (!strcmp(c->files[i], c->val.file))
+            hone_reader_say(r, &where, "'val' is a file that is trained on; "
+                            "give a number of rows or a share of them to hold "
+                            "out");
     if (hone_made_given(data, "path") && hone_made_given(data, "files"))
         hone_reader_say(r, &where, "both 'path' and 'files' are given; leave "
                         "one out");
     if (hone_made_given(data, "long") && !c->max_tokens)
         hone_reader_say(r, &where, "'long' says what happens to rows beyond "
                         "'max_tokens', which is not given");
+}
+
+/* ------------------------------------------------------------ the schedule */
+
+/* Steps that option NAME of a schedule stands for: below 1, a share of all. */
+static double steps_of(const hone_made *schedule, const char *name,
+                       int64_t steps)
+{
+    double v = hone_option_real(schedule->maker->options, schedule->config,
+                                name);
+
+    return v < 1 ? v * (double)steps : v;
+}
+
+/* Only what the recipe itself says: --set steps=3 is a short try of it. */
+static void check_schedule(hone_reader *r, const hone_made *schedule,
+                           const hone_made *train)
+{
+    int64_t steps = ((const hone_train *)train->config)->steps;
+    double warmup = steps_of(schedule, "warmup", steps);
+    double decay = steps_of(schedule, "decay", steps);
+    hone_where where = hone_made_where(r, schedule);
+
+    if (!steps || hone_made_typed(train, "steps"))
+        return;
+    if (warmup > (double)steps)
+        hone_reader_say(r, &where, "'warmup' is %g steps, and the run has %lld: "
+                        "the full rate is never reached; give fewer, or a "
+                        "share such as 0.03", warmup, (long long)steps);
+    else if (warmup + decay > (double)steps + 1)
+        hone_reader_say(r, &where, "'warmup' and 'decay' are %g steps together, "
+                        "and the run has %lld", warmup + decay,
+                        (long long)steps);
+}
+
+/* ----------------------------------------------------------- the layout */
+
+/* A row of max_tokens must fit where rows are laid. */
+static void check_layout(hone_reader *r, const hone_train *t,
+                         const hone_made *train)
+{
+    const hone_rows *rows = t->data->config;
+    const hone_option *o = t->batch ? hone_option_find(
+                                          t->batch->maker->options, "tokens")
+                                    : NULL;
+    int64_t most = rows->max_tokens, held;
+    hone_where where;
+
+    if (o && o->type == HONE_INT) {
+        held = *(const int64_t *)((const char *)t->batch->config + o->offset);
+        where = hone_made_where(r, t->batch);
+        if (most > held)
+            hone_reader_say(r, &where, "'tokens' is %lld, and rows may have "
+                            "'max_tokens' = %lld: such a row cannot be laid "
+                            "out; raise one or lower the other",
+                            (long long)held, (long long)most);
+    }
+    where = hone_made_where(r, train);
+    if (t->global_tokens && most > t->global_tokens)
+        hone_reader_say(r, &where, "'global_tokens' is %lld, and a single row "
+                        "may have 'max_tokens' = %lld",
+                        (long long)t->global_tokens, (long long)most);
+}
+
+/* -------------------------------------------------------------- the folder */
+
+/* An absolute path without "." and "..", for comparing; links stay. */
+static const char *straight(hone_arena *a, const char *path)
+{
+    char *to = hone_text(a, path);
+    size_t n = 0;
+
+    while (*path) {
+        size_t part = strcspn(path, "/");
+        if (part == 2 && !strncmp(path, "..", 2)) {
+            while (n > 0 && to[--n] != '/')
+                ;
+        } else if (part && !(part == 1 && path[0] == '.')) {
+            to[n++] = '/';
+            memmove(to + n, path, part);
+            n += part;
+        }
+        path += part + (path[part] == '/');
+    }
+    to[n] = '\0';
+    return to;
+}
+
+static int lies_in(hone_arena *a, const char *path, const char *folder)
+{
+    size_t n;
+
+    path = straight(a, path);
+    folder = straight(a, folder);
+    n = strlen(folder);
+    return !strncmp(path, folder, n) && (!path[n] || path[n] == '/');
+}
+
+/* A run's folder is set aside as a whole when it starts over: nothing that it
+ * is made from may be in it. */
+static void check_out(hone_reader *r, const hone_train *t,
+                      const hone_made *train)
+{
+    const hone_model_config *m = t->model ? t->model->config : NULL;
+    const hone_rows *rows = t->data ? t->data->config : NULL;
+    hone_where where = hone_made_where(r, train);
+    const char *inside = NULL;
+
+    if (!t->out)
+        return;
+    if (m && m->path && lies_in(r->arena, m->path, t->out))
+        inside = m->path;
+    for (int i = 0; rows && rows->files && rows->files[i]; i++)
+        if (lies_in(r->arena, rows->files[i], t->out))
+            inside = rows->files[i];
+    if (inside)
+        hone_reader_say(r, &where, "'out' is %s, and %s lies in it: a run needs "
+                        "a folder of its own", t->out, inside);
+    else if (m && m->path && lies_in(r->arena, t->out, m->path))
+        hone_reader_say(r, &where, "'out' lies in the model's folder %s; a run "
+                        "needs a folder of its own", m->path);
+}
+
+/* ------------------------------------------------------------------- words */
+
+/* Names of components, and which are near to one that is not there. LIST:
+ * joined by commas. */
+static void check_names(hone_reader *r, const hone_made *train,
+                        const char *option, const char *list, hone_kind kind,
+                        int must)
+{
+    const char *names[128] = { "none", "cpu", "cuda" };
+    hone_where where = hone_made_where(r, train);
+    int n = kind == HONE_KIND_LOGGER ? 1 : 3;
+
+    for (int i = 0; hone_component_at(i) && n < 127; i++)
+        if (hone_component_at(i)->kind == kind)
+            names[n++] = hone_component_at(i)->name;
+    names[n] = NULL;
+    for (const char *at = list; at && *at;) {
+        size_t length = strcspn(at, ",");
+        const char *name = hone_format_text(r->arena, "%.*s", (int)length, at);
+        const char *near = hone_nearest(name, names);
+
+        if (!(near && !strcmp(near, name)) && (near || must))
+            hone_reader_say(r, &where, "'%s': there is no %s '%s'%s%s%s",
+                            option, hone_kind_name(kind), name,
+                            near ? ", did you mean '" : "; hone plugins lists "
+                            "what there is", near ? near : "",
+                            near ? "'?" : "");
+        at += length + (at[length] == ',');
+    }
+}
+
+static void check_machine(hone_reader *r, const hone_train *t,
+                          const hone_made *train)
+{
+    static const char *const words[] = { "auto", "fp32", "bf16", "fp16" };
+    hone_where where = hone_made_where(r, train);
+    const char *device = t->device ? t->device : "auto";
+
+    if (strcmp(device, "auto"))
+        check_names(r, train, "device",
+                    hone_format_text(r->arena, "%.*s",
+                                     (int)strcspn(device, ":"), device),
+                    HONE_KIND_DEVICE, 0);
+    check_names(r, train, "packs", t->packs, HONE_KIND_PACK, 0);
+    check_names(r, train, "loggers", t->loggers, HONE_KIND_LOGGER, 1);
+    if (!strcmp(device, "cpu") && t->precision > 1)
+        hone_reader_say(r, &where, "'precision' is \"%s\", and device \"cpu\" "
+                        "computes in fp32; leave one of the two out",
+                        words[t->precision]);
+    if (hone_made_given(train, "save.keep") && !t->save_every)
+        hone_reader_say(r, &where, "'save.keep' says how many checkpoints "
+                        "stay; how often they are made is 'save.every', which "
+                        "is not given");
 }
 
 void hone_reader_cross_check(hone_reader *r, hone_made *train)
@@ -108,119 +303,15 @@ void hone_reader_cross_check(hone_reader *r, hone_made *train)
     if (t->data) {
         const hone_val *val = &((hone_rows *)t->data->config)->val;
         check_data(r, t->data);
+        check_layout(r, t, train);
         if (t->eval_every && !val->file && !(val->rows > 0))
             hone_reader_say(r, &where, "'eval.every' needs held-out rows; "
                             "give the data val = 0.02 or so");
     }
     if (t->adapter)
         hone_reader_adapter_init(r, t->adapter);
-}
-
-/* ----------------------------------------------- the shape of an adapter */
-
-static void differ(hone_reader *r, const hone_made *lora, const char *option,
-                   double here, double there)
-{
-    hone_where where = hone_made_where(r, lora);
-
-    hone_reader_say(r, &where, "'%s' is %g here and %g in the adapter that "
-                    "'init' names; leave it out", option, here, there);
-}
-
-/* The names of a list joined by commas; NULL: none, such as a pattern. */
-static const char *targets_of(hone_arena *a, const json_t *targets)
-{
-    const char *joined = "";
-    const json_t *item;
-    size_t i;
-
-    json_array_foreach(targets, i, item)
-        joined = hone_format_text(a, "%s%s%s", joined, i ? "," : "",
-                                  json_is_string(item) ? json_string_value(item)
-                                                       : "?");
-    return joined[0] ? joined : NULL;
-}
-
-static int has_name(const char *list, const char *name, size_t length)
-{
-    for (;; list++) {
-        size_t n = strcspn(list, ",");
-        if (n == length && !strncmp(list, name, n))
-            return 1;
-        list += n;
-        if (!*list)
-            return 0;
-    }
-}
-
-/* Every name of A is in B. */
-static int within(const char *a, const char *b)
-{
-    for (;; a++) {
-        size_t n = strcspn(a, ",");
-        if (!has_name(b, a, n))
-            return 0;
-        a += n;
-        if (!*a)
-            return 1;
-    }
-}
-
-static void take_shape(hone_reader *r, hone_made *lora, const json_t *config)
-{
-    hone_lora_config *c = lora->config;
-    const json_t *r_json = json_object_get(config, "r");
-    const json_t *alpha_json = json_object_get(config, "lora_alpha");
-    const char *targets =
-        targets_of(r->arena, json_object_get(config, "target_modules"));
-    int rslora = json_is_true(json_object_get(config, "use_rslora"));
-    hone_where where = hone_made_where(r, lora);
-    int64_t rank = json_integer_value(r_json);
-    double alpha = json_number_value(alpha_json);
-
-    if (rank < 1 || alpha <= 0) {
-        hone_reader_say(r, &where, "%s/adapter_config.json: r or lora_alpha "
-                        "is missing or wrong; is it a LoRA adapter of PEFT?",
-                        c->init);
-        return;
-    }
-    if (hone_made_given(lora, "r") && c->r != rank)
-        differ(r, lora, "r", (double)c->r, (double)rank);
-    if (hone_made_given(lora, "alpha") && c->alpha != alpha)
-        differ(r, lora, "alpha", c->alpha, alpha);
-    if (hone_made_given(lora, "rslora") && c->rslora != rslora)
-        differ(r, lora, "rslora", c->rslora, rslora);
-    if (targets && hone_made_given(lora, "targets") &&
-        !(within(c->targets, targets) && within(targets, c->targets)))
-        hone_reader_say(r, &where, "'targets' is \"%s\" here and \"%s\" in the "
-                        "adapter that 'init' names; leave it out", c->targets,
-                        targets);
-    c->r = rank;
-    c->alpha = alpha;
-    c->rslora = rslora;
-    c->targets = targets ? targets : c->targets;
-}
-
-void hone_reader_adapter_init(hone_reader *r, hone_made *lora)
-{
-    const hone_lora_config *c = lora->config;
-    hone_where where = hone_made_where(r, lora);
-    const char *path;
-    json_error_t error;
-    json_t *config;
-
-    if (!c->init)
-        return;
-    path = hone_format_text(r->arena, "%s/adapter_config.json", c->init);
-    if (access(path, R_OK) != 0) {
-        hone_reader_say(r, &where, "'init': %s: %s", path, strerror(errno));
-        return;
-    }
-    config = json_load_file(path, 0, &error);
-    if (!json_is_object(config))
-        hone_reader_say(r, &where, "'init': %s:%d: %s", path, error.line,
-                        config ? "is not an object" : error.text);
-    else
-        take_shape(r, lora, config);
-    json_decref(config);
+    if (t->schedule)
+        check_schedule(r, t->schedule, train);
+    check_machine(r, t, train);
+    check_out(r, t, train);
 }

@@ -52,6 +52,7 @@ typedef struct hone_made {
     const hone_maker *maker;
     void *config;
     uint64_t given; /* bit i: option i was written by the user */
+    struct hone_where *from; /* [option] where; a copy of a value has its own */
     const char *file;
     int line;
     int unknown; /* a key was refused: what is missing may be meant by it */
@@ -151,6 +152,10 @@ const char *hone_made_group(const hone_made *, const char *group);
 /* A later word wins: setting `steps` unsets `epochs`, and so on. */
 void hone_made_displace(hone_made *train, const char *option);
 int hone_made_given(const hone_made *, const char *option);
+/* Whether it was written on the command line. */
+int hone_made_typed(const hone_made *, const char *option);
+/* With a config of its own, to change. */
+hone_made *hone_made_copy(hone_reader *, const hone_made *);
 /* The value at INDEX of the Lua stack, or NULL. */
 hone_made *hone_made_at(lua_State *, int index);
 /* Whether a value may stand for the option of hone.train with this name. */

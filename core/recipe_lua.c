@@ -257,9 +257,7 @@ static void override(hone_reader *r, hone_made *train, int index,
                                 : NULL;
         lua_getfield(r->L, index, keys[i]);
         if (child && *child && lua_istable(r->L, -1)) {
-            hone_made *copy = hone_copy(r->arena, *child, 1, 1, sizeof *copy);
-            copy->config = hone_copy(r->arena, copy->config, 1, 1,
-                                     copy->maker->config_size);
+            hone_made *copy = hone_made_copy(r, *child);
             set_all(r, copy, lua_gettop(r->L), where);
             *child = copy;
         } else {
@@ -284,7 +282,7 @@ static const char *base_file(hone_reader *r, const char *from,
 static hone_made *run_base(hone_reader *r, const char *file)
 {
     enum { DEEPEST = sizeof r->extending / sizeof *r->extending };
-    hone_made *base, *copy;
+    hone_made *base;
     hone_err err;
 
     for (int i = 0; i < r->depth; i++)
@@ -305,10 +303,7 @@ static hone_made *run_base(hone_reader *r, const char *file)
     if (!base || base->maker != &hone_maker_train)
         luaL_error(r->L, "hone.extend: %s does not return hone.train { ... }",
                    file);
-    copy = hone_copy(r->arena, base, 1, 1, sizeof *copy);
-    copy->config =
-        hone_copy(r->arena, base->config, 1, 1, sizeof(hone_train));
-    return copy;
+    return hone_made_copy(r, base);
 }
 
 /* hone.extend("base.lua", { ... }) */

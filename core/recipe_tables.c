@@ -127,7 +127,7 @@ static const hone_option data_options[] = {
               "the same as path"),
     ROW_VALUE(hone_rows, "val", val, HONE_FORM_VAL, "0",
               "held out: rows, a share below 1 of the last ones, or a file"),
-    ROW_INT(hone_rows, "max_tokens", max_tokens, 0, 1,
+    ROW_INT(hone_rows, "max_tokens", max_tokens, 0, 2,
             "longest row; not given: nothing is cut"),
     ROW_ENUM(hone_rows, "long", too_long, "cut", longs,
              "what to do with a row beyond max_tokens"),
@@ -262,6 +262,17 @@ static hone_maker *with_fields(hone_arena *a, const char *const *names,
     return m;
 }
 
+/* Why a shape that people know from elsewhere is not there; or NULL. */
+static const char *not_yet(const char *shape)
+{
+    if (!strcmp(shape, "messages") || !strcmp(shape, "sharegpt"))
+        return "chat templates are not there yet; hone.data.prompt_completion "
+               "with a map of your own takes such rows";
+    if (!strcmp(shape, "preference"))
+        return "preferences are not there yet; hone learns from texts";
+    return NULL;
+}
+
 /* Shapes come with hone, never from beside a recipe. */
 static const hone_maker *find_shape(hone_arena *a, const char *shape,
                                     const char **why)
@@ -274,7 +285,7 @@ static const hone_maker *find_shape(hone_arena *a, const char *shape,
     int count;
 
     if (!shape[0] || strchr(shape, '/') || access(path, R_OK) != 0) {
-        *why = no_shape(a, shape, folder);
+        *why = not_yet(shape) ? not_yet(shape) : no_shape(a, shape, folder);
         return NULL;
     }
     count = shape_fields(a, path, names, &help, &err);

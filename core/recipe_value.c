@@ -54,12 +54,22 @@ hone_made *hone_made_new(hone_reader *r, const hone_maker *m, const char *file,
 
     n->maker = m;
     n->config = hone_alloc(r->arena, m->config_size);
+    n->from = hone_alloc(r->arena, 64 * sizeof *n->from);
     n->file = file;
     n->line = line;
     hone_option_defaults(m->options, n->config);
     if (m == &hone_maker_train)
         ((hone_train *)n->config)->keep.all = HONE_KEEP_AUTO;
     return n;
+}
+
+hone_made *hone_made_copy(hone_reader *r, const hone_made *n)
+{
+    hone_made *copy = hone_copy(r->arena, n, 1, 1, sizeof *n);
+
+    copy->config = hone_copy(r->arena, n->config, 1, 1, n->maker->config_size);
+    copy->from = hone_copy(r->arena, n->from, 64, 64, sizeof *n->from);
+    return copy;
 }
 
 hone_where hone_made_where(hone_reader *r, const hone_made *n)
@@ -69,12 +79,15 @@ hone_where hone_made_where(hone_reader *r, const hone_made *n)
                                                    n->maker->name) };
 }
 
-static void mark_given(hone_made *n, const hone_option *o)
+static void mark_given(hone_made *n, const hone_option *o,
+                       const hone_where *where)
 {
     ptrdiff_t i = o - n->maker->options;
 
-    if (i < 64)
-        n->given |= (uint64_t)1 << i;
+    if (i >= 64)
+        return;
+    n->given |= (uint64_t)1 << i;
+    n->from[i] = *where;
 }
 
 int hone_made_given(const hone_made *n, const char *option)
@@ -83,6 +96,14 @@ int hone_made_given(const hone_made *n, const char *option)
 
     return o && o - n->maker->options < 64 &&
            (n->given >> (o - n->maker->options) & 1);
+}
+
+int hone_made_typed(const hone_made *n, const char *option)
+{
+    const hone_option *o = hone_option_find(n->maker->options, option);
+
+    return hone_made_given(n, option) &&
+           n->from[o - n->maker->options].set != NULL;
 }
 
 const char *hone_made_group(const hone_made *n, const char *group)
@@ -211,6 +232,24 @@ static void set_val(hone_reader *r, hone_made *n, const hone_option *o,
     *val = (hone_val){ .rows = rows };
 }
 
+/* "16gb", "16 G", "16": the unit is missing or not spelled so. */
+static void say_bytes(hone_reader *r, const hone_option *o, const char *text,
+                      const hone_where *where)
+{
+    char *unit;
+    double n = strtod(text, &unit);
+    int letter;
+
+    unit += strspn(unit, " ");
+    letter = unit[0] ? toupper((unsigned char)unit[0]) : 'G';
+    if (n > 0 && strlen(unit) <= 3 && strchr("KMGT", letter))
+        hone_reader_say(r, where, "'%s' is \"%s\", did you mean \"%g%ciB\"?",
+                        o->name, text, n, letter);
+    else
+        hone_reader_say(r, where, "'%s' is \"%s\", must be bytes such as "
+                        "\"16GiB\"", o->name, text);
+}
+
 /* The forms that a string can give, the same in a recipe and on the command
  * line. 0: none of them. */
 static int set_form(hone_reader *r, hone_made *n, const hone_option *o,
@@ -226,8 +265,7 @@ static int set_form(hone_reader *r, hone_made *n, const hone_option *o,
     case HONE_FORM_BYTES:
         if (hone_bytes_parse(text) > 0)
             return 0; /* an ordinary string from here on */
-        hone_reader_say(r, where, "'%s' is \"%s\", must be bytes such as "
-                        "\"16GiB\"", o->name, text);
+        say_bytes(r, o, text, where);
         return 1;
     case HONE_FORM_VAL:
         *(hone_val *)member(n, o) =
@@ -249,7 +287,7 @@ void hone_made_set_text(hone_reader *r, hone_made *n, const hone_option *o,
     char *end;
     double v = strtod(text, &end);
 
-    mark_given(n, o);
+    mark_given(n, o, where);
     if (hone_form_of(o) == HONE_FORM_FUNCTION)
         hone_reader_say(r, where, "'%s' is a function, which only a recipe can "
                         "give", o->name);
@@ -444,7 +482,7 @@ void hone_made_set_lua(hone_reader *r, hone_made *n, const hone_option *o,
     int type = lua_type(L, index);
 
     index = lua_absindex(L, index);
-    mark_given(n, o);
+    mark_given(n, o, where);
     if (form == HONE_FORM_MADE) {
         set_child(r, n, o, index, where);
     } else if (form == HONE_FORM_FUNCTION && type == LUA_TFUNCTION) {
@@ -452,6 +490,9 @@ void hone_made_set_lua(hone_reader *r, hone_made *n, const hone_option *o,
         *(int *)member(n, o) = luaL_ref(L, LUA_REGISTRYINDEX);
     } else if (type == LUA_TNUMBER && form == HONE_FORM_VAL) {
         set_val(r, n, o, lua_tonumber(L, index), where);
+    } else if (type == LUA_TNUMBER && form == HONE_FORM_BYTES) {
+        hone_reader_say(r, where, "'%s' is %g without a unit, must be bytes "
+                        "such as \"16GiB\"", o->name, lua_tonumber(L, index));
     } else if (type == LUA_TNUMBER && o->type != HONE_VALUE) {
         s = hone_option_set_num(o, n->config, lua_tonumber(L, index),
                                 lua_isinteger(L, index), &err);

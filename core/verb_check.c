@@ -6,6 +6,7 @@
  * the weights only the headers are read. Every problem is said, with the line
  * of the constructor that names it.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "dataset_shape.h"
@@ -24,6 +25,7 @@ enum { ROWS_TRIED = 1000 };
 typedef struct {
     const hone_recipe *recipe;
     hone_status worst;
+    int64_t rows; /* of the data files; -1: more than were looked at */
 } report;
 
 static void problem(report *r, int line, const char *label,
@@ -85,6 +87,39 @@ static void check_targets(report *r, hone_graph *g, hone_id hidden)
         hone_peft_close(&peft);
 }
 
+/* The highest layer of "0=none,3=all". */
+static int64_t last_layer(const char *layers)
+{
+    const char *comma = strrchr(layers, ',');
+
+    return strtoll(comma ? comma + 1 : layers, NULL, 10);
+}
+
+/* What the recipe says of layers and positions that the model has not. */
+static void check_sizes(report *r, const hone_family *family)
+{
+    const hone_recipe *recipe = r->recipe;
+    int64_t layers = hone_family_layers(family);
+    int64_t positions = (int64_t)hone_family_number(
+        family, "max_position_embeddings", 0);
+    int64_t tokens = recipe->data.max_tokens;
+    hone_err err = { 0 };
+    char label[128];
+
+    if (recipe->keep_layers && last_layer(recipe->keep_layers) >= layers) {
+        hone_fail(&err, HONE_EINVAL, "'keep' names layer %lld, and the model "
+                  "has %lld, from 0", (long long)last_layer(recipe->keep_layers),
+                  (long long)layers);
+        problem(r, recipe->line, "train", &err);
+    }
+    if (positions > 0 && tokens > positions) {
+        hone_fail(&err, HONE_EINVAL, "'max_tokens' is %lld, and the model has "
+                  "%lld positions", (long long)tokens, (long long)positions);
+        snprintf(label, sizeof label, "data.%s", recipe->data.shape);
+        problem(r, recipe->data_line, label, &err);
+    }
+}
+
 static void check_graph(report *r, const hone_weights *weights)
 {
     hone_family_spec spec = { .model = r->recipe->model.path,
@@ -104,7 +139,9 @@ static void check_graph(report *r, const hone_weights *weights)
     }
     if (s != HONE_OK)
         problem(r, r->recipe->model_line, "model", &err);
-    else if (r->recipe->has_adapter)
+    else
+        check_sizes(r, family);
+    if (s == HONE_OK && r->recipe->has_adapter)
         check_targets(r, &graph, hidden);
     hone_family_close(family);
     hone_arena_free(&arena);
@@ -193,7 +230,7 @@ static hone_status try_row(hone_shape *shape, const hone_row *row,
                      why.msg);
 }
 
-static hone_status try_rows(const report *r, const hone_format *f,
+static hone_status try_rows(report *r, const hone_format *f,
                             void *reader, hone_shape *shape, const char *path,
                             hone_err *err)
 {
@@ -215,6 +252,8 @@ static hone_status try_rows(const report *r, const hone_format *f,
     }
     if (!good)
         return hone_fail(err, HONE_EINVAL, "%s: no row that can be used", path);
+    if (r->rows >= 0)
+        r->rows = s == HONE_END ? r->rows + good + broken : -1;
     snprintf(text, sizeof text, "%s%d rows, %d broken",
              s == HONE_END ? "" : "the first ", good + broken, broken);
     found("data", path, text);
@@ -257,6 +296,13 @@ static void check_data(report *r)
     }
     for (int i = 0; d->files[i]; i++)
         check_file(r, label, shape, d->files[i]);
+    if (r->worst == HONE_OK && r->rows > 0 && d->val > 0 &&
+        (d->val >= (double)r->rows || r->rows == 1)) {
+        hone_fail(&err, HONE_EINVAL, "'val' = %g holds out all of the %lld "
+                  "rows; nothing is left to train on", d->val,
+                  (long long)r->rows);
+        problem(r, r->recipe->data_line, label, &err);
+    }
     if (d->val_file)
         check_file(r, label, shape, d->val_file);
     hone_shape_close(shape);

@@ -229,7 +229,7 @@ return {
   padding_free = "batch: hone.pack { tokens = 8192 } packs, hone.pad "
     .. "{ rows = 8 } pads",
   pad_to_multiple_of = "batch.multiple",
-  dataset_text_field = "data: hone.data.text { \"file\", text = \"name\" }",
+  dataset_text_field = ": hone.data.text { \"file\", text = \"name\" } says it",
   dataset_kwargs = "data: hone.data.alpaca and others, with their options",
   dataset_num_proc = loader,
   dataset_batch_size = loader,

@@ -1,2 +1,3 @@
 local function deep() return deep() + 1 end
 deep()
+-- slow

@@ -1,1 +1,0 @@
-../../../recipes/names.lua
