@@ -19,6 +19,7 @@
 #include "log.h"
 #include "option.h"
 #include "registry_check.h"
+#include "registry_elf.h"
 
 typedef struct {
     hone_loaded seen;
@@ -122,14 +123,22 @@ static hone_status load(const char *path, const struct stat *st,
 {
     const hone_plugin *(*entry_of)(void);
     const hone_plugin *plugin;
+    const char *why;
     void *library, *symbol;
 
+    if (!S_ISREG(st->st_mode))
+        return hone_fail(err, HONE_EINVAL, "is no file");
     if (st->st_mode & S_IWOTH)
         return hone_fail(err, HONE_EINVAL,
                          "everybody may write to this file; chmod o-w it");
+    hone_try(hone_check_library(path, (int64_t)st->st_size, err));
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return hone_fail(err, HONE_EINVAL, "cannot be loaded: %s", dlerror());
+    if (!library) {
+        why = dlerror();
+        if (!strncmp(why, path, strlen(path))) /* the caller says the path */
+            why += strlen(path) + strspn(why + strlen(path), ": ");
+        return hone_fail(err, HONE_EINVAL, "cannot be loaded: %s", why);
+    }
     symbol = dlsym(library, "hone_plugin_entry");
     if (!symbol)
         return hone_fail(err, HONE_EINVAL,

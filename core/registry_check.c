@@ -67,7 +67,8 @@ static const shape shapes[HONE_KINDS] = {
                              SLOT(hone_device, fill) } },
     [HONE_KIND_OP] = { SIZE_UP_TO(hone_op, sample),
                        { SLOT(hone_op, in), SLOT(hone_op, out),
-                         SLOT(hone_op, shape) } },
+                         SLOT(hone_op, shape), SLOT(hone_op, ref_f32),
+                         SLOT(hone_op, ref_f64) } },
     [HONE_KIND_PACK] = { SIZE_UP_TO(hone_pack, kernels),
                          { SLOT(hone_pack, device),
                            SLOT(hone_pack, kernels) } },
@@ -182,6 +183,47 @@ static hone_status check_ops(const hone_component *c, hone_err *err)
     return HONE_OK;
 }
 
+static hone_status check_kernels(const hone_component *c,
+                                 const hone_kernel *k, hone_err *err)
+{
+    for (; k->op; k++)
+        if (!k->prepare || !k->init || !k->run)
+            return hone_fail(err, HONE_EINVAL,
+                             "'%s': its kernel for %s needs '%s', which is "
+                             "NULL", c->name, k->op,
+                             !k->prepare ? "prepare" : !k->init ? "init"
+                                                                : "run");
+    return HONE_OK;
+}
+
+/* What is true of one kind only. */
+static hone_status check_kind(const hone_component *c, hone_err *err)
+{
+    const hone_option *lr;
+
+    switch (c->kind) {
+    case HONE_KIND_OPTIMIZER:
+        lr = hone_option_find(c->options, "lr");
+        if (!lr || lr->type != HONE_REAL)
+            return hone_fail(err, HONE_EINVAL,
+                             "'%s': an optimizer needs a real option 'lr'",
+                             c->name);
+        return HONE_OK;
+    case HONE_KIND_OP:
+        if (!((const hone_op *)c->ops)->out->name)
+            return hone_fail(err, HONE_EINVAL,
+                             "'%s': an op needs at least one output", c->name);
+        return HONE_OK;
+    case HONE_KIND_PACK:
+        return check_kernels(c, ((const hone_pack *)c->ops)->kernels, err);
+    case HONE_KIND_COLLECTIVE:
+        return check_kernels(c, ((const hone_collective *)c->ops)->kernels,
+                             err);
+    default:
+        return HONE_OK;
+    }
+}
+
 /* Words that recipes use as hone.WORD themselves. */
 static int is_reserved(const char *name)
 {
@@ -233,14 +275,7 @@ static hone_status check_component(const hone_component *c, int number,
         return hone_fail(err, HONE_EINVAL,
                          "'%s': persist_size %zu is larger than state_size %zu",
                          c->name, c->persist_size, c->state_size);
-    if (c->kind == HONE_KIND_OPTIMIZER) {
-        const hone_option *lr = hone_option_find(c->options, "lr");
-        if (!lr || lr->type != HONE_REAL)
-            return hone_fail(err, HONE_EINVAL,
-                             "'%s': an optimizer needs a real option 'lr'",
-                             c->name);
-    }
-    return HONE_OK;
+    return check_kind(c, err);
 }
 
 hone_status hone_check_plugin(const hone_plugin *p, hone_err *err)

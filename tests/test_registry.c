@@ -5,6 +5,8 @@
  */
 #include "registry.h"
 
+#include <elf.h>
+#include <link.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,6 +37,7 @@ static const struct {
       "its plugin struct has 16 bytes, this engine needs %zu" REBUILD,
       sizeof(hone_plugin) },
     { "no_plugin_name", "the plugin has no name; set it in HONE_PLUGIN", 0 },
+    { "no_version", "the plugin has no version; set it in HONE_PLUGIN", 0 },
     { "no_components",
       "the plugin lists no components; name them in HONE_PLUGIN", 0 },
     { "short_component",
@@ -60,6 +63,18 @@ static const struct {
     { "default_range",
       "'right', option 'pace': its default 2 is outside [0, 1]", 0 },
     { "no_choices", "'right', option 'pace': no choices", 0 },
+    { "no_such_choice",
+      "'right', option 'pace': its default \"medium\" is none of its choices",
+      0 },
+    { "no_help", "'right', option 'pace' has no help text", 0 },
+    { "two_options", "'right' has two options 'pace'", 0 },
+    { "twice",
+      "schedule 'twice': there is a schedule 'twice' already, from this "
+      "plugin; rename it or remove one of them", 0 },
+    { "unresolved", "cannot be loaded: undefined symbol: hone_log", 0 },
+    { "op_without_outputs", "'right': an op needs at least one output", 0 },
+    { "pack_without_run",
+      "'right': its kernel for linear needs 'run', which is NULL", 0 },
     { "persist", "'right': persist_size 8 is larger than state_size 0", 0 },
     { "reserved", "'lora' is a word of recipes; give it another name", 0 },
     { "uncallable",
@@ -198,6 +213,81 @@ static void test_same_file(void **state)
     rmdir(folder);
 }
 
+/* Files that are no plugins, made of the bytes of one. */
+static void write_file(const char *folder, const char *name, const void *bytes,
+                       size_t count, int mode)
+{
+    char path[128];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s.so", folder, name);
+    f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, count, f), count);
+    assert_int_equal(fchmod(fileno(f), (mode_t)mode), 0);
+    fclose(f);
+}
+
+static void test_broken_files(void **state)
+{
+    static char bytes[1 << 20];
+    char folder[] = "/tmp/hone-test-XXXXXX", path[64], want[256];
+    const char *const dirs[] = { folder, NULL };
+    FILE *f = fopen(ABI_PLUGINS "/abi_right.so", "rb");
+    ElfW(Ehdr) *h = (void *)bytes;
+    size_t count;
+    hone_err err;
+    static const struct {
+        const char *file, *refusal;
+    } broken[] = {
+        { "text.so", "is no shared library (not an ELF file); build it with "
+                     "-shared" },
+        { "empty.so", "is no shared library (not an ELF file); build it with "
+                      "-shared" },
+        { "half.so", "is cut off after 4096 bytes; copy or build it again" },
+        { "object.so", "is no shared library (ELF type 1); build it with "
+                       "-shared" },
+        { "open.so", "everybody may write to this file; chmod o-w it" },
+        { "folder.so", "is no file" },
+    };
+
+    (void)state;
+    assert_non_null(f);
+    count = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    assert_non_null(mkdtemp(folder));
+    write_file(folder, "text", "not a library, but long enough to be a header "
+               "of one, if only it began as they do", 80, 0755);
+    write_file(folder, "empty", "", 0, 0755);
+    write_file(folder, "half", bytes, 4096, 0755);
+    write_file(folder, "open", bytes, count, 0777);
+    h->e_type = ET_REL;
+    write_file(folder, "object", bytes, count, 0755);
+    h->e_type = ET_DYN;
+    snprintf(want, sizeof want, "is built for another machine (ELF machine "
+             "%d, class %d; this is %d, class %d); build it here",
+             h->e_machine + 1, h->e_ident[EI_CLASS], h->e_machine,
+             h->e_ident[EI_CLASS]);
+    h->e_machine++;
+    write_file(folder, "other", bytes, count, 0755);
+    snprintf(path, sizeof path, "%s/folder.so", folder);
+    assert_int_equal(mkdir(path, 0755), 0);
+
+    assert_int_equal(hone_registry_open(dirs, &err), HONE_OK);
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
+        assert_string_equal(loaded(broken[i].file)->refusal,
+                            broken[i].refusal);
+    assert_string_equal(loaded("other.so")->refusal, want);
+    rmdir(path);
+    for (size_t i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, broken[i].file);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/other.so", folder);
+    unlink(path);
+    rmdir(folder);
+}
+
 static void test_open_folder(void **state)
 {
     char folder[] = "/tmp/hone-test-XXXXXX", file[64];
@@ -259,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_order_and_names),
         cmocka_unit_test(test_missing_component),
         cmocka_unit_test(test_same_file),
+        cmocka_unit_test(test_broken_files),
         cmocka_unit_test(test_open_folder),
         cmocka_unit_test(test_folders),
         cmocka_unit_test(test_instance),

@@ -11,6 +11,9 @@
 #ifndef PLUGIN_SIZE
 #define PLUGIN_SIZE sizeof(hone_plugin)
 #endif
+#ifndef VERSION
+#define VERSION "1.0"
+#endif
 #ifndef PLUGIN_NAME
 #define PLUGIN_NAME "right"
 #endif
@@ -38,6 +41,18 @@
 #ifndef TYPE
 #define TYPE HONE_REAL
 #endif
+#ifndef HELP
+#define HELP "how fast"
+#endif
+#ifndef CHOICES
+#define CHOICES NULL
+#endif
+#ifndef WORD
+#define WORD NULL
+#endif
+#ifndef MORE_OPTIONS
+#define MORE_OPTIONS
+#endif
 #ifndef OFFSET
 #define OFFSET offsetof(struct config, pace)
 #endif
@@ -57,7 +72,8 @@ struct config {
 };
 
 static const hone_option options[] = {
-    { "pace", "how fast", TYPE, 0, OFFSET, DEFAULT, 0, 1, NULL, NULL },
+    { "pace", HELP, TYPE, 0, OFFSET, DEFAULT, 0, 1, WORD, CHOICES },
+    MORE_OPTIONS
     HONE_OPT_END
 };
 
@@ -80,11 +96,12 @@ static const hone_component component = {
     sizeof(struct config), 0, PERSIST, NULL, NULL, OPS
 };
 
-extern const hone_component *const list[];
+extern const hone_component *const list[], *const twice[];
 const hone_component *const list[] = { &component, NULL };
+const hone_component *const twice[] = { &component, &component, NULL };
 
 extern const hone_plugin plugin;
-const hone_plugin plugin = { ABI, PLUGIN_SIZE, PLUGIN_NAME, "1.0",
+const hone_plugin plugin = { ABI, PLUGIN_SIZE, PLUGIN_NAME, VERSION,
                              HONE_BUILT_WITH, COMPONENTS };
 
 const hone_plugin *hone_plugin_entry(void)

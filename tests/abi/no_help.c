@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define HELP NULL
+#include "right.h"
