@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dataset_map.h"
@@ -50,7 +51,13 @@ static const char *source_of(const hone_shape *s, const char *name)
     return name;
 }
 
-/* The value of `fields` is on top: { NAME = { type =, default = }, ... }. */
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const field *)a)->name, ((const field *)b)->name);
+}
+
+/* The value of `fields` is on top: { NAME = { type =, default = }, ... }. Kept
+ * in the order of the alphabet: lua_next's depends on addresses. */
 static void read_fields(lua_State *L, hone_shape *s)
 {
     hone_err err;
@@ -75,6 +82,7 @@ static void read_fields(lua_State *L, hone_shape *s)
         }
         lua_pop(L, 3);
     }
+    qsort(s->field, (size_t)s->fields, sizeof *s->field, by_name);
 }
 
 /* Runs the file (the function below the shape) and keeps what it returns. */

@@ -133,12 +133,12 @@ static void check_schedule(hone_reader *r, const hone_made *schedule,
     if (!steps || hone_made_typed(train, "steps"))
         return;
     if (warmup > (double)steps)
-        hone_reader_say(r, &where, "'warmup' is %g steps, and the run has %lld: "
-                        "the full rate is never reached; give fewer, or a "
-                        "share such as 0.03", warmup, (long long)steps);
+        hone_reader_say(r, &where, "'warmup' is %g steps, and the run has "
+                        "%lld: the full rate is never reached; give fewer, or "
+                        "a share such as 0.03", warmup, (long long)steps);
     else if (warmup + decay > (double)steps + 1)
-        hone_reader_say(r, &where, "'warmup' and 'decay' are %g steps together, "
-                        "and the run has %lld", warmup + decay,
+        hone_reader_say(r, &where, "'warmup' and 'decay' are %g steps "
+                        "together, and the run has %lld", warmup + decay,
                         (long long)steps);
 }
 
@@ -223,8 +223,8 @@ static void check_out(hone_reader *r, const hone_train *t,
         if (lies_in(r->arena, rows->files[i], t->out))
             inside = rows->files[i];
     if (inside)
-        hone_reader_say(r, &where, "'out' is %s, and %s lies in it: a run needs "
-                        "a folder of its own", t->out, inside);
+        hone_reader_say(r, &where, "'out' is %s, and %s lies in it: a run "
+                        "needs a folder of its own", t->out, inside);
     else if (m && m->path && lies_in(r->arena, t->out, m->path))
         hone_reader_say(r, &where, "'out' lies in the model's folder %s; a run "
                         "needs a folder of its own", m->path);

@@ -108,7 +108,8 @@ static void check_sizes(report *r, const hone_family *family)
 
     if (recipe->keep_layers && last_layer(recipe->keep_layers) >= layers) {
         hone_fail(&err, HONE_EINVAL, "'keep' names layer %lld, and the model "
-                  "has %lld, from 0", (long long)last_layer(recipe->keep_layers),
+                  "has %lld, from 0",
+                  (long long)last_layer(recipe->keep_layers),
                   (long long)layers);
         problem(r, recipe->line, "train", &err);
     }

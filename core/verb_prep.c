@@ -25,20 +25,21 @@ static void json_split(const char *name, const hone_split *s, const char *end)
            (unsigned long long)c->dropped, (unsigned long long)c->broken, end);
 }
 
-/* Tokens [FROM, TO) as text: the loss counts them, or it does not. Control
- * sequences in data must not reach the terminal. */
+/* Tokens [FROM, TO) as text: the loss counts them, in green, or it does not;
+ * special ones are set off by their background, so that text that only looks
+ * like one does not. Control sequences in data must not reach the terminal. */
 static void show_span(const hone_tokens *t, const int32_t *tokens, int64_t from,
-                      int64_t to, int target, hone_arena *a)
+                      int64_t to, int target, int colour, hone_arena *a)
 {
-    int colour = isatty(STDOUT_FILENO);
     int64_t n = t->api->decode(t->self, tokens + from, to - from, 0, NULL, 0);
     char *text = hone_alloc(a, (size_t)n + 1);
 
     t->api->decode(t->self, tokens + from, to - from, 0, text, n);
-    if (target)
-        fputs(colour ? "\033[32m" : "\u27e6", stdout);
-    else if (colour)
-        fputs("\033[2m", stdout);
+    if (colour)
+        printf("\033[%s%sm", target ? "32" : "2",
+               t->api->is_special(t->self, tokens[from]) ? ";7" : "");
+    else if (target)
+        fputs("\u27e6", stdout);
     for (int64_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
         putchar((c < ' ' && c != '\n' && c != '\t') || c == 127 ? '?' : c);
@@ -49,6 +50,16 @@ static void show_span(const hone_tokens *t, const int32_t *tokens, int64_t from,
         fputs("\u27e7", stdout);
 }
 
+/* Whether token I begins another span. On a terminal special tokens have one
+ * of their own. */
+static int parts(const hone_tokens *t, const int32_t *tokens,
+                 const uint8_t *mask, int64_t i, int colour)
+{
+    return mask[i] != mask[i - 1] ||
+           (colour && t->api->is_special(t->self, tokens[i]) !=
+                          t->api->is_special(t->self, tokens[i - 1]));
+}
+
 static hone_status show_row(const hone_tokens *t, const hone_split *s,
                             hone_row_reader *reader, int64_t row,
                             hone_err *err)
@@ -57,6 +68,7 @@ static hone_status show_row(const hone_tokens *t, const hone_split *s,
     int64_t n = s->length[row], from = 0;
     int32_t *tokens = hone_alloc(&a, (size_t)n * sizeof *tokens);
     uint8_t *mask = hone_alloc(&a, (size_t)n);
+    int colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
     char name[4096];
     hone_status status = hone_row_read(reader, row, tokens, mask, err);
 
@@ -66,9 +78,9 @@ static hone_status show_row(const hone_tokens *t, const hone_split *s,
                s->targets[row]);
         mask[0] = 0; /* nothing predicts the first token */
         for (int64_t i = 1; i <= n; i++) {
-            if (i < n && mask[i] == mask[from])
+            if (i < n && !parts(t, tokens, mask, i, colour))
                 continue;
-            show_span(t, tokens, from, i, mask[from], &a);
+            show_span(t, tokens, from, i, mask[from], colour, &a);
             from = i;
         }
         putchar('\n');
