@@ -217,18 +217,21 @@ static void copy_train(hone_recipe *recipe, const hone_made *train)
     recipe->out = t->out ? t->out : default_out(&recipe->arena, recipe->file);
 }
 
-hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
-                             const char *const *sets, const char **messages)
+/* Reads and checks; the reader and hone.train's value are left for what is to
+ * be made of them. */
+static hone_status read_made(hone_recipe *recipe, const char *file,
+                             const char *const *sets, hone_reader **reader,
+                             hone_made **train, const char **messages)
 {
-    hone_reader *r;
     const char *folders[3];
-    hone_made *train = NULL;
     hone_err err = { 0 };
     size_t bytes;
+    hone_reader *r;
     hone_status s;
 
     memset(recipe, 0, sizeof *recipe);
     r = hone_alloc(&recipe->arena, sizeof *r); /* its Lua state may stay */
+    *reader = r;
     r->arena = &recipe->arena;
     r->file = recipe->file = hone_text(&recipe->arena, file);
     folders[0] = folder_of(&recipe->arena, r->file);
@@ -238,18 +241,26 @@ hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
     if (s == HONE_OK) {
         r->L = hone_lua_open(&recipe->arena, folders);
         hone_reader_module(r);
-        s = evaluate(r, &train, &err);
+        s = evaluate(r, train, &err);
         r->done = 1;
     }
-    if (s == HONE_OK && train->maker == &hone_maker_train) {
-        add_defaults(r, train);
+    if (s == HONE_OK && (*train)->maker == &hone_maker_train) {
+        add_defaults(r, *train);
         for (; sets && *sets; sets++)
-            hone_reader_set(r, train, *sets);
-        hone_reader_cross_check(r, train);
+            hone_reader_set(r, *train, *sets);
+        hone_reader_cross_check(r, *train);
     }
     *messages = all_messages(r, s == HONE_OK ? NULL : err.msg);
-    if (s == HONE_OK && r->count)
-        s = HONE_EINVAL;
+    return s == HONE_OK && r->count ? HONE_EINVAL : s;
+}
+
+hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
+                             const char *const *sets, const char **messages)
+{
+    hone_reader *r;
+    hone_made *train = NULL;
+    hone_status s = read_made(recipe, file, sets, &r, &train, messages);
+
     if (s == HONE_OK) {
         copy_train(recipe, train);
         hone_reader_choices(recipe, train);
@@ -257,6 +268,25 @@ hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
     }
     hone_lua_close(r->L);
     r->L = NULL;
+    return s;
+}
+
+hone_status hone_recipe_explain(const char *file, const char *const *sets,
+                                const char *key, FILE *out, FILE *problems)
+{
+    hone_recipe recipe;
+    hone_reader *r;
+    hone_made *train = NULL;
+    const char *messages;
+    hone_err err;
+    hone_status s = read_made(&recipe, file, sets, &r, &train, &messages);
+
+    if (s != HONE_OK)
+        fprintf(problems, "%s\n", messages);
+    else if ((s = hone_reader_explain(r, train, key, out, &err)) != HONE_OK)
+        fprintf(problems, "%s\n", err.msg);
+    hone_lua_close(r->L);
+    hone_recipe_free(&recipe);
     return s;
 }
 

@@ -104,4 +104,9 @@ hone_status hone_recipe_read(hone_recipe *, const char *file,
                              const char *const *sets, const char **messages);
 void hone_recipe_free(hone_recipe *);
 
+/* Prints option KEY of a recipe ("optimizer.lr", "optimizer"; NULL: all), its
+ * value and where that comes from, to OUT; what is wrong to PROBLEMS. */
+hone_status hone_recipe_explain(const char *file, const char *const *sets,
+                                const char *key, FILE *out, FILE *problems);
+
 #endif

@@ -190,13 +190,18 @@ static const char *path_from(hone_reader *r, const hone_where *where,
 
 /* ----------------------------------------------------------- from a text */
 
+static const char *const keeps[] = { "auto", "all", "none", "offload", NULL };
+
+const char *hone_keep_word(int keep)
+{
+    return keeps[keep - HONE_KEEP_AUTO];
+}
+
 /* The hone_keep of a word; 0, with a message, for another one. */
 static int keep_of(hone_reader *r, const char *word, const hone_where *where)
 {
-    static const char *const choices[] = { "auto", "all", "none", "offload",
-                                           NULL };
     static const hone_option row = { "keep", NULL, HONE_ENUM, 0, 0, 0, 0, 0,
-                                     NULL, choices };
+                                     NULL, keeps };
     hone_err err;
     int choice;
 

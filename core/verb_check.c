@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataset_shape.h"
+#include "dataset_prep.h"
 #include "family.h"
 #include "log.h"
 #include "passes.h"
@@ -194,22 +194,6 @@ static void check_model(report *r)
 
 /* ------------------------------------------------------------------- data */
 
-static const hone_format *format_of(const char *path)
-{
-    const char *dot = strrchr(path, '.');
-
-    for (int i = 0; dot && hone_component_at(i); i++) {
-        const hone_component *c = hone_component_at(i);
-        const hone_format *f = c->ops;
-        if (c->kind != HONE_KIND_FORMAT)
-            continue;
-        for (const char *const *e = f->endings; *e; e++)
-            if (!strcmp(*e, dot + 1))
-                return f;
-    }
-    return NULL;
-}
-
 /* One row through the shape: are the fields there? */
 static hone_status try_row(hone_shape *shape, const hone_row *row,
                            const char *path, hone_err *err)
@@ -264,15 +248,13 @@ static hone_status try_rows(report *r, const hone_format *f,
 static void check_file(report *r, const char *label, hone_shape *shape,
                        const char *path)
 {
-    const hone_format *f = format_of(path);
+    const hone_component *c;
     void *reader = NULL;
     hone_err err;
-    hone_status s;
+    hone_status s = hone_format_find(path, &c, &err);
 
-    if (!f) {
-        s = hone_fail(&err, HONE_EINVAL, "%s: no plugin reads files with this "
-                      "ending; hone plugins lists the formats", path);
-    } else {
+    if (s == HONE_OK) {
+        const hone_format *f = c->ops;
         s = f->open(&hone_the_host, path, &reader, &err);
         if (s == HONE_OK) {
             s = try_rows(r, f, reader, shape, path, &err);
@@ -359,4 +341,21 @@ int hone_verb_check(int argc, char **argv)
         s = check(&recipe);
     hone_recipe_free(&recipe);
     return hone_exit_status(s);
+}
+
+/* hone explain RECIPE [KEY] */
+int hone_verb_explain(int argc, char **argv)
+{
+    const char *sets[64] = { NULL }, *rest[3] = { NULL };
+    const hone_arg args[] = { { "--set", NULL, sets, 0 },
+                              { NULL, NULL, NULL, 0 } };
+    hone_err err;
+    hone_status s = hone_args(argc, argv, args, rest, 2, &err);
+
+    if (s == HONE_OK && !rest[0])
+        s = hone_fail(&err, HONE_EINVAL, "explain which RECIPE?");
+    if (s != HONE_OK)
+        return hone_report_error(&err);
+    return hone_exit_status(hone_recipe_explain(rest[0], sets, rest[1], stdout,
+                                                stderr));
 }

@@ -20,6 +20,7 @@ typedef struct {
 
 #pragma weak hone_verb_tokenize
 #pragma weak hone_verb_check
+#pragma weak hone_verb_explain
 #pragma weak hone_verb_plugins
 #pragma weak hone_verb_describe
 #pragma weak hone_verb_prep
@@ -32,6 +33,8 @@ typedef struct {
 
 static const verb verbs[] = {
     { "check", hone_verb_check, "RECIPE", "read a recipe and all it names" },
+    { "explain", hone_verb_explain, "RECIPE [KEY]",
+      "which line set an option" },
     { "prep", hone_verb_prep, "RECIPE [--show N] [--json]",
       "prepare the data: rows to token shards" },
     { "plan", hone_verb_plan, "RECIPE [--json]",

@@ -12,6 +12,7 @@ int hone_main(int argc, char **argv);
 
 int hone_verb_tokenize(int argc, char **argv);
 int hone_verb_check(int argc, char **argv);
+int hone_verb_explain(int argc, char **argv);
 int hone_verb_plugins(int argc, char **argv);
 int hone_verb_describe(int argc, char **argv);
 int hone_verb_prep(int argc, char **argv);

@@ -41,6 +41,30 @@ expect 0 "warning: $build/tests/abi/abi_no_ops.so: 'right' has no ops" \
     plugins --plugin-dir "$build/tests/abi"
 grep -q "refused: 'right' has no ops" "$scratch/out"
 
+# Which line set an option.
+explain() {
+    expect 0 "" explain recipes/good/extended.lua "$@"
+    cat "$scratch/out"
+}
+[ "$(explain optimizer.lr --set optimizer.lr=0.5)" = \
+    $'optimizer.lr = 0.5\n    --set optimizer.lr=0.5' ]
+[ "$(explain optimizer.beta1)" = $'optimizer.beta1 = 0.9\n    default' ]
+[ "$(explain epochs)" = $'epochs = nil\n    default' ]
+[ "$(explain global_batch)" = "global_batch = 4
+    recipes/good/../good/plain.lua:3: hone.train" ]
+[ "$(explain model.storage)" = "model.storage = \"fp32\"
+    recipes/good/extended.lua:6: hone.model" ]
+[ "$(explain adapter.r)" = "adapter.r = 8
+    $PWD/recipes/good/adapter/adapter_config.json" ]
+[ "$(explain steps)" = "steps = 5
+    recipes/good/extended.lua:4: hone.extend" ]
+[ "$(explain adapter | wc -l)" -ge 12 ] # all of its options
+expect 2 "no option 'optimiser.lr', did you mean 'optimizer.lr'?" \
+    explain recipes/good/extended.lua optimiser.lr
+expect 2 "recipes/bad/calls.lua:3: hone.model: 'path' is given twice" \
+    explain recipes/bad/calls.lua
+expect 2 "explain which RECIPE?" explain
+
 mkdir "$scratch/model"
 cat > "$scratch/model/tokenizer.json" <<'JSON'
 {"version": "1.0", "truncation": null, "padding": null,
