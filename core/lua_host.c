@@ -399,6 +399,28 @@ const char *hone_lua_seal(lua_State *L, size_t *bytes)
     return all;
 }
 
+const char *hone_lua_lines(lua_State *L, const char *source, int first,
+                           int last, size_t *bytes)
+{
+    const host *h = host_of(L);
+    const char *at, *end, *line;
+
+    for (int i = 0; i < h->code_count; i++) {
+        if (source[0] != '@' || strcmp(h->chunks[i], source + 1))
+            continue;
+        at = line = h->code[i].text;
+        end = at + h->code[i].bytes;
+        for (int n = 1; n <= last && line < end; n++) {
+            const char *next = memchr(line, '\n', (size_t)(end - line));
+            at = n == first ? line : at;
+            line = next ? next + 1 : end;
+        }
+        *bytes = (size_t)(line - at);
+        return at;
+    }
+    return NULL;
+}
+
 hone_status hone_lua_load(lua_State *L, const char *path, hone_err *err)
 {
     host *h = host_of(L);

@@ -40,6 +40,18 @@ hone_status hone_lua_call(lua_State *, int nargs, int nresults, hone_err *);
  * functions of this state depend on. */
 const char *hone_lua_seal(lua_State *, size_t *bytes);
 
+/* Lines FIRST to LAST (from 1) of the file that was loaded as SOURCE ("@path");
+ * NULL: no file. */
+const char *hone_lua_lines(lua_State *, const char *source, int first,
+                           int last, size_t *bytes);
+
+/* What the functions with these references in the registry (0: none) depend
+ * on, as bytes that are the same for the same functions wherever they stand in
+ * a file: lines, upvalues. NULL if an upvalue cannot be told so, such as a
+ * library's function or a table with itself in it. */
+const char *hone_lua_print(lua_State *, hone_arena *, const int *refs,
+                           int count, size_t *bytes);
+
 /* Pops a value: what require(NAME) returns from now on. */
 void hone_lua_module(lua_State *, const char *name);
 

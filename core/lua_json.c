@@ -131,6 +131,16 @@ static json_t *object_at(lua_State *L, int index, int depth, hone_err *err)
     return object;
 }
 
+/* 1 to n and nothing else. */
+static int is_array(lua_State *L, int index)
+{
+    lua_Integer n = (lua_Integer)lua_rawlen(L, index), keys = 0;
+
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+        keys++;
+    return n ? keys == n : was_array(L, index) && !keys;
+}
+
 static json_t *table_at(lua_State *L, int index, int depth, hone_err *err)
 {
     if (depth == DEEPEST || !lua_checkstack(L, 8)) {
@@ -138,9 +148,8 @@ static json_t *table_at(lua_State *L, int index, int depth, hone_err *err)
                   "in itself?", DEEPEST);
         return NULL;
     }
-    return lua_rawlen(L, index) || was_array(L, index)
-               ? array_at(L, index, depth + 1, err)
-               : object_at(L, index, depth + 1, err);
+    return is_array(L, index) ? array_at(L, index, depth + 1, err)
+                              : object_at(L, index, depth + 1, err);
 }
 
 /* INDEX: absolute. */

@@ -154,14 +154,22 @@ static void take_functions(hone_recipe *recipe, const hone_made *data,
                            hone_reader *r)
 {
     const hone_rows *rows = data->config;
+    const int refs[] = { rows->map, rows->template };
+    const char *files;
     hone_data_functions *f;
+    size_t bytes;
 
     if (!rows->map && !rows->template)
         return;
     f = hone_alloc(&recipe->arena, sizeof *f);
     f->map = rows->map;
     f->template = rows->template;
-    f->code = hone_lua_seal(r->L, &f->code_bytes);
+    files = hone_lua_seal(r->L, &bytes);
+    f->code = hone_lua_print(r->L, &recipe->arena, refs, 2, &f->code_bytes);
+    if (!f->code) {
+        f->code = files;
+        f->code_bytes = bytes;
+    }
     f->lua = r->L;
     r->L = NULL;
     recipe->data.functions = f;

@@ -31,7 +31,7 @@ typedef struct hone_lora_config {
 typedef struct hone_data_functions {
     struct lua_State *lua; /* NULL: closed, all data is prepared */
     int map, template;     /* references in its registry; 0: not given */
-    const char *code;      /* the texts of all files that they may come from */
+    const char *code;      /* what they depend on: see hone_lua_print() */
     size_t code_bytes;
 } hone_data_functions;
 

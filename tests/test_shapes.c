@@ -186,7 +186,8 @@ static void rows_are_mapped(void **state)
 
     (void)state;
     open_good(&w,
-              "hone.data.prompt_completion { 'rows.jsonl', map = function(row)\n"
+              "hone.data.prompt_completion { 'rows.jsonl', "
+              "map = function(row)\n"
               "  if row.score < 3 then return nil end\n"
               "  return { prompt = row.q .. '?', completion = row.a[#row.a],\n"
               "           more = row.empty }\n"
@@ -291,6 +292,11 @@ static void mistakes_have_a_place(void **state)
                  "row 1 (line 1): the row that map() returns has in it what "
                  "no row can have: a table has names and a number among its "
                  "keys");
+    expect_error("hone.data.text { 'rows.jsonl', map = function(row)\n"
+                 "  row.list = { 1, x = 2 }\n  return row\n end }", row,
+                 "row 1 (line 1): the row that map() returns has in it what "
+                 "no row can have: a table has names and a number among its "
+                 "keys");
     expect_error("hone.data.text { 'rows.jsonl', template = function(row)\n"
                  "  return 'prompt'\n end }", row,
                  "row 1 (line 1): template() must return two texts, prompt "
@@ -333,29 +339,90 @@ static void mistakes_are_skipped(void **state)
     close_rows(&w);
 }
 
-/* Prepared data is found again by the functions that it went through. */
+/* The name of the data that a recipe prepares: HEAD in front of hone.train,
+ * DATA in it. */
+static const char *hash_with(const char *head, const char *data)
+{
+    static char hash[65];
+    char text[2048];
+    const char *messages;
+    hone_tokens t = byte_tokens();
+    work w = { 0 };
+
+    put_file("rows.jsonl", "{\"text\": \"a\"}\n");
+    snprintf(text, sizeof text,
+             "local hone = require 'hone'\n%s\nreturn hone.train {\n"
+             "model = hone.model 'm', batch = hone.pack {}, steps = 1,\n"
+             "optimizer = hone.adamw {}, global_batch = 1,\n"
+             "data = hone.data.text { 'rows.jsonl', %s } }\n", head, data);
+    if (hone_recipe_read(&w.recipe, put_file("h.lua", text), NULL,
+                         &messages) != HONE_OK)
+        fail_msg("%s", messages);
+    if (hone_dataset_open(&w.data, &w.recipe, &t, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    snprintf(hash, sizeof hash, "%s", w.data.hash);
+    close_rows(&w);
+    return hash;
+}
+
+#define IDENTITY "map = function(r) return r end"
+#define WITH_A "map = function(r) return r, a end"
+
+/* Prepared data is found again by the functions that it went through... */
 static void other_functions_other_data(void **state)
 {
-    static const char *const forms[] = {
-        "hone.data.text { 'rows.jsonl' }",
-        "hone.data.text { 'rows.jsonl', map = function(r) return r end }",
-        "hone.data.text { 'rows.jsonl', map = function(r) return r, 1 end }",
-        "hone.data.text { 'rows.jsonl', template = function(r)\n"
-        "  return r.text, r.text end }",
+    static const struct { const char *head, *data; } forms[] = {
+        { "", "" },
+        { "", IDENTITY },
+        { "", "map = function(r) return r, 1 end" },
+        { "", "template = function(r) return r.text, r.text end" },
+        { "local a = 1", WITH_A },
+        { "local a = 2", WITH_A },
+        { "local a = 2.0", WITH_A },
+        { "local a = '2'", WITH_A },
+        { "local a = true", WITH_A },
+        { "local a = {}", WITH_A },
+        { "local a = { 1, x = 1 }", WITH_A },
+        { "local a = { 1, x = { 1 } }", WITH_A },
+        { "local a = string.upper", WITH_A },
+        { "local a = string.lower", WITH_A },
+        { "local function a() return 1 end", WITH_A },
+        { "local function a() return 2 end", WITH_A },
+        { "local function a() return a end", WITH_A },
+        { "local a = {}; a.a = a", WITH_A },
+        { "local a = { [true] = 1 }", WITH_A },
+        { "local a = hone.pack", WITH_A },
     };
-    char hash[4][65];
+    enum { FORMS = sizeof forms / sizeof *forms };
+    char hash[FORMS][65];
 
     (void)state;
-    for (int i = 0; i < 4; i++) {
-        work w;
-        open_good(&w, forms[i], "{\"text\": \"a\"}\n");
-        snprintf(hash[i], sizeof hash[i], "%s", w.data.hash);
-        close_rows(&w);
+    for (int i = 0; i < FORMS; i++) {
+        strcpy(hash[i], hash_with(forms[i].head, forms[i].data));
         for (int k = 0; k < i; k++)
-            assert_string_not_equal(hash[k], hash[i]);
-        open_good(&w, forms[i], "{\"text\": \"a\"}\n");
-        assert_string_equal(w.data.hash, hash[i]);
-        close_rows(&w);
+            if (!strcmp(hash[k], hash[i]))
+                fail_msg("%s: the same data as %s", forms[i].head,
+                         forms[k].head);
+        assert_string_equal(hash_with(forms[i].head, forms[i].data), hash[i]);
+    }
+}
+
+/* ...wherever these stand in the file, whatever else is in it. */
+static void other_places_same_data(void **state)
+{
+    static const char *const pairs[][3] = {
+        { IDENTITY, "", "\n-- a comment\nlocal b = 3\n" },
+        { WITH_A, "local a = { x = 1, y = { 2, 3 }, z = 'z' }",
+          "local a = { z = 'z', y = {} }; a.x = 1; a.y[2] = 3; a.y[1] = 2" },
+        { WITH_A, "local function a() return a end",
+          "local b\nlocal function a() return a end" },
+    };
+    char hash[65];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        strcpy(hash, hash_with(pairs[i][1], pairs[i][0]));
+        assert_string_equal(hash_with(pairs[i][2], pairs[i][0]), hash);
     }
 }
 
@@ -371,6 +438,7 @@ int main(void)
         cmocka_unit_test(mistakes_have_a_place),
         cmocka_unit_test(mistakes_are_skipped),
         cmocka_unit_test(other_functions_other_data),
+        cmocka_unit_test(other_places_same_data),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
