@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # docs/recipes.md shows the options as `hone describe` prints them, of all that
-# a recipe can call; and the build line in the head of plugins/hello.c makes a plugin that loads.
+# a recipe can call; recipes shown on pages pass hone check; and the build line
+# in the head of plugins/hello.c makes a plugin that loads.
 set -euo pipefail
 build=$(realpath "$1")
 source=$(realpath "$(dirname "$0")/..")
@@ -37,6 +38,27 @@ fi
 } | while read -r name; do
     grep -qxF "\$ hone describe $name" "$page" ||
         { echo "docs/recipes.md: no options of $name" >&2; exit 1; }
+done
+
+# The recipes of the pages are right, given a model and rows.
+show_recipes() {
+    sed -n '/^    local hone = require "hone"$/,/^    }$/s/^    //p' "$1"
+    sed -n '/^local hone = require "hone"$/,/^}$/p' "$1"
+}
+show_recipes "$source/README.md" > "$scratch/readme.lua"
+show_recipes "$page" > "$scratch/recipes.lua"
+sed -n '/^```lua$/,/^```$/p' "$source/docs/data.md" | grep -v '^```' |
+    sed '1i local hone = require "hone"; return hone.train {
+        $a , batch = hone.pack {}, optimizer = hone.adamw {}, steps = 1, \
+        global_batch = 1, model = hone.model "x" }' > "$scratch/data.lua"
+echo '{"instruction": "a", "output": "b", "score": 5, "question": "a",' \
+    '"answers": ["b"]}' > "$scratch/rows.jsonl"
+cat "$scratch/rows.jsonl" "$scratch/rows.jsonl" > "$scratch/two.jsonl"
+for name in readme recipes data; do
+    "$build/bin/hone" check "$scratch/$name.lua" \
+        --set model.path="$source/datasets/tiny" \
+        --set data.path="$scratch/two.jsonl" > "$scratch/out"
+    grep -q "everything it names is there" "$scratch/out"
 done
 
 # A plugin of one's own: hello.c under another name.
