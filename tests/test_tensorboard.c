@@ -258,6 +258,37 @@ static void test_events(void **state)
     free(files);
 }
 
+/* A run that goes on with an evaluation behind step 4: the loss of step 4 is
+ * in the older file and stays. */
+static void test_goes_on_with_evaluation(void **state)
+{
+    const hone_component *c = hone_find(HONE_KIND_LOGGER, "tensorboard");
+    const hone_logger *api = c->ops;
+    const hone_field eval[] = { { "step", 4, 1 }, { "eval_loss", 2.5, 0 } };
+    const char *dir = folder;
+    struct dirent **files = NULL;
+    hone_arena a = { 0 };
+    hone_instance logger;
+    hone_err err;
+    event e[4];
+    int n;
+
+    (void)state;
+    assert_int_equal(hone_instance_open(&logger, c, &dir, &a, &err), HONE_OK);
+    assert_int_equal(api->write(logger.state, eval, 2, &err), HONE_OK);
+    hone_instance_close(&logger);
+    hone_arena_free(&a);
+    n = scandir(folder, &files, is_events, alphasort);
+    assert_int_equal(n, 3);
+    assert_int_equal(read_file(files[2]->d_name, e, 4), 3);
+    assert_true(e[1].start);
+    assert_int_equal(e[1].step, 5);
+    assert_int_equal(e[2].step, 4);
+    while (n-- > 0)
+        free(files[n]);
+    free(files);
+}
+
 static void test_long(void **state)
 {
     static event e[512];
@@ -296,8 +327,10 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_events),
-                                        cmocka_unit_test(test_long) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_events), cmocka_unit_test(test_long),
+        cmocka_unit_test(test_goes_on_with_evaluation),
+    };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

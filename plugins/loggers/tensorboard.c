@@ -237,16 +237,18 @@ static hone_status tensorboard_write(void *state, const hone_field *fields,
     struct tensorboard_state *s = state;
     message summary = { .bytes = 0 }, event;
     int64_t step = 0;
+    int evaluation = 0;
 
     for (uint32_t i = 0; i < count; i++) {
         if (!strcmp(fields[i].name, "step"))
             step = (int64_t)fields[i].num;
+        evaluation |= !strcmp(fields[i].name, "eval_loss");
         for (size_t k = 0; k < sizeof curves / sizeof *curves; k++)
             if (!strcmp(fields[i].name, curves[k].field))
                 put_value(&summary, curves[k].tag, (float)fields[i].num);
     }
-    if (!s->started)
-        hone_try(write_start(s, step, err));
+    if (!s->started) /* what older files say of an evaluated step stays */
+        hone_try(write_start(s, step + evaluation, err));
     begin_event(&event, step);
     put_bytes(&event, 5, summary.at, summary.bytes);
     return write_record(s, &event, err);
