@@ -10,6 +10,7 @@
 
 #include "dataset_map.h"
 #include "load.h"
+#include "log.h"
 #include "machine.h"
 #include "registry.h"
 #include "option.h"
@@ -93,6 +94,7 @@ static hone_status open_components(hone_session *s, hone_err *err)
 static hone_status open_data(hone_session *s, int with_training, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
+    double warmup;
     int64_t rows;
 
     hone_try(hone_tokens_open(&s->tokens, r->model.path, err));
@@ -117,6 +119,13 @@ static hone_status open_data(hone_session *s, int with_training, hone_err *err)
     s->total_rows = r->steps ? r->steps * s->batch
                              : (int64_t)ceil(r->epochs * (double)rows - 1e-9);
     s->steps = (s->total_rows + s->batch - 1) / s->batch;
+    warmup = hone_option_real(r->schedule.component->options,
+                              r->schedule.config, "warmup");
+    if (with_training && warmup > (double)s->steps)
+        hone_log(HONE_LOG_WARN, "%s:%d: hone.%s: 'warmup' is %g steps, and the "
+                 "run has %lld: the full rate is never reached", r->file,
+                 r->schedule.line, r->schedule.component->name, warmup,
+                 (long long)s->steps);
     s->train_rows = (hone_loader_spec){
         .split = &s->data.train, .seed = r->seed, .shuffle = r->shuffle,
         .batch = s->batch, .steps = s->steps, .total_rows = s->total_rows,

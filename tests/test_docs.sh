@@ -29,6 +29,20 @@ elif ! diff -u "$page" "$scratch/page"; then
         "writes them anew" >&2
     exit 1
 fi
+# Every component is described, and each of its options has a type and a help.
+"$build/bin/hone" plugins |
+    awk '/^  [a-z]+ +[a-z0-9_.]+ +[^ ]/ && !/built with/ { print $2 }' |
+    sort -u > "$scratch/names"
+[ "$(wc -l < "$scratch/names")" -ge 30 ]
+while read -r name; do
+    "$build/bin/hone" describe "$name" > "$scratch/described"
+    if grep -nE '\(null\)|^  [a-z][^ ]* +[a-z ]+ +[^ ]+ +$' \
+        "$scratch/described"; then
+        echo "hone describe $name: an option without a help" >&2
+        exit 1
+    fi
+    grep -q "^$name (.*): .\|^hone.$name: ." "$scratch/described"
+done < "$scratch/names"
 # Whatever a recipe can call is on the page.
 {
     printf '%s\n' train model lora
