@@ -55,6 +55,11 @@ void hone_option_defaults(const hone_option *table, void *config)
     }
 }
 
+int hone_by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 const hone_option *hone_option_find(const hone_option *table, const char *name)
 {
     for (const hone_option *o = table; o && o->name; o++)

@@ -38,6 +38,9 @@ double hone_option_real(const hone_option *table, const void *config,
 /* "16GiB", "500 MB": bytes; 0 if it is not that. */
 int64_t hone_bytes_parse(const char *text);
 
+/* For qsort of texts. */
+int hone_by_text(const void *a, const void *b);
+
 /* The nearest of NAMES (ends with NULL) within edit distance 2; or NULL. */
 const char *hone_nearest(const char *name, const char *const *names);
 

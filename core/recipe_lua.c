@@ -57,11 +57,6 @@ static int made_text(lua_State *L)
 
 /* ------------------------------------------------------------ constructors */
 
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The string keys of the table at INDEX in a fixed order: lua_next's depends
  * on addresses. Keys of other types than text and 1..n become a message. */
 static int keys_of(hone_reader *r, int index, const char **keys,
@@ -83,7 +78,7 @@ static int keys_of(hone_reader *r, int index, const char **keys,
                             "not a %s", luaL_typename(L, -2));
         }
     }
-    qsort(keys, (size_t)count, sizeof *keys, by_text);
+    qsort(keys, (size_t)count, sizeof *keys, hone_by_text);
     return count;
 }
 

@@ -208,11 +208,6 @@ static const char *no_shape(hone_arena *a, const char *shape,
     return explain(a, shape, "shape of data", names);
 }
 
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The keys of the table `fields` that the shape's file returns, in the order
  * of the alphabet, and its help. -1: it cannot be read. */
 static int shape_fields(hone_arena *a, const char *path, const char **names,
@@ -232,7 +227,7 @@ static int shape_fields(hone_arena *a, const char *path, const char **names,
             for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
                 if (lua_type(L, -2) == LUA_TSTRING && n < HONE_MOST_FIELDS)
                     names[n++] = hone_text(a, lua_tostring(L, -2));
-        qsort(names, (size_t)n, sizeof *names, by_text);
+        qsort(names, (size_t)n, sizeof *names, hone_by_text);
     }
     hone_lua_close(L);
     return n;

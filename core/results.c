@@ -4,19 +4,9 @@
  */
 #include "results.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "machine.h"
-
-static hone_status make_folder(const char *path, hone_err *err)
-{
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
-        return hone_fail(err, HONE_EIO, "%s: cannot be made: %s", path,
-                         strerror(errno));
-    return HONE_OK;
-}
 
 static int ends_with(const char *s, const char *end)
 {
@@ -145,7 +135,7 @@ static hone_status put_tensor(hone_results *r, int i, const hone_store *store,
 hone_status hone_results_save(hone_results *r, const hone_store *store,
                               hone_machine *m, hone_err *err)
 {
-    hone_try(make_folder(r->folder, err));
+    hone_try(hone_make_folder(r->folder, err));
     hone_try(r->peft ? hone_peft_begin(r->peft, err)
                      : hone_saver_begin(r->model, err));
     for (int i = 0; i < r->count; i++)

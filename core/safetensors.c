@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "option.h"
+
 enum {
     HEADER_MAX = 100000000, /* the format's own limit */
     NAME_MAX_BYTES = 512,
@@ -87,11 +89,6 @@ static int by_name(const void *a, const void *b)
 {
     return strcmp(((const hone_weight *)a)->name,
                   ((const hone_weight *)b)->name);
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 static hone_status fail_json(const char *path, const char *what,
@@ -420,7 +417,7 @@ static hone_status list_shards(hone_weights *w, json_t *map, const char *path,
                                  : "?");
         w->files[n++] = hone_text(&w->arena, json_string_value(file));
     }
-    qsort(w->files, n, sizeof *w->files, by_text);
+    qsort(w->files, n, sizeof *w->files, hone_by_text);
     for (size_t i = 0; i < n; i++)
         if (!i || strcmp(w->files[i], w->files[w->file_count - 1]))
             w->files[w->file_count++] = w->files[i];
@@ -520,7 +517,8 @@ static hone_status open_any(hone_weights *w, const char *path,
     const char *name, *full;
 
     if (stat(path, &st))
-        return hone_fail(err, HONE_EINVAL, "%s: %s", path, strerror(errno));
+        return hone_fail(err, HONE_EINVAL, "%s: %s; get one with: hf download "
+                         "ORG/NAME --local-dir FOLDER", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return open_single(w, "", path, err);
     name = hone_format_text(&w->arena, "%s.safetensors", stem);

@@ -17,6 +17,21 @@
 
 /* ----------------------------------------------------------------- opening */
 
+/* What is wrong with what the recipe names, with its constructor in front, as
+ * hone check says it. */
+static hone_status placed(const hone_session *s, int line, const char *label,
+                          hone_status status, hone_err *err)
+{
+    const char *file = s->recipe->file;
+    hone_err bare = *err;
+
+    if ((status == HONE_EINVAL || status == HONE_ENOSUP) &&
+        strncmp(bare.msg, file, strlen(file)) != 0)
+        hone_fail(err, status, "%s:%d: hone.%s: %.900s", file, line, label,
+                  bare.msg);
+    return status;
+}
+
 static hone_status open_model(hone_session *s, hone_err *err)
 {
     static const hone_storage storages[] = { HONE_NOTHING, HONE_BF16, HONE_F32,
@@ -72,7 +87,7 @@ static hone_status open_components(hone_session *s, hone_err *err)
     int64_t ranks = s->rank.ranks;
     hone_lengths lengths = hone_dataset_lengths(
         &s->data, (s->batch + ranks - 1 - s->rank.rank) / ranks);
-    char where[300];
+    char where[300], *text;
 
     hone_try(hone_instance_open(&s->collator, r->batch.component,
                                 r->batch.config, &s->keep, err));
@@ -86,9 +101,9 @@ static hone_status open_components(hone_session *s, hone_err *err)
                           &s->buckets, err) == HONE_OK)
         return HONE_OK;
     hone_dataset_longest(&s->data, where, sizeof where);
-    return hone_fail(err, HONE_EINVAL, "%s:%d: hone.%s: %.600s (%s)", r->file,
-                     r->batch.line, r->batch.component->name,
-                     hone_text(&s->keep, err->msg), where);
+    text = hone_format_text(&s->keep, "%.600s (%s)", err->msg, where);
+    return placed(s, r->batch.line, r->batch.component->name,
+                  hone_fail(err, HONE_EINVAL, "%s", text), err);
 }
 
 static hone_status open_data(hone_session *s, int with_training, hone_err *err)
@@ -97,8 +112,11 @@ static hone_status open_data(hone_session *s, int with_training, hone_err *err)
     double warmup;
     int64_t rows;
 
-    hone_try(hone_tokens_open(&s->tokens, r->model.path, err));
-    hone_try(hone_dataset_open(&s->data, r, &s->tokens, err));
+    hone_try(placed(s, r->model_line, "model",
+                    hone_tokens_open(&s->tokens, r->model.path, err), err));
+    hone_try(placed(s, r->data_line,
+                    hone_format_text(&s->keep, "data.%s", r->data.shape),
+                    hone_dataset_open(&s->data, r, &s->tokens, err), err));
     hone_tokens_close(&s->tokens); /* prepared: no text is read any more */
     hone_data_functions_close(r->data.functions);
     s->has_data = 1;
@@ -386,8 +404,9 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
         hone_machine_join(&s->machine, s->rank.collective, s->rank.group,
                           &s->keep);
     hone_try(choose_compute(s, err));
-    hone_try(open_model(s, err));
-    hone_try(open_adapter(s, err));
+    hone_try(placed(s, recipe->model_line, "model", open_model(s, err), err));
+    hone_try(placed(s, recipe->adapter_line, "lora", open_adapter(s, err),
+                    err));
     hone_try(open_data(s, with_training, err));
     hone_try(open_components(s, err));
     hone_try(compile_all(s, with_training, err));
