@@ -37,6 +37,13 @@ static inline hone_form hone_form_of(const hone_option *o)
     return (hone_form)(o->flags >> 8);
 }
 
+/* How an option's type is called, and what a message expects. */
+typedef struct hone_words {
+    const char *name, *expected;
+} hone_words;
+
+const hone_words *hone_form_words(const hone_option *);
+
 /* A constructor. */
 typedef struct hone_maker {
     const char *name, *help; /* "lora", "data.alpaca" */

@@ -427,26 +427,29 @@ static void set_child(hone_reader *r, hone_made *n, const hone_option *o,
                     "got %s%s", o->name, o->sdef, child ? "" : "a ", got);
 }
 
-static const char *expected(const hone_option *o)
+const hone_words *hone_form_words(const hone_option *o)
 {
-    switch (hone_form_of(o)) {
-    case HONE_FORM_PATHS:
-        return "a path or a list of paths";
-    case HONE_FORM_LIST:
-        return "a name or a list of names";
-    case HONE_FORM_VAL:
-        return "rows, a share below 1 or a path";
-    case HONE_FORM_KEEP:
-        return "a word or a table by layer";
-    case HONE_FORM_FUNCTION:
-        return "a function";
-    default:
-        break;
-    }
-    return o->type == HONE_BOOL   ? "true or false"
-           : o->type == HONE_INT  ? "a whole number"
-           : o->type == HONE_REAL ? "a number"
-                                  : "a string";
+    static const hone_words forms[] = {
+        [HONE_FORM_PATH] = { "path", "a string" },
+        [HONE_FORM_PATHS] = { "path or list", "a path or a list of paths" },
+        [HONE_FORM_LIST] = { "name or list", "a name or a list of names" },
+        [HONE_FORM_BYTES] = { "bytes", "a string" },
+        [HONE_FORM_MADE] = { "constructor", "a constructor's value" },
+        [HONE_FORM_VAL] = { "number or path",
+                            "rows, a share below 1 or a path" },
+        [HONE_FORM_KEEP] = { "word or table", "a word or a table by layer" },
+        [HONE_FORM_FUNCTION] = { "function", "a function" },
+    };
+    static const hone_words types[] = {
+        [HONE_BOOL] = { "boolean", "true or false" },
+        [HONE_INT] = { "integer", "a whole number" },
+        [HONE_REAL] = { "number", "a number" },
+        [HONE_STR] = { "string", "a string" },
+        [HONE_ENUM] = { "word", "a string" },
+        [HONE_VALUE] = { "value", "a value" },
+    };
+
+    return hone_form_of(o) ? &forms[hone_form_of(o)] : &types[o->type];
 }
 
 static void wrong_type(hone_reader *r, const hone_option *o, int index,
@@ -455,7 +458,7 @@ static void wrong_type(hone_reader *r, const hone_option *o, int index,
     hone_made *got = hone_made_at(r->L, index);
 
     hone_reader_say(r, where, "'%s' expects %s, got %s%s", o->name,
-                    expected(o), got ? "hone." : "a ",
+                    hone_form_words(o)->expected, got ? "hone." : "a ",
                     got ? got->maker->name : luaL_typename(r->L, index));
 }
 

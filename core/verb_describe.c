@@ -12,42 +12,6 @@
 #include "registry.h"
 #include "verbs.h"
 
-static const char *type_text(const hone_option *o)
-{
-    switch (hone_form_of(o)) {
-    case HONE_FORM_PATH:
-        return "path";
-    case HONE_FORM_PATHS:
-        return "path or list";
-    case HONE_FORM_LIST:
-        return "name or list";
-    case HONE_FORM_BYTES:
-        return "bytes";
-    case HONE_FORM_MADE:
-        return "constructor";
-    case HONE_FORM_VAL:
-        return "number or path";
-    case HONE_FORM_KEEP:
-        return "word or table";
-    case HONE_FORM_FUNCTION:
-        return "function";
-    default:
-        break;
-    }
-    switch (o->type) {
-    case HONE_BOOL:
-        return "boolean";
-    case HONE_INT:
-        return "integer";
-    case HONE_REAL:
-        return "number";
-    case HONE_ENUM:
-        return "word";
-    default:
-        return "string";
-    }
-}
-
 /* What a recipe that leaves it out gets. */
 static void default_text(const hone_option *o, const void *config, char *to,
                          size_t bytes)
@@ -96,8 +60,9 @@ static void print_options(const hone_option *options, size_t config_size)
         char def[128], range[256];
         default_text(o, config, def, sizeof def);
         range_text(o, range, sizeof range);
-        printf("  %-14s %-14s %-12s %s%s%s%s\n", o->name, type_text(o), def,
-               o->help, range[0] ? " (" : "", range, range[0] ? ")" : "");
+        printf("  %-14s %-14s %-12s %s%s%s%s\n", o->name,
+               hone_form_words(o)->name, def, o->help,
+               range[0] ? " (" : "", range, range[0] ? ")" : "");
     }
     hone_arena_free(&scratch);
 }
