@@ -39,7 +39,9 @@ static const char *value_text(hone_reader *r, const hone_made *n,
         return val->file ? hone_format_text(r->arena, "\"%s\"", val->file)
                          : hone_format_text(r->arena, "%g", val->rows);
     case HONE_FORM_KEEP:
-        return keep->layers ? keep->layers : hone_keep_word(keep->all);
+        return hone_format_text(r->arena, "\"%s\"",
+                                keep->layers ? keep->layers
+                                             : hone_keep_word(keep->all));
     case HONE_FORM_FUNCTION:
         return *(const int *)at ? "function" : "nil";
     default:

@@ -59,6 +59,16 @@ explain() {
 [ "$(explain steps)" = "steps = 5
     recipes/good/extended.lua:4: hone.extend" ]
 [ "$(explain adapter | wc -l)" -ge 12 ] # all of its options
+expect 0 "" explain recipes/good/full.lua # every kind of value
+for line in 'keep = "0=none,1=offload,3=all"' 'data.val = 0.02' \
+    "data.path = \"$PWD/recipes/good/a.json\", \"$PWD/recipes/good/../b.jsonl\"" \
+    'data.map = nil' 'memory = "1.5 GiB"' 'packs = "mine,cpu"'; do
+    grep -qxF "$line" "$scratch/out"
+done
+expect 0 "" explain recipes/good/full.lua keep --set keep=none
+grep -qx 'keep = "none"' "$scratch/out"
+expect 0 "" explain recipes/good/full.lua data.val --set data.val=v.json
+grep -qxF "data.val = \"$PWD/v.json\"" "$scratch/out"
 expect 2 "no option 'optimiser.lr', did you mean 'optimizer.lr'?" \
     explain recipes/good/extended.lua optimiser.lr
 expect 2 "recipes/bad/calls.lua:3: hone.model: 'path' is given twice" \
