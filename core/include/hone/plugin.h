@@ -653,8 +653,10 @@ typedef struct hone_plugin {
 
 HONE_EXPORT const hone_plugin *hone_plugin_entry(void);
 
-#ifdef __VERSION__
+#if defined(__clang__)
 #define HONE_BUILT_WITH __VERSION__
+#elif defined(__GNUC__)
+#define HONE_BUILT_WITH "gcc " __VERSION__
 #else
 #define HONE_BUILT_WITH "unknown compiler"
 #endif
