@@ -394,7 +394,9 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     s->recipe = recipe;
     s->rank = rank ? *rank : (hone_rank){ .ranks = 1 };
     s->resume_from = -1;
-    s->progress = (hone_progress){ .evaluated = -1 };
+    s->progress = (hone_progress){
+        .evaluated = -1,
+        .report = { .size = sizeof(hone_report), .eval_loss = NAN } };
     hone_try(hone_machine_open(&s->machine, recipe->device, recipe->packs,
                                &s->keep, err));
     if (s->rank.ranks > 1 && !s->rank.collective)

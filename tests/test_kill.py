@@ -36,6 +36,8 @@ return hone.train {
 TINY = 'hone.model { "model", init = "random" }'
 ROWS = 'hone.data.alpaca { "rows.jsonl", val = 5 }'
 COSINE = "hone.cosine { warmup = 4 }"
+ADAPTIVE = {"plateau": "hone.plateau { patience = 0, factor = 0.5 }",
+            "backoff": "hone.backoff { ratio = 1.02, recover = 9 }"}
 
 
 def environment(folder):
@@ -137,6 +139,9 @@ def cases(build, folder):
             yield Case(f"{how}-{lay}", hone, folder, recipe, [])
     yield Case("lora-pack-fake", hone, folder,
                RECIPE % (TINY, LORA, ROWS, PACK, COSINE, 30), fake)
+    for name, schedule in ADAPTIVE.items():
+        yield Case(f"full-{name}", hone, folder,
+                   RECIPE % (TINY, "", ROWS, PAD, schedule, 30), [])
     data = os.environ.get("HONE_TEST_DATA")
     if not data:
         print("HONE_TEST_DATA is not set: without stories260K")
