@@ -37,7 +37,8 @@ static hone_node *adder(const diff *d, hone_id id, hone_id into, uint32_t *out)
     int n = find_producer_output(g, id, out);
     hone_node *node;
 
-    if (n < d->first || (into != HONE_NONE && hone_graph_producer(g, into) >= n))
+    if (n < d->first ||
+        (into != HONE_NONE && hone_graph_producer(g, into) >= n))
         return NULL;
     node = &g->node[n];
     if (!(hone_node_flags(node, node->nin + *out) & HONE_CAN_ADD) ||

@@ -7,7 +7,8 @@ python3 tests/parity/optimizers.py > tests/golden/optimizers.txt"""
 import torch
 
 STEPS, SHOWN = 100, (1, 10, 100)
-# As tests/test_optimizer_golden.c has them; names decide what Muon leaves to AdamW.
+# As tests/test_optimizer_golden.c has them; by their names Muon leaves
+# some to AdamW.
 PARAMS = [("model.embed_tokens.weight", (8, 5)),
           ("model.layers.0.mlp.up_proj.weight", (12, 5)),
           ("model.layers.0.mlp.down_proj.weight", (5, 12)),

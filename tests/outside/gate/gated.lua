@@ -23,7 +23,8 @@ local function build(g, c)
         local at = "model.layers." .. i
         g:layer(i)
         local h = norm(x, at .. ".norm")
-        local q = g:rope { linear(h, at .. ".q_proj", H, H), freq, head_dim = d }
+        local q = g:rope { linear(h, at .. ".q_proj", H, H), freq,
+                           head_dim = d }
         local k = g:rope { linear(h, at .. ".k_proj", kv * d, H), freq,
                            head_dim = d }
         local v = linear(h, at .. ".v_proj", kv * d, H)

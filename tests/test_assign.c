@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_assign.c -- which kernel a node gets, and the conversions around one
+ * that takes another storage than its operands have.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "log.h"
+#include "passes.h"
+#include "registry.h"
+
+enum { N = 4 };
+
+static const hone_component *cpu[2]; /* the CPU's pack */
+static const hone_device_info host = { .size = sizeof host, .name = "test",
+                                       .is_host = 1, .threads = 1 };
+static const hone_device_info card = { .size = sizeof card, .name = "card",
+                                       .threads = 1 };
+
+/* A pack for silu alone, which takes and gives bf16. */
+static hone_status halves(const hone_call *c, int threads, hone_need *need,
+                          hone_err *err)
+{
+    (void)threads;
+    (void)err;
+    for (uint32_t i = 0; i < c->nin + c->nout; i++)
+        need->want[i] = HONE_BF16;
+    return HONE_OK;
+}
+
+static const hone_kernel half_kernels[] = { { "silu", halves, NULL, NULL },
+                                            { NULL, NULL, NULL, NULL } };
+static const hone_pack half_pack = { sizeof half_pack, "test", half_kernels };
+static const hone_component half = { .size = sizeof half,
+                                     .kind = HONE_KIND_PACK, .name = "half",
+                                     .ops = &half_pack };
+
+static void begin(hone_graph *g, hone_arena *a)
+{
+    memset(a, 0, sizeof *a);
+    hone_graph_init(g, a, a, HONE_F32);
+}
+
+static hone_id matrix(hone_graph *g, const char *name, hone_storage s,
+                      hone_tensor_kind kind)
+{
+    return hone_graph_tensor(g, name, hone_type_of(s, 2, N, N), kind);
+}
+
+static hone_id op(hone_graph *g, const char *name, hone_id a, hone_id b,
+                  hone_id to)
+{
+    hone_id in[2] = { a, b };
+    hone_err err;
+
+    if (hone_graph_op(g, name, name, NULL, 0, in, b == HONE_NONE ? 1 : 2, &to,
+                      1, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    return to;
+}
+
+static void assert_op(const hone_graph *g, int n, const char *name)
+{
+    assert_true(n < g->nodes);
+    assert_string_equal(g->node[n].component->name, name);
+    assert_non_null(g->node[n].kernel);
+}
+
+/* Weights in bf16 become fp32 beside each call that reads them. */
+static void test_inputs_are_converted(void **state)
+{
+    hone_arena arena;
+    hone_graph g;
+    hone_err err;
+    hone_id x, w, y;
+
+    (void)state;
+    begin(&g, &arena);
+    x = matrix(&g, "x", HONE_F32, HONE_T_INPUT);
+    w = matrix(&g, "w", HONE_BF16, HONE_T_PARAM);
+    y = op(&g, "linear", x, w, HONE_NONE);
+    y = op(&g, "silu", y, HONE_NONE, HONE_NONE);
+    op(&g, "linear_dx", y, w, HONE_NONE);
+    g.node[1].layer = 3;
+    g.node[2].layer = 3;
+    assert_int_equal(hone_pass_assign(&g, cpu, &host, &err), HONE_OK);
+    assert_int_equal(g.nodes, 5);
+    assert_op(&g, 0, "convert");
+    assert_op(&g, 1, "linear");
+    assert_op(&g, 2, "silu");
+    assert_op(&g, 3, "convert");
+    assert_op(&g, 4, "linear_dx");
+    for (int n = 0; n < 5; n += 3) {
+        assert_int_equal(g.node[n].in[0], w);
+        assert_int_equal(g.node[n + 1].in[1], g.node[n].out[0]);
+        assert_int_equal(g.tensor[g.node[n].out[0]].type.storage, HONE_F32);
+    }
+    assert_int_not_equal(g.node[0].out[0], g.node[3].out[0]);
+    assert_int_equal(g.node[3].layer, 3);
+    hone_arena_free(&arena);
+}
+
+/* Another pack's bf16 goes in and comes out through conversions. */
+static void test_outputs_are_converted(void **state)
+{
+    const hone_component *packs[] = { &half, cpu[0], NULL };
+    hone_arena arena;
+    hone_graph g;
+    hone_err err;
+    hone_id y;
+
+    (void)state;
+    begin(&g, &arena);
+    y = matrix(&g, "y", HONE_F32, HONE_T_STATE);
+    op(&g, "silu", matrix(&g, "x", HONE_F32, HONE_T_INPUT), HONE_NONE, y);
+    assert_int_equal(hone_pass_assign(&g, packs, &host, &err), HONE_OK);
+    assert_int_equal(g.nodes, 3);
+    assert_op(&g, 0, "convert");
+    assert_op(&g, 1, "silu");
+    assert_op(&g, 2, "convert");
+    assert_string_equal(g.node[1].pack, "half");
+    assert_int_equal(g.node[2].in[0], g.node[1].out[0]);
+    assert_int_equal(g.node[2].out[0], y);
+    assert_int_equal(g.tensor[g.node[1].out[0]].type.storage, HONE_BF16);
+    hone_arena_free(&arena);
+}
+
+static void test_what_is_added_to_is_not_converted(void **state)
+{
+    const hone_component *packs[] = { &half, cpu[0], NULL };
+    hone_arena arena;
+    hone_graph g;
+    hone_err err;
+
+    (void)state;
+    begin(&g, &arena);
+    op(&g, "silu", matrix(&g, "x", HONE_BF16, HONE_T_INPUT), HONE_NONE,
+       matrix(&g, "y", HONE_F32, HONE_T_STATE));
+    g.node[0].acc[0] = g.node[0].out[0];
+    assert_int_equal(hone_pass_assign(&g, packs, &host, &err), HONE_ENOSUP);
+    assert_string_equal(err.msg, "silu: pack half takes no f32 where it "
+                                 "updates or adds; name another pack before "
+                                 "it");
+    hone_arena_free(&arena);
+}
+
+static void test_nobody_covers_it(void **state)
+{
+    const hone_component *none[] = { NULL };
+    hone_arena arena;
+    hone_graph g;
+    hone_err err;
+
+    (void)state;
+    begin(&g, &arena);
+    op(&g, "silu", matrix(&g, "x", HONE_F32, HONE_T_INPUT), HONE_NONE,
+       HONE_NONE);
+    assert_int_equal(hone_pass_assign(&g, none, &card, &err), HONE_ENOSUP);
+    assert_string_equal(err.msg, "no pack for card covers op silu (silu); hone "
+                                 "plugins lists the packs");
+    hone_arena_free(&arena);
+}
+
+/* On the host the reference is the last resort, in float and in double. */
+static void test_the_reference_runs(void **state)
+{
+    const hone_component *none[] = { NULL };
+
+    (void)state;
+    for (int wide = 0; wide < 2; wide++) {
+        hone_storage s = wide ? HONE_F64 : HONE_F32;
+        double x[2][N * N] = { { 0 } };
+        float *f = (float *)x[0];
+        hone_ptr ptr[2] = { { { x[0] } }, { { x[1] } } };
+        hone_arena arena;
+        hone_graph g;
+        hone_call call;
+        hone_err err;
+        void *prepared;
+        double y;
+
+        begin(&g, &arena);
+        g.compute = s;
+        op(&g, "silu", matrix(&g, "x", s, HONE_T_INPUT), HONE_NONE, HONE_NONE);
+        assert_int_equal(hone_pass_assign(&g, none, &host, &err), HONE_OK);
+        call = hone_node_call(&g, &g.node[0]);
+        prepared = hone_alloc(&arena, (size_t)g.node[0].prepared_bytes);
+        assert_int_equal(g.node[0].kernel->init(&call, 1, NULL, prepared,
+                                                &err), HONE_OK);
+        for (int i = 0; i < N * N; i++)
+            if (wide)
+                x[0][i] = 2;
+            else
+                f[i] = 2;
+        g.node[0].kernel->run(prepared, ptr, NULL, NULL);
+        y = wide ? x[1][N] : (double)((float *)x[1])[N];
+        assert_true(fabs(y - 2 / (1 + exp(-2))) < (wide ? 1e-15 : 1e-6));
+        hone_arena_free(&arena);
+    }
+}
+
+static int open_registry(void **state)
+{
+    hone_err err;
+
+    (void)state;
+    unsetenv("HONE_PLUGIN_PATH");
+    hone_log_level(HONE_LOG_ERROR);
+    if (hone_registry_open(NULL, &err) != HONE_OK)
+        return -1;
+    cpu[0] = hone_find(HONE_KIND_PACK, "cpu");
+    return cpu[0] ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_inputs_are_converted),
+        cmocka_unit_test(test_outputs_are_converted),
+        cmocka_unit_test(test_what_is_added_to_is_not_converted),
+        cmocka_unit_test(test_nobody_covers_it),
+        cmocka_unit_test(test_the_reference_runs),
+    };
+    return cmocka_run_group_tests(tests, open_registry, NULL);
+}
