@@ -129,7 +129,7 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
 {
     hone_graph *g = &p->graph;
     hone_id hidden, head, loss, seed, at, some = HONE_NONE;
-    hone_id logits = HONE_NONE;
+    hone_id logits = HONE_NONE, last;
 
     start(c, p, name);
     inputs(g, bucket);
@@ -145,8 +145,10 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
     hone_id in[2] = { some, head };
     hone_try(hone_graph_op(g, "linear", "lm_head", NULL, 0, in, 2, &logits, 1,
                            err));
+    last = logits;
+    hone_try(hone_family_logits(c->family, &last, err));
     hone_id out[2] = { loss, HONE_NONE };
-    hone_try(hone_graph_op(g, "xent", "loss", NULL, 0, &logits, 1, out, 2,
+    hone_try(hone_graph_op(g, "xent", "loss", NULL, 0, &last, 1, out, 2,
                            err));
     g->node[g->nodes - 1].acc[0] = loss;
     if (train)
@@ -344,7 +346,7 @@ hone_status hone_compile_decode(const hone_compiler *c, hone_program *p,
                                 int64_t length, hone_err *err)
 {
     hone_graph *g = &p->graph;
-    hone_id hidden, head, last, row = HONE_NONE, logits;
+    hone_id hidden, head, last, row = HONE_NONE, logits = HONE_NONE, named;
 
     start(c, p, name);
     inputs(g, (hone_bucket){ tokens, 1 });
@@ -356,11 +358,13 @@ hone_status hone_compile_decode(const hone_compiler *c, hone_program *p,
     hone_try(add_caches(g, length, err));
     hone_id pick[2] = { hidden, last };
     hone_try(hone_graph_op(g, "gather", NULL, NULL, 0, pick, 2, &row, 1, err));
-    logits = hone_graph_tensor(
-        g, "logits", hone_type_of(HONE_F32, 2, 1, g->tensor[head].type.dim[0]),
-        HONE_T_STATE);
     hone_id in[2] = { row, head };
     hone_try(hone_graph_op(g, "linear", "lm_head", NULL, 0, in, 2, &logits, 1,
                            err));
+    hone_try(hone_family_logits(c->family, &logits, err));
+    named = hone_graph_tensor(
+        g, "logits", hone_type_of(HONE_F32, 2, 1, g->tensor[head].type.dim[0]),
+        HONE_T_STATE);
+    g->node[hone_graph_producer(g, logits)].out[0] = named;
     return finish(c, p, err);
 }

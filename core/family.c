@@ -20,8 +20,9 @@ struct hone_family {
     lua_State *L;
     json_t *config;
     const char *path; /* of the Lua file */
-    hone_graph *g;    /* while building */
+    hone_graph *g;    /* that is built */
     int layers;
+    int64_t longest; /* row, in tokens */
 };
 
 #define TENSOR "hone.tensor"
@@ -92,11 +93,13 @@ static int g_param(lua_State *L)
     hone_family *f = self(L);
     const char *name = luaL_checkstring(L, 2);
     const char *alias = luaL_optstring(L, 4, NULL);
+    const char *init = luaL_optstring(L, 5, NULL);
     hone_type type = hone_type_of(HONE_F32, 1, 1, 1);
     hone_err err;
     hone_id id = hone_graph_find(f->g, name);
 
     luaL_checktype(L, 3, LUA_TTABLE);
+    luaL_argcheck(L, !init || !strcmp(init, "zeros"), 5, "only \"zeros\"");
     type.rank = (int)lua_rawlen(L, 3);
     if (type.rank < 1 || type.rank > HONE_RANK)
         return luaL_error(L, "param %s: a shape has 1 to 4 numbers", name);
@@ -113,6 +116,7 @@ static int g_param(lua_State *L)
             return raise(L, &err);
         id = hone_graph_tensor(f->g, name, type, HONE_T_PARAM);
         f->g->tensor[id].trainable = f->spec.trainable;
+        f->g->tensor[id].zeros = init && !strcmp(init, "zeros");
         f->g->tensor[id].alias = alias ? hone_text(f->g->arena, alias) : NULL;
     }
     push_tensor(L, id);
@@ -162,6 +166,26 @@ static int g_layer(lua_State *L)
     if (layer >= f->layers)
         f->layers = layer + 1;
     return 0;
+}
+
+/* x through float, as Transformers does it, to the storage of activations. */
+static int g_round(lua_State *L)
+{
+    hone_storage s = self(L)->g->compute;
+    float x = (float)luaL_checknumber(L, 2);
+    double bits = 0, rounded = 0;
+
+    if (hone_convert(&bits, s, &x, HONE_F32, 1) != HONE_OK ||
+        hone_convert(&rounded, HONE_F64, &bits, s, 1) != HONE_OK)
+        return luaL_error(L, "round: activations are no plain numbers");
+    lua_pushnumber(L, rounded);
+    return 1;
+}
+
+static int g_longest(lua_State *L)
+{
+    lua_pushinteger(L, self(L)->longest);
+    return 1;
 }
 
 /* -------------------------------------------------------------------- ops */
@@ -244,6 +268,8 @@ static int g_index(lua_State *L)
     static const luaL_Reg methods[] = { { "param", g_param },
                                         { "const", g_const },
                                         { "layer", g_layer },
+                                        { "round", g_round },
+                                        { "longest", g_longest },
                                         { "op", g_op },
                                         { NULL, NULL } };
     const char *key = luaL_checkstring(L, 2);
@@ -292,7 +318,11 @@ static void push_array(lua_State *L, const json_t *v, const char *path)
 static void push_value(lua_State *L, const json_t *v, const char *path)
 {
     luaL_checkstack(L, 8, "config.json is nested too deeply");
-    switch (v ? json_typeof(v) : JSON_NULL) {
+    if (!v) {
+        lua_pushnil(L);
+        return;
+    }
+    switch (json_typeof(v)) {
     case JSON_OBJECT:
         lua_newtable(L);
         lua_newtable(L);
@@ -304,6 +334,9 @@ static void push_value(lua_State *L, const json_t *v, const char *path)
         break;
     case JSON_ARRAY:
         push_array(L, v, path);
+        break;
+    case JSON_NULL:
+        lua_pushboolean(L, 0);
         break;
     default:
         hone_lua_push_json(L, v);
@@ -325,6 +358,7 @@ static const struct {
     { "unk_token_id", 0, 1 },           { "initializer_range", 0, 1 },
     { "max_position_embeddings", 0, 1 }, { "max_length", 0, 1 },
     { "is_llama_config", 0, 1 },        { "tokenizer_class", 0, 1 },
+    { "auto_map", 0, 1 },               { "cache_implementation", 0, 1 },
     { "transformers.js_config", 0, 1 }, { "_attn_implementation", 0, 1 },
     { "id2label", 0, 1 },               { "label2id", 0, 1 },
     { "problem_type", 0, 1 },           { "pretraining_tp", 1, 0 },
@@ -476,16 +510,40 @@ hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
     lua_setfield(L, -2, "__index");
     lua_setmetatable(L, -2);
     push_value(L, f->config, "");
-    hone_try(hone_lua_call(L, 2, 2, err));
-    if (!is_tensor(L, -1) || !is_tensor(L, -2))
+    hone_try(hone_lua_call(L, 2, 3, err));
+    if (!is_tensor(L, -2) || !is_tensor(L, -3) ||
+        !(lua_isnil(L, -1) || lua_isfunction(L, -1)))
         return hone_fail(err, HONE_EINVAL,
-                         "%s: build must return the hidden states and the "
-                         "weight of the LM head", f->path);
-    *head = to_tensor(L, -1);
-    *hidden = to_tensor(L, -2);
+                         "%s: build must return the hidden states, the weight "
+                         "of the LM head and, if it has one, a function of "
+                         "the logits", f->path);
+    *head = to_tensor(L, -2);
+    *hidden = to_tensor(L, -3);
+    lua_setfield(L, LUA_REGISTRYINDEX, "hone.logits");
     lua_settop(L, 0);
     g->layer = -1;
     return check_unread(f, f->config, "", err);
+}
+
+hone_status hone_family_logits(hone_family *f, hone_id *logits, hone_err *err)
+{
+    lua_State *L = f->L;
+
+    if (lua_getfield(L, LUA_REGISTRYINDEX, "hone.logits") == LUA_TFUNCTION) {
+        push_tensor(L, *logits);
+        hone_try(hone_lua_call(L, 1, 1, err));
+        if (!is_tensor(L, -1))
+            return hone_fail(err, HONE_EINVAL, "%s: the function of the "
+                             "logits must return them", f->path);
+        *logits = to_tensor(L, -1);
+    }
+    lua_settop(L, 0);
+    return HONE_OK;
+}
+
+void hone_family_longest(hone_family *f, int64_t tokens)
+{
+    f->longest = tokens;
 }
 
 double hone_family_number(const hone_family *f, const char *key, double def)

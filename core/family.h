@@ -5,11 +5,16 @@
  * training.
  *
  * The file returns a table with build(g, c), which returns the hidden states
- * [T,H] after the last norm and the weight [V,H] of the LM head. c gives the
- * keys of config.json; a key that it never asked for and that may change the
- * maths is refused by name. g has the ops: g:rmsnorm{x, w, eps = 1e-5}; and
- *   g:param(name, {rows, cols}, alias)  a weight; ALIAS: its other file name
+ * [T,H] after the last norm, the weight [V,H] of the LM head and, where the
+ * logits are not just their product, a function that takes that and returns
+ * them. c gives the keys of config.json (null is false, what is not there is
+ * nil); a key that it never asked for and that may change the maths is refused
+ * by name. g has the ops: g:rmsnorm{x, w, eps = 1e-5}; and
+ *   g:param(name, {rows, cols}, alias, init)  a weight; ALIAS: its other file
+ *                                       name; INIT: "zeros", where it is new
  *   g:const({numbers})                  f32, rank 1
+ *   g:round(x)                          x as activations hold it
+ *   g:longest()                         tokens of the longest row; 0: unknown
  *   g:layer(i)                          the layer of what follows; nil: none
  *   g:op("mine.gate", {x, beta = 2})    any op by name
  */
@@ -33,6 +38,11 @@ hone_status hone_family_open(hone_family **, const hone_family_spec *,
 /* Builds into G, whose inputs exist. */
 hone_status hone_family_build(hone_family *, hone_graph *g, hone_id *hidden,
                               hone_id *head, hone_err *);
+/* What the family does to the LM head's product, in the graph that was built
+ * last; LOGITS becomes what comes out of it. */
+hone_status hone_family_logits(hone_family *, hone_id *logits, hone_err *);
+/* Tokens of the longest row that there will be. */
+void hone_family_longest(hone_family *, int64_t tokens);
 /* A number of config.json. */
 double hone_family_number(const hone_family *, const char *key, double def);
 /* Layers that the last build named: highest index + 1. */

@@ -40,6 +40,7 @@ static hone_status compile(hone_generator *g, const hone_lora *lora,
                         .family = g->family, .machine = &g->machine,
                         .lora = lora, .compute = HONE_F32, .ranks = 1 };
 
+    hone_family_longest(g->family, g->length);
     hone_store_init(&g->store, &g->keep);
     hone_try(hone_compile_decode(&c, &g->prompt, "prompt", PIECE, g->length,
                                  err));

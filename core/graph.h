@@ -30,6 +30,7 @@ typedef struct hone_tensor {
     hone_space space;
     int trainable;    /* PARAM */
     int adapter;      /* PARAM of an adapter: made, not read from the model */
+    int zeros;        /* PARAM: where it is new, it starts at 0 */
     const char *alias; /* PARAM: its other name in the files, or NULL */
     const void *data; /* CONST */
     hone_id base;     /* a view: rows [row, row + dim[0]) of BASE */

@@ -73,6 +73,21 @@ static void flat(gen *g)
     for (const hone_operand *o = g->c->op->in; o->name; o++)
         in(g, HONE_F32, 2, t, h);
     attr(g, "by", (double)pick(g, -3, 3, 2) + 0.25);
+    attr(g, "cap", (double)pick(g, 1, 3, 2));
+}
+
+static void halves(gen *g)
+{
+    int64_t t = pick(g, 1, 90, 1024), h = pick(g, 1, 700, 1536);
+    int64_t more = pick(g, 1, 300, 512);
+
+    attr(g, "at", (double)h);
+    if (!strcmp(g->op->name, "split"))
+        in(g, HONE_F32, 2, t, h + more);
+    else {
+        in(g, HONE_F32, 2, t, h);
+        in(g, HONE_F32, 2, t, more);
+    }
 }
 
 static void linear(gen *g)
@@ -270,7 +285,9 @@ static const struct {
     void (*draw)(gen *);
 } families[] = {
     { "add", flat }, { "mul", flat }, { "scale", flat }, { "silu", flat },
-    { "silu_grad", flat }, { "swiglu", flat }, { "swiglu_grad", flat },
+    { "silu_grad", flat }, { "gelu_tanh", flat },
+    { "gelu_tanh_grad", flat }, { "softcap", flat }, { "softcap_grad", flat },
+    { "split", halves }, { "join", halves }, { "swiglu", flat }, { "swiglu_grad", flat },
     { "sum_rows", flat }, { "linear", linear }, { "linear_dx", linear },
     { "linear_dw", linear }, { "rmsnorm", norm }, { "rmsnorm_dx", norm },
     { "rmsnorm_dw", norm }, { "add_rmsnorm", norm }, { "rope", rope },

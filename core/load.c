@@ -71,7 +71,7 @@ static hone_status load_adapter(const filler *f, const hone_kept *k,
 
     if (!f->source->peft)
         return initialise(f, k, is_a ? hone_init_lora_a(k->type.dim[1])
-                                     : hone_init_lora_b(), buffer, err);
+                                     : hone_init_zeros(), buffer, err);
     snprintf(path, sizeof path, "%.*s", (int)n, k->name);
     m = hone_peft_find(f->source->peft, path);
     w = !m ? NULL : is_a ? m->a : m->b;
@@ -96,8 +96,10 @@ static hone_status load_one(const filler *f, const hone_kept *k, char *buffer,
     if (k->adapter)
         return load_adapter(f, k, buffer, err);
     if (!f->source->weights)
-        return initialise(f, k, hone_init_rule(k->name, k->type.rank,
-                                                f->source->range), buffer, err);
+        return initialise(f, k, k->zeros ? hone_init_zeros()
+                                         : hone_init_rule(k->name, k->type.rank,
+                                                          f->source->range),
+                          buffer, err);
     w = hone_weights_find(f->source->weights, k->name);
     if (!w && k->alias)
         w = hone_weights_find(f->source->weights, k->alias);

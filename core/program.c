@@ -46,6 +46,7 @@ static void add(hone_store *s, const hone_tensor *t)
                           .kind = t->kind,
                           .trainable = t->trainable,
                           .adapter = t->adapter,
+                          .zeros = t->zeros,
                           .alias = t->alias ? hone_text(s->arena, t->alias)
                                             : NULL,
                           .bytes = bytes };

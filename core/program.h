@@ -16,7 +16,7 @@ typedef struct hone_kept {
     const char *name;
     hone_type type;
     hone_tensor_kind kind;
-    int trainable, adapter;
+    int trainable, adapter, zeros;
     const char *alias;
     const void *data; /* CONST */
     int64_t bytes, offset;

@@ -39,7 +39,7 @@ hone_init hone_init_lora_a(int64_t in)
     return init;
 }
 
-hone_init hone_init_lora_b(void)
+hone_init hone_init_zeros(void)
 {
     hone_init init = { HONE_INIT_ZEROS, 0 };
 

@@ -23,9 +23,9 @@ typedef struct hone_init {
  * weights normal with the config's initializer_range (default 0.02). */
 hone_init hone_init_rule(const char *name, int rank, double range);
 /* As PEFT does: A is kaiming_uniform(a = sqrt(5)), that is, uniform within
- * 1 / sqrt(in); B is 0. */
+ * 1 / sqrt(in); B is zeros. */
 hone_init hone_init_lora_a(int64_t in);
-hone_init hone_init_lora_b(void);
+hone_init hone_init_zeros(void);
 
 /* Writes elements FROM .. FROM + COUNT - 1 of the tensor NAME to TO, which
  * holds these alone, as F32, BF16, F16 or F64. */

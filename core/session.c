@@ -222,6 +222,7 @@ static hone_status compile_all(hone_session *s, int with_training,
                         .keep_layers = r->keep_layers,
                         .ranks = s->rank.ranks };
 
+    hone_family_longest(s->family, hone_dataset_lengths(&s->data, 0).max);
     hone_store_init(&s->store, &s->keep);
     for (uint32_t i = 0; i < s->buckets; i++) {
         if (with_training) {

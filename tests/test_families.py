@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Each family of recipes/models, from random weights: hone check, plan, and
-two steps whole and with LoRA. What its keys of config.json change: the weights
-there are, the loss; and that hone refuses what it cannot honour."""
+two steps whole and with LoRA, their losses and gradient norms those of
+Transformers and PEFT (parity/families.json holds the numbers, families.py
+beside it makes them). What the keys of config.json change; and that hone
+refuses what it cannot honour."""
 import json
 import os
 import pathlib
@@ -12,48 +14,46 @@ import sys
 import tempfile
 
 import tiny_run
+from family_cases import CASES, SLIDES
 
-HONE = os.path.join(sys.argv[1], "bin/hone")
-WINDOW = {"use_sliding_window": True, "sliding_window": 4,
-          "max_window_layers": 1}
-FAMILIES = {
-    "llama": {},
-    "mistral": {"sliding_window": 4},
-    "qwen2": {**WINDOW, "tie_word_embeddings": False},
-    "qwen3": {**WINDOW, "head_dim": 16, "attention_bias": False},
-}
+HERE = pathlib.Path(__file__).parent
 # Per layer, 3 layers: the weights of a llama are 9, and 2 with the embedding.
-TENSORS = {"llama": 29, "mistral": 29, "qwen2": 29 + 9 + 1, "qwen3": 29 + 6}
-SLIDES = ["full_attention"] + 2 * ["sliding_attention"]
+TENSORS = {"llama": 29, "mistral": 29, "qwen2": 29 + 9 + 1, "qwen3": 29 + 6,
+           "gemma": 29, "gemma2": 29 + 6, "gemma3": 29 + 12, "phi3": 30 - 9}
+LOSS, NORM = 1e-5, 1e-4
 
 
 def hone(folder, verb, recipe, *arguments):
+    program = os.path.join(sys.argv[1], "bin/hone")
     done = subprocess.run(
-        [HONE, verb, folder / recipe, *arguments], text=True, check=False,
+        [program, verb, folder / recipe, *arguments], text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=dict(os.environ, HONE_CACHE=str(folder / "cache"),
                  OMP_NUM_THREADS="1"))
     return done.returncode, done.stdout
 
 
-def configure(folder, family, **keys):
+def configure(folder, family, keys):
+    """A model of random weights, large enough that every key tells."""
     config = json.loads((folder / "model/config.json").read_text())
     vocab = config["vocab_size"]
     config = {**tiny_run.CONFIG, "vocab_size": vocab, "model_type": family,
-              **FAMILIES[family], **keys}
+              "initializer_range": 0.15, **keys}
     (folder / "model/config.json").write_text(json.dumps(config))
 
 
 def train(folder, recipe):
-    """The losses of two steps."""
+    """The first of two steps: its loss and gradient norm."""
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
-    code, text = hone(folder, "run", recipe, "--set", "steps=2", "--out", out)
+    more = ["--set", "adapter.dropout=0"] if recipe == "lora.lua" else []
+    code, text = hone(folder, "run", recipe, "--set", "steps=2", *more,
+                      "--set", "shuffle=false", "--out", out)
     assert code == 0, text
     lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-    losses = [m["loss"] for m in lines if "loss" in m]
-    assert len(losses) == 2 and losses[0] != losses[1], losses
-    return losses
+    steps = [m for m in lines if "loss" in m]
+    assert len(steps) == 2 and steps[0]["loss"] != steps[1]["loss"], steps
+    return steps[0]["loss"], steps[0]["grad_norm"]
 
 
 def saved(folder):
@@ -63,40 +63,70 @@ def saved(folder):
     return header.keys() - {"__metadata__"}
 
 
-def refuses(folder, family, word, **keys):
-    configure(folder, family, **keys)
+def near(got, want, limit):
+    return abs(got - want) <= limit * abs(want)
+
+
+def check_golden(folder, name, want):
+    """Losses and norms against those of Transformers and PEFT."""
+    configure(folder, *CASES[name])
+    for verb in "check", "plan":
+        code, text = hone(folder, verb, "lora.lua")
+        assert code == 0, text
+    loss, norm = train(folder, "full.lua")
+    assert near(loss, want[0], LOSS) and near(norm, want[1], NORM), \
+        (name, "full", loss, norm, want)
+    assert name not in TENSORS or len(saved(folder)) == TENSORS[name], \
+        (name, saved(folder))
+    again, norm = train(folder, "lora.lua")
+    assert near(again, want[0], LOSS) and near(norm, want[2], NORM), \
+        (name, "lora", again, norm, want)
+    return loss
+
+
+def refuses(folder, name, word, **keys):
+    family, base = CASES[name]
+    configure(folder, family, {**base, **keys})
     code, text = hone(folder, "plan", "full.lua")
     assert code and word in text, (family, keys, code, text)
 
 
+def loss_of(folder, name, **keys):
+    family, base = CASES[name]
+    configure(folder, family, {**base, **keys})
+    return train(folder, "full.lua")[0]
+
+
 def main(folder):
     tiny_run.main(folder)
-    first = {}
-    for family in FAMILIES:
-        configure(folder, family)
-        for recipe in "lora.lua", "full.lua":
-            for verb in "check", "plan":
-                code, text = hone(folder, verb, recipe)
-                assert code == 0, text
-            first[family] = train(folder, recipe)[0]
-        assert len(saved(folder)) == TENSORS[family], (family, saved(folder))
+    golden = json.loads((HERE / "parity/families.json").read_text())
+    golden = golden["loss_and_norms"]
+    first = {n: check_golden(folder, n, golden[n]) for n in CASES}
+    assert len(set(first.values())) == len(first), first
 
     # A window of null is none at all: the loss of a llama, to the last bit.
-    configure(folder, "mistral", sliding_window=None)
-    assert train(folder, "full.lua")[0] == first["llama"] != first["mistral"]
-    for family in "qwen2", "qwen3":
-        configure(folder, family, use_sliding_window=False)
-        assert train(folder, "full.lua")[0] != first[family]
-        configure(folder, family, max_window_layers=28, layer_types=SLIDES)
-        assert train(folder, "full.lua")[0] == first[family]
-        refuses(folder, family, "layer_types[1]", layer_types=SLIDES,
+    assert loss_of(folder, "mistral", sliding_window=None) == first["llama"]
+    for name in "qwen2", "qwen3":
+        assert loss_of(folder, name, use_sliding_window=False) != first[name]
+        assert loss_of(folder, name, max_window_layers=28,
+                       layer_types=SLIDES) == first[name]
+        refuses(folder, name, "layer_types[1]", layer_types=SLIDES,
                 use_sliding_window=False)
-        refuses(folder, family, "mlp_bias", mlp_bias=True)
-    configure(folder, "qwen3", attention_bias=True)
-    train(folder, "full.lua")
-    assert len(saved(folder)) == TENSORS["qwen3"] + 12
+        refuses(folder, name, "mlp_bias", mlp_bias=True)
+    # Keys that are not there have the family's defaults; null is none.
+    assert loss_of(folder, "gemma2", layer_types=SLIDES[1:] + SLIDES[:1]) != \
+        first["gemma2"] == loss_of(folder, "gemma2", layer_types=[
+            "sliding_attention", "full_attention", "sliding_attention"])
+    assert loss_of(folder, "gemma3_capped", sliding_window_pattern=3) != \
+        first["gemma3_capped"]
     refuses(folder, "mistral", "attention_bias", attention_bias=True)
-    refuses(folder, "qwen2", "yarn", rope_scaling={"type": "yarn", "factor": 4})
+    refuses(folder, "phi3", "interpolate_factor", interpolate_factor=2)
+    refuses(folder, "gemma", "activation", hidden_act="relu")
+    refuses(folder, "gemma2", "use_bidirectional_attention",
+            use_bidirectional_attention=True)
+    for name in "llama", "phi3", "gemma3":
+        refuses(folder, name, "dynamic",
+                rope_scaling={"rope_type": "dynamic", "factor": 4})
 
 
 if __name__ == "__main__":

@@ -42,6 +42,10 @@ static const op_case cases[] = {
     { "mul", 2, 1, { MATRIX(3, 4), MATRIX(3, 4) }, 0, { { 0 } } },
     { "scale", 1, 1, { MATRIX(3, 4) }, 1, { { "by", -1.5, NULL } } },
     { "silu", 1, 1, { MATRIX(3, 4) }, 0, { { 0 } } },
+    { "gelu_tanh", 1, 1, { MATRIX(3, 4) }, 0, { { 0 } } },
+    { "softcap", 1, 1, { MATRIX(3, 4) }, 1, { { "cap", 1.5, NULL } } },
+    { "split", 1, 2, { MATRIX(3, 7) }, 1, { { "at", 3, NULL } } },
+    { "join", 2, 1, { MATRIX(3, 4), MATRIX(3, 2) }, 0, { { 0 } } },
     { "swiglu", 2, 1, { MATRIX(3, 4), MATRIX(3, 4) }, 0, { { 0 } } },
     { "add_rmsnorm", 3, 2, { MATRIX(3, 8), MATRIX(3, 8), VECTOR(8) },
       2, { { "eps", 1e-3, NULL }, { "offset", 0.5, NULL } } },
@@ -240,9 +244,10 @@ static void gradients_are_central_differences(void **state)
     for (i = 0; i < CASES; i++)
         for (seed = 1; seed <= 4; seed++) {
             check_gradients(&cases[i], seed, 3);
-            if (strcmp(cases[i].op, "add_rmsnorm") == 0) {
-                check_gradients(&cases[i], seed, 1); /* of sum alone */
-                check_gradients(&cases[i], seed, 2); /* of y alone */
+            if (strcmp(cases[i].op, "add_rmsnorm") == 0 ||
+                strcmp(cases[i].op, "split") == 0) {
+                check_gradients(&cases[i], seed, 1); /* of one output alone */
+                check_gradients(&cases[i], seed, 2);
             }
         }
 }

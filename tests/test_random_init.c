@@ -87,12 +87,12 @@ static void rules(void **state)
     hone_init_fill(v, HONE_F32, hone_init_rule("q_proj.bias", 1, 0.02), 1, "b",
                    0, 3);
     assert_memory_equal(v, ((float[]){ 0, 0, 0, 9, 9 }), sizeof v);
-    hone_init_fill(v, HONE_F32, hone_init_lora_b(), 1, "B", 2, 5);
+    hone_init_fill(v, HONE_F32, hone_init_zeros(), 1, "B", 2, 5);
     assert_memory_equal(v, ((float[]){ 0, 0, 0, 0, 0 }), sizeof v);
     hone_init_fill(half, HONE_BF16, hone_init_rule("norm.weight", 1, 0.02), 1,
                    "n", 0, 3);
     assert_memory_equal(half, ((uint16_t[]){ 0x3f80, 0x3f80, 0x3f80 }), 6);
-    assert_int_equal(hone_init_fill(v, HONE_I64, hone_init_lora_b(), 1, "B", 0,
+    assert_int_equal(hone_init_fill(v, HONE_I64, hone_init_zeros(), 1, "B", 0,
                                     1),
                      HONE_ENOSUP);
 }

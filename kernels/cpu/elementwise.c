@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * elementwise.c -- add, mul, scale, silu, swiglu and their gradients: flat
- * loops at memory speed. An output may lie on an input exactly, never askew,
+ * elementwise.c -- add, mul, scale, silu, swiglu, gelu_tanh, softcap and their
+ * gradients: flat loops at memory speed. An output may lie on an input exactly, never askew,
  * so each loop is free of dependences between its elements.
  */
 #include "cpu.h"
@@ -40,6 +40,8 @@ static hone_status flat_init(const hone_call *c, int threads, void *ctx,
     f->n = cpu_count(c, 0);
     if (!strcmp(c->op, "scale"))
         f->by = (float)((const hone_scale_attrs *)c->attrs)->by;
+    else if (!strncmp(c->op, "softcap", 7))
+        f->by = (float)((const hone_softcap_attrs *)c->attrs)->cap;
     return HONE_OK;
 }
 
@@ -137,6 +139,71 @@ static void swiglu_grad_range(const void *arg, int64_t first, int64_t last,
     }
 }
 
+static void softcap_range(const void *arg, int64_t first, int64_t last,
+                          int part)
+{
+    const flat_args *k = arg;
+    const float *a = k->a;
+    const float cap = k->f->by;
+    float *y = k->y;
+
+    (void)part;
+    CPU_SIMD
+    for (int64_t i = first; i < last; i++)
+        y[i] = cap * vm_tanh(a[i] / cap);
+}
+
+static void softcap_grad_range(const void *arg, int64_t first, int64_t last,
+                               int part)
+{
+    const flat_args *k = arg;
+    const float *dy = k->a, *b = k->b;
+    const float by = 1.0f / k->f->by;
+    float *dx = k->y;
+
+    (void)part;
+    CPU_SIMD
+    for (int64_t i = first; i < last; i++) {
+        float t = b[i] * by;
+        dx[i] = dy[i] * (1.0f - t) * (1.0f + t);
+    }
+}
+
+#define ROOT_2_PI 0.79788456080286535588f
+#define CUBIC 0.044715f
+
+static void gelu_tanh_range(const void *arg, int64_t first, int64_t last,
+                            int part)
+{
+    const flat_args *k = arg;
+    const float *a = k->a;
+    float *y = k->y;
+
+    (void)part;
+    CPU_SIMD
+    for (int64_t i = first; i < last; i++) {
+        float x = a[i];
+        y[i] = 0.5f * x *
+               (1.0f + vm_tanh(ROOT_2_PI * (x + CUBIC * x * x * x)));
+    }
+}
+
+static void gelu_tanh_grad_range(const void *arg, int64_t first, int64_t last,
+                                 int part)
+{
+    const flat_args *k = arg;
+    const float *dy = k->a, *b = k->b;
+    float *dx = k->y;
+
+    (void)part;
+    CPU_SIMD
+    for (int64_t i = first; i < last; i++) {
+        float x = b[i], t = vm_tanh(ROOT_2_PI * (x + CUBIC * x * x * x));
+        float slope = ROOT_2_PI * (1.0f + 3.0f * CUBIC * x * x);
+        dx[i] = 0.5f * dy[i] * (1.0f + t + x * (1.0f - t * t) * slope);
+    }
+}
+
 /* y = f(a), f(a, b): which operands there are follows from the op. */
 #define FLAT_RUN(NAME, A, B, C, Y, Z)                                          \
     static void NAME##_run(const void *prepared, const hone_ptr *ptr,          \
@@ -156,6 +223,10 @@ FLAT_RUN(mul, P(0), P(1), NULL, P(2), NULL)
 FLAT_RUN(scale, P(0), NULL, NULL, P(1), NULL)
 FLAT_RUN(silu, P(0), NULL, NULL, P(1), NULL)
 FLAT_RUN(silu_grad, P(0), P(1), NULL, P(2), NULL)
+FLAT_RUN(softcap, P(0), NULL, NULL, P(1), NULL)
+FLAT_RUN(softcap_grad, P(0), P(1), NULL, P(2), NULL)
+FLAT_RUN(gelu_tanh, P(0), NULL, NULL, P(1), NULL)
+FLAT_RUN(gelu_tanh_grad, P(0), P(1), NULL, P(2), NULL)
 FLAT_RUN(swiglu, P(0), P(1), NULL, P(2), NULL)
 FLAT_RUN(swiglu_grad, P(0), P(1), P(2), P(3), P(4))
 
@@ -165,6 +236,10 @@ CPU_KERNELS(elementwise) = {
     { "scale", flat_prepare, flat_init, scale_run },
     { "silu", flat_prepare, flat_init, silu_run },
     { "silu_grad", flat_prepare, flat_init, silu_grad_run },
+    { "softcap", flat_prepare, flat_init, softcap_run },
+    { "softcap_grad", flat_prepare, flat_init, softcap_grad_run },
+    { "gelu_tanh", flat_prepare, flat_init, gelu_tanh_run },
+    { "gelu_tanh_grad", flat_prepare, flat_init, gelu_tanh_grad_run },
     { "swiglu", flat_prepare, flat_init, swiglu_run },
     { "swiglu_grad", flat_prepare, flat_init, swiglu_grad_run },
     { NULL, NULL, NULL, NULL }

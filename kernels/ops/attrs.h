@@ -26,6 +26,14 @@ typedef struct hone_scale_attrs { /* scale */
     double by;
 } hone_scale_attrs;
 
+typedef struct hone_softcap_attrs { /* softcap, softcap_grad */
+    double cap;
+} hone_softcap_attrs;
+
+typedef struct hone_split_attrs { /* split */
+    int64_t at;
+} hone_split_attrs;
+
 typedef struct hone_rope_attrs { /* rope */
     int64_t head_dim; /* 0: twice the length of inv_freq */
     double factor;
