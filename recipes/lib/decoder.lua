@@ -6,6 +6,7 @@
 --   head_norm                    RMSNorm of every head of q and k
 --   post_norm                    RMSNorm behind each part too, as in Gemma 2
 --   norm_offset                  added to the weights of all norms
+--   residual                     factor on what a part adds
 --   act                          op on the gate; nil: silu
 --   embed_scale                  factor on the embedding
 --   tied                         the head, if the config does not say
@@ -62,6 +63,7 @@ function decoder.build(g, c, o)
     end
     local function joined(x, y, at, name)
         if o.post_norm then y = norm(y, at .. name, H) end
+        if o.residual then y = g:scale { y, by = o.residual } end
         return (g:add { x, y })
     end
 

@@ -34,6 +34,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+import test_families
+import test_models_page
 import tiny_run
 from family_cases import CASES
 
@@ -189,7 +191,6 @@ def compare(folder, family, keys):
 def golden(folder, family, keys):
     """Runs as test_families.py makes them write their first weights where the
     rate is 0."""
-    import test_families
     tiny_run.main(folder)
     test_families.configure(folder, family, keys)
     for recipe, more in ("full", []), ("lora", ["--set", "adapter.dropout=0"]):
@@ -205,7 +206,11 @@ def golden(folder, family, keys):
 
 def main():
     bad, numbers = 0, {}
-    for name, (family, keys) in CASES.items():
+    shared = tempfile.TemporaryDirectory()
+    test_models_page.share(pathlib.Path(shared.name) / "share")
+    page = test_models_page.config()
+    cases = {**CASES, page["model_type"]: (page["model_type"], page)}
+    for name, (family, keys) in cases.items():
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary) / "tiny"
             if sys.argv[2:] == ["--golden"]:
