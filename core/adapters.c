@@ -4,8 +4,10 @@
  * targets two small ones, y = W x + scale * B (A dropout(x)). Hu et al.,
  * "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
  */
+#include <math.h>
 #include <string.h>
 
+#include "modules.h"
 #include "passes.h"
 
 #include <xxhash.h>
@@ -26,25 +28,6 @@ static void module_name(const char *weight, char *to, size_t bytes)
     for (start = end; start > weight && start[-1] != '.'; start--)
         ;
     snprintf(to, bytes, "%.*s", (int)(end - start), start);
-}
-
-/* "a.b.q_proj.weight" -> whether the targets name that linear. */
-static int is_named(const char *targets, const char *weight)
-{
-    size_t n = path_length(weight);
-
-    if (!strcmp(targets, "all-linear"))
-        return 1;
-    for (const char *p = targets; *p;) {
-        size_t len = strcspn(p, ",");
-
-        /* The module's path, or the last parts of it. */
-        if (len <= n && !memcmp(p, weight + n - len, len) &&
-            (len == n || weight[n - len - 1] == '.'))
-            return 1;
-        p += len + (p[len] == ',');
-    }
-    return 0;
 }
 
 static hone_id adapter_weight(hone_graph *g, const char *path, const char *which,
@@ -70,10 +53,14 @@ static hone_status adapt(hone_graph *g, int n, const hone_lora *lora,
     char *path = hone_format_text(g->arena, "%.*s", (int)path_length(weight),
                                   weight);
     hone_type w = g->tensor[node.in[1]].type;
+    int64_t r = (int64_t)hone_pattern_number(lora->rank_pattern, path,
+                                             (double)lora->r);
+    double alpha = hone_pattern_number(lora->alpha_pattern, path, lora->alpha);
     hone_id x = node.in[0], y = node.out[0], sum = HONE_NONE;
     hone_id u = HONE_NONE, v = HONE_NONE;
     int before = g->nodes;
-    hone_attr scale = { "scale", lora->scale, NULL };
+    hone_attr scale = { "scale", alpha / (lora->rslora ? sqrt((double)r)
+                                                       : (double)r), NULL };
 
     g->layer = node.layer;
     if (lora->dropout > 0 && lora->train) {
@@ -86,11 +73,11 @@ static hone_status adapt(hone_graph *g, int n, const hone_lora *lora,
                                err));
         x = dropped;
     }
-    hone_id a[2] = { x, adapter_weight(g, path, "A", lora->r, w.dim[1]) };
+    hone_id a[2] = { x, adapter_weight(g, path, "A", r, w.dim[1]) };
     hone_try(hone_graph_op(g, "linear",
                            hone_format_text(g->arena, "%s.lora_A", path), NULL,
                            0, a, 2, &u, 1, err));
-    hone_id b[2] = { u, adapter_weight(g, path, "B", w.dim[0], lora->r) };
+    hone_id b[2] = { u, adapter_weight(g, path, "B", w.dim[0], r) };
     hone_try(hone_graph_op(g, "linear",
                            hone_format_text(g->arena, "%s.lora_B", path),
                            &scale, 1, b, 2, &v, 1, err));
@@ -128,34 +115,58 @@ static hone_status no_match(const hone_graph *g, const hone_lora *lora,
                      "there are: %s", target, list);
 }
 
-static int is_target(const hone_graph *g, const hone_node *node,
-                     const char *targets)
+/* The path of the linear's module, which may be adapted; NULL: no such one. */
+static const char *module_path(const hone_graph *g, const hone_node *node)
 {
     const hone_tensor *w;
 
     if (strcmp(node->component->name, "linear"))
-        return 0;
+        return NULL;
     w = &g->tensor[node->in[1]];
-    return w->kind == HONE_T_PARAM && !w->adapter &&
-           is_named(targets, w->name);
+    if (w->kind != HONE_T_PARAM || w->adapter)
+        return NULL;
+    return hone_format_text(g->arena, "%.*s", (int)path_length(w->name),
+                            w->name);
 }
 
-/* Each of the names must be one of the model's: a slip is not left out. */
+static int is_target(const char *path, const char *targets)
+{
+    const char *one;
+    size_t n;
+
+    if (!strcmp(targets, "all-linear"))
+        return 1;
+    while ((one = hone_target_next(&targets, &n)))
+        if (hone_target_matches(one, n, path))
+            return 1;
+    return 0;
+}
+
+static int any_target(const hone_graph *g, const char *targets)
+{
+    for (int n = 0; n < g->nodes; n++) {
+        const char *path = module_path(g, &g->node[n]);
+        if (path && is_target(path, targets))
+            return 1;
+    }
+    return 0;
+}
+
+/* Each of the targets must be one of the model's: a slip is not left out. */
 static hone_status check_targets(hone_graph *g, const hone_lora *lora,
                                  hone_err *err)
 {
-    if (!*lora->targets)
-        return no_match(g, lora, "", err);
-    for (const char *p = lora->targets; *p;) {
-        size_t len = strcspn(p, ",");
-        const char *one = hone_format_text(g->arena, "%.*s", (int)len, p);
-        int found = 0;
+    const char *list = lora->targets, *one;
+    size_t n;
 
-        for (int n = 0; n < g->nodes && !found; n++)
-            found = is_target(g, &g->node[n], one);
-        if (!found)
+    if (!*list)
+        return no_match(g, lora, "", err);
+    while ((one = hone_target_next(&list, &n))) {
+        if (!hone_target_is_name(one, n))
+            hone_try(hone_pattern_check(one, n, err));
+        one = hone_format_text(g->arena, "%.*s", (int)n, one);
+        if (!any_target(g, one))
             return no_match(g, lora, one, err);
-        p += len + (p[len] == ',');
     }
     return HONE_OK;
 }
@@ -164,8 +175,10 @@ hone_status hone_pass_lora(hone_graph *g, const hone_lora *lora,
                            hone_id *hidden, hone_err *err)
 {
     hone_try(check_targets(g, lora, err));
-    for (int n = 0; n < g->nodes; n++)
-        if (is_target(g, &g->node[n], lora->targets))
+    for (int n = 0; n < g->nodes; n++) {
+        const char *path = module_path(g, &g->node[n]);
+        if (path && is_target(path, lora->targets))
             hone_try(adapt(g, n, lora, hidden, err));
+    }
     return HONE_OK;
 }

@@ -25,8 +25,7 @@ static hone_status open_files(hone_generator *g, const char *model,
     if (adapter) {
         hone_try(hone_peft_open(&g->peft, adapter, err));
         g->has_peft = 1;
-        lora->r = g->peft.spec.r;
-        lora->scale = hone_peft_scale(&g->peft.spec);
+        hone_lora_shape(lora, &g->peft.spec);
         lora->targets = hone_peft_targets(&g->peft, &g->keep);
         lora->folder = adapter;
     }

@@ -53,17 +53,18 @@ static hone_status add_module(hone_merge *m, const hone_peft_module *p,
 static hone_status add_modules(hone_merge *m, const hone_peft_spec *spec,
                                hone_err *err)
 {
-    int64_t widest = 0;
+    int64_t widest = 0, r = 0;
 
     for (int i = 0; i < spec->count; i++) {
         hone_try(add_module(m, &spec->modules[i], err));
         if (spec->modules[i].in > widest)
             widest = spec->modules[i].in;
+        if (spec->modules[i].r > r)
+            r = spec->modules[i].r;
     }
-    m->scale = hone_peft_scale(spec);
-    m->r = spec->r;
-    m->a = hone_alloc(&m->arena, (size_t)(m->r * widest) * sizeof *m->a);
-    m->b = hone_alloc(&m->arena, (size_t)m->r * sizeof *m->b);
+    m->adapter = spec;
+    m->a = hone_alloc(&m->arena, (size_t)(r * widest) * sizeof *m->a);
+    m->b = hone_alloc(&m->arena, (size_t)r * sizeof *m->b);
     m->row = hone_alloc(&m->arena, (size_t)widest * sizeof *m->row);
     return HONE_OK;
 }
@@ -99,7 +100,9 @@ static void merge_row(hone_merge *m, uint32_t i, int64_t o, int64_t from,
                       int64_t n)
 {
     const hone_weight *w = &m->base->list[i];
-    const hone_weight *b = m->module[i]->b;
+    const hone_peft_module *p = m->module[i];
+    const hone_weight *b = p->b;
+    double scale = hone_peft_scale(m->adapter, p->path, p->r);
     int64_t in = w->type.dim[1];
     int64_t w_bytes = (int64_t)hone_parts(w->type.storage)[0].bytes;
     int64_t b_bytes = (int64_t)hone_parts(b->type.storage)[0].bytes;
@@ -107,10 +110,10 @@ static void merge_row(hone_merge *m, uint32_t i, int64_t o, int64_t from,
     hone_convert(m->row, HONE_F64,
                  (const char *)w->data + (o * in + from) * w_bytes,
                  w->type.storage, n);
-    hone_convert(m->b, HONE_F32, (const char *)b->data + o * m->r * b_bytes,
-                 b->type.storage, m->r);
-    for (int64_t k = 0; k < m->r; k++) {
-        double by = m->scale * (double)m->b[k];
+    hone_convert(m->b, HONE_F32, (const char *)b->data + o * p->r * b_bytes,
+                 b->type.storage, p->r);
+    for (int64_t k = 0; k < p->r; k++) {
+        double by = scale * (double)m->b[k];
         const float *restrict a = m->a + k * in + from;
         double *restrict row = m->row;
         for (int64_t c = 0; c < n; c++)

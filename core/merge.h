@@ -15,8 +15,7 @@
 typedef struct hone_merge {
     const hone_weights *base;
     hone_arena arena;
-    double scale;
-    int64_t r;
+    const hone_peft_spec *adapter;
     const hone_peft_module **module; /* [base->count], NULL: as it is */
     uint32_t at; /* tensor whose A is held; base->count: none */
     float *a;    /* [r,in] */

@@ -8,18 +8,30 @@
 #define HONE_PASSES_H
 
 #include "graph.h"
+#include "peft.h"
 #include "recipe.h"
 
 /* adapters.c: low-rank updates on the linears of the targets:
  * y = W x + scale * B (A dropout(x)). Knows `linear` and `dropout`. */
 typedef struct hone_lora {
     int64_t r;
-    double scale; /* alpha / r, or alpha / sqrt(r) */
+    double alpha;
+    int rslora; /* the scale is alpha / sqrt(r), not alpha / r */
+    const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
     double dropout;
     const char *targets;
     const char *folder; /* of the PEFT adapter that has them; NULL: none */
     int train;    /* dropout is left out otherwise */
 } hone_lora;
+/* r, alpha, rslora and both patterns as the adapter has them. */
+static inline void hone_lora_shape(hone_lora *l, const hone_peft_spec *s)
+{
+    l->r = s->r;
+    l->alpha = s->alpha;
+    l->rslora = s->rslora;
+    l->rank_pattern = s->rank_pattern;
+    l->alpha_pattern = s->alpha_pattern;
+}
 /* HIDDEN: what the model returns; goes along where its producer is adapted. */
 hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_id *hidden,
                            hone_err *);

@@ -11,11 +11,13 @@
 #include <string.h>
 
 #include "model_files.h"
+#include "modules.h"
 
 /* ----------------------------------------------------------------- config */
 
 /* Keys that say nothing about the maths, or that are read below. */
 static const char *const known[] = {
+    "alpha_pattern",  "rank_pattern",
     "auto_mapping",   "base_model_name_or_path", "ensure_weight_tying",
     "inference_mode", "lora_alpha",              "lora_dropout",
     "megatron_core",  "peft_type",               "peft_version",
@@ -73,6 +75,43 @@ static hone_status check_keys(json_t *config, const char *folder,
     return HONE_OK;
 }
 
+/* {"q_proj": 4} as the lines of modules.h, in the order of the file. */
+static hone_status read_pattern(hone_peft *p, const json_t *config,
+                                const char *key, const char *folder,
+                                const char **to, hone_err *err)
+{
+    json_t *table = json_object_get(config, key), *value;
+    const char *pattern;
+
+    json_object_foreach(table, pattern, value) {
+        if (!(json_number_value(value) > 0) || strchr(pattern, '\n'))
+            return hone_fail(err, HONE_EINVAL,
+                             "%s/adapter_config.json: %s: '%.100s' has no "
+                             "number above 0", folder, key, pattern);
+        hone_err why;
+        if (hone_pattern_check(pattern, strlen(pattern), &why) != HONE_OK)
+            return hone_fail(err, HONE_EINVAL,
+                             "%s/adapter_config.json: %s: %.300s", folder, key,
+                             why.msg);
+        *to = hone_format_text(&p->arena, "%s%s=%.17g\n", *to ? *to : "",
+                               pattern, json_number_value(value));
+    }
+    return HONE_OK;
+}
+
+/* Whether target_modules is more than names of modules. */
+static int is_exact(const json_t *config)
+{
+    const json_t *targets = json_object_get(config, "target_modules"), *item;
+    size_t i;
+
+    json_array_foreach(targets, i, item)
+        if (json_is_string(item) && strchr(json_string_value(item), '.'))
+            return 1;
+    return json_is_string(targets) &&
+           strcmp(json_string_value(targets), "all-linear");
+}
+
 static hone_status read_config(hone_peft *p, json_t *config,
                                const char *folder, hone_err *err)
 {
@@ -93,6 +132,11 @@ static hone_status read_config(hone_peft *p, json_t *config,
     p->spec.alpha = alpha ? json_number_value(alpha) : 8;
     p->spec.dropout = json_number_value(dropout);
     p->spec.rslora = json_is_true(json_object_get(config, "use_rslora"));
+    p->spec.exact = is_exact(config);
+    hone_try(read_pattern(p, config, "rank_pattern", folder,
+                          &p->spec.rank_pattern, err));
+    hone_try(read_pattern(p, config, "alpha_pattern", folder,
+                          &p->spec.alpha_pattern, err));
     p->spec.base = base ? hone_text(&p->arena, base) : NULL;
     if (p->spec.r < 1 || p->spec.r > 65536)
         return hone_fail(err, HONE_EINVAL,
@@ -147,6 +191,9 @@ static hone_status read_module(hone_peft *p, const hone_weight *a,
         &p->weights,
         hone_format_text(&p->arena, PREFIX "%s" SUFFIX_B, path));
 
+    int64_t r = (int64_t)hone_pattern_number(p->spec.rank_pattern, path,
+                                             (double)p->spec.r);
+
     if (!b)
         return hone_fail(err, HONE_EINVAL,
                          "%s: module '%s' has lora_A but no lora_B", folder,
@@ -157,13 +204,13 @@ static hone_status read_module(hone_peft *p, const hone_weight *a,
                          "BF16",
                          folder, path);
     if (a->type.rank != 2 || b->type.rank != 2 ||
-        a->type.dim[0] != p->spec.r || b->type.dim[1] != p->spec.r)
+        a->type.dim[0] != r || b->type.dim[1] != r)
         return hone_fail(err, HONE_EINVAL,
                          "%s: module '%s': lora_A must be [%lld, in] and "
                          "lora_B [out, %lld], for r is %lld",
-                         folder, path, (long long)p->spec.r,
-                         (long long)p->spec.r, (long long)p->spec.r);
-    *m = (hone_peft_module){ path, a->type.dim[1], b->type.dim[0], a, b };
+                         folder, path, (long long)r, (long long)r,
+                         (long long)r);
+    *m = (hone_peft_module){ path, a->type.dim[1], b->type.dim[0], r, a, b };
     return HONE_OK;
 }
 
@@ -244,9 +291,10 @@ void hone_peft_close(hone_peft *p)
     memset(p, 0, sizeof *p);
 }
 
-double hone_peft_scale(const hone_peft_spec *s)
+double hone_peft_scale(const hone_peft_spec *s, const char *path, int64_t r)
 {
-    return s->alpha / (s->rslora ? sqrt((double)s->r) : (double)s->r);
+    return hone_pattern_number(s->alpha_pattern, path, s->alpha) /
+           (s->rslora ? sqrt((double)r) : (double)r);
 }
 
 const char *hone_peft_targets(const hone_peft *p, hone_arena *a)

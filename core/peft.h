@@ -16,6 +16,7 @@
 typedef struct hone_peft_module {
     const char *path;
     int64_t in, out;
+    int64_t r; /* by rank_pattern */
     const hone_weight *a, *b; /* read adapters only: [r,in] and [out,r] */
 } hone_peft_module;
 
@@ -23,12 +24,15 @@ typedef struct hone_peft_spec {
     int64_t r;
     double alpha, dropout;
     int rslora;
+    const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
+    int exact; /* target_modules shall list whole paths */
     const char *base; /* base_model_name_or_path; NULL: none */
     const hone_peft_module *modules;
     int count;
 } hone_peft_spec;
 
-double hone_peft_scale(const hone_peft_spec *);
+/* Of the module PATH with rank R. */
+double hone_peft_scale(const hone_peft_spec *, const char *path, int64_t r);
 
 /* An adapter that was read. Modules are in the order of their paths. The
  * tensors that are there say which modules are adapted; target_modules, which
@@ -45,6 +49,9 @@ hone_status hone_peft_open(hone_peft *, const char *folder, hone_err *);
 const char *hone_peft_targets(const hone_peft *, hone_arena *);
 const hone_peft_module *hone_peft_find(const hone_peft *, const char *path);
 void hone_peft_close(hone_peft *);
+
+/* Whether targets of hone.lora are more than names of modules. */
+int hone_peft_is_exact(const char *targets);
 
 /* A writer. prepare() takes all memory; the rest allocates nothing. Between
  * begin() and end(), for i = 0 .. 2 * count - 1: put() all of tensor

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "modules.h"
 #include "peft.h"
 
 struct hone_peft_saver {
@@ -17,14 +18,15 @@ struct hone_peft_saver {
 };
 
 /* The last component of each path, each once, in order: what PEFT matches
- * against the ends of module names. */
+ * against the ends of module names; or whole paths, where names say too much. */
 static json_t *target_modules(const hone_peft_spec *spec)
 {
     json_t *list = json_array();
 
     for (int i = 0; i < spec->count; i++) {
         const char *dot = strrchr(spec->modules[i].path, '.');
-        const char *name = dot ? dot + 1 : spec->modules[i].path;
+        const char *name = dot && !spec->exact ? dot + 1
+                                               : spec->modules[i].path;
         size_t k = 0;
         while (k < json_array_size(list) &&
                strcmp(json_string_value(json_array_get(list, k)), name))
@@ -35,11 +37,34 @@ static json_t *target_modules(const hone_peft_spec *spec)
     return list;
 }
 
+int hone_peft_is_exact(const char *targets)
+{
+    return strpbrk(targets, ".()[]{}*+?|^$\\") != NULL;
+}
+
 /* PEFT writes a whole alpha as an integer. */
 static json_t *number(double x)
 {
     return x == floor(x) && fabs(x) < 1e15 ? json_integer((json_int_t)x)
                                            : json_real(x);
+}
+
+/* Lines of modules.h as an object. */
+static json_t *pattern_object(const char *lines)
+{
+    json_t *object = json_object();
+
+    while (lines && *lines) {
+        const char *end = strchr(lines, '\n'), *sign = end;
+        json_t *value;
+
+        while (*sign != '=')
+            sign--;
+        value = number(strtod(sign + 1, NULL));
+        json_object_setn_new(object, lines, (size_t)(sign - lines), value);
+        lines = end + 1;
+    }
+    return object;
 }
 
 static void set(json_t *object, const char *key, json_t *value)
@@ -51,7 +76,7 @@ static json_t *make_config(const hone_peft_spec *spec)
 {
     json_t *c = json_object();
 
-    set(c, "alpha_pattern", json_object());
+    set(c, "alpha_pattern", pattern_object(spec->alpha_pattern));
     set(c, "auto_mapping", json_null());
     set(c, "base_model_name_or_path",
         spec->base ? json_string(spec->base) : json_null());
@@ -67,7 +92,7 @@ static json_t *make_config(const hone_peft_spec *spec)
     set(c, "modules_to_save", json_null());
     set(c, "peft_type", json_string("LORA"));
     set(c, "r", json_integer(spec->r));
-    set(c, "rank_pattern", json_object());
+    set(c, "rank_pattern", pattern_object(spec->rank_pattern));
     set(c, "revision", json_null());
     set(c, "target_modules", target_modules(spec));
     set(c, "task_type", json_string("CAUSAL_LM"));
@@ -109,8 +134,8 @@ hone_status hone_peft_prepare(hone_arena *a, const char *folder,
         const hone_peft_module *m = &spec->modules[i / 2];
         names[i] = hone_format_text(a, "base_model.model.%s.lora_%c.weight",
                                     m->path, i % 2 ? 'B' : 'A');
-        types[i] = i % 2 ? hone_type_of(HONE_F32, 2, m->out, spec->r)
-                         : hone_type_of(HONE_F32, 2, spec->r, m->in);
+        types[i] = i % 2 ? hone_type_of(HONE_F32, 2, m->out, m->r)
+                         : hone_type_of(HONE_F32, 2, m->r, m->in);
     }
     hone_try(hone_saver_prepare(
         a, hone_format_text(a, "%s/adapter_model.safetensors", folder), names,

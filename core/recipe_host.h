@@ -23,6 +23,7 @@ typedef enum {
     HONE_FORM_PATH,  /* HONE_STR, made absolute */
     HONE_FORM_PATHS, /* one or a list, absolute; ends with NULL */
     HONE_FORM_LIST,  /* HONE_STR: one name or a list, joined by commas */
+    HONE_FORM_NUMBERS, /* HONE_STR: numbers by pattern; modules.h */
     HONE_FORM_BYTES, /* HONE_STR: "16GiB" */
     HONE_FORM_MADE,  /* another constructor's; sdef is an example */
     HONE_FORM_VAL,   /* hone_val */

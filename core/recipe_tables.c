@@ -109,11 +109,16 @@ static const hone_option lora_options[] = {
     ROW_REAL(hone_lora_config, "alpha", alpha, 32, 1e-12, 1e12,
              "the update is scaled by alpha / r"),
     ROW_STR(hone_lora_config, "targets", targets, HONE_FORM_LIST, "all-linear",
-            "names of modules; all-linear: all but the LM head"),
+            "modules by name or regular expression; all-linear: all but the "
+            "LM head"),
     ROW_REAL(hone_lora_config, "dropout", dropout, 0, 0, 0.99,
              "share of the adapter's input set to 0"),
     ROW_BOOL(hone_lora_config, "rslora", rslora, 0,
              "scale by alpha / sqrt(r) instead"),
+    ROW_STR(hone_lora_config, "rank_pattern", rank_pattern, HONE_FORM_NUMBERS,
+            NULL, "other ranks: { [\"mlp.*\"] = 8 }, the longest that matches"),
+    ROW_STR(hone_lora_config, "alpha_pattern", alpha_pattern,
+            HONE_FORM_NUMBERS, NULL, "other alphas, likewise"),
     ROW_STR(hone_lora_config, "init", init, HONE_FORM_PATH, NULL,
             "a PEFT folder to go on from; it gives the shape"),
     HONE_OPT_END

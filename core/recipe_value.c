@@ -8,14 +8,16 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "modules.h"
 #include "option.h"
 
 enum { MOST_MESSAGES = 200, MOST_TEXT = 4096, MOST_ITEMS = 4096,
-       MOST_LAYERS = 1024, MOST_BYTES = 64 << 20 };
+       MOST_LAYERS = 1024, MOST_PATTERNS = 64, MOST_BYTES = 64 << 20 };
 
 void hone_reader_say(hone_reader *r, const hone_where *where, const char *fmt,
                      ...)
@@ -267,6 +269,10 @@ static int set_form(hone_reader *r, hone_made *n, const hone_option *o,
     case HONE_FORM_PATHS:
         set_files(r, n, o, &text, 1, where);
         return 1;
+    case HONE_FORM_NUMBERS:
+        hone_reader_say(r, where, "'%s' expects %s", o->name,
+                        hone_form_words(o)->expected);
+        return 1;
     case HONE_FORM_BYTES:
         if (hone_bytes_parse(text) > 0)
             return 0; /* an ordinary string from here on */
@@ -408,6 +414,49 @@ static void set_keep_layers(hone_reader *r, hone_made *n, const hone_option *o,
     *(hone_keeping *)member(n, o) = (hone_keeping){ HONE_KEEP_AUTO, text };
 }
 
+/* Longer patterns first, so that what is said of fewer modules comes first;
+ * Lua tables have no order of their own. */
+static int by_length(const void *a, const void *b)
+{
+    const char *x = *(const char *const *)a, *y = *(const char *const *)b;
+    size_t n = strlen(x), m = strlen(y);
+
+    return n == m ? strcmp(x, y) : n < m ? 1 : -1;
+}
+
+/* { ["mlp.*"] = 8 } */
+static void set_numbers(hone_reader *r, hone_made *n, const hone_option *o,
+                        int index, const hone_where *where)
+{
+    const char *lines[MOST_PATTERNS], *text = "";
+    int count = 0, whole = !strcmp(o->name, "rank_pattern");
+    lua_State *L = r->L;
+    hone_err err;
+
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        const char *key = lua_type(L, -2) == LUA_TSTRING
+                              ? text_at(r, o, -2, where) : NULL;
+        double x = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+
+        if (!key || !(x > 0 && x < 1e9) || (whole && x != floor(x)) ||
+            strchr(key, '\n') || count == MOST_PATTERNS) {
+            hone_reader_say(r, where, "'%s' is written { [\"mlp.*\"] = 8 }, "
+                            "with %s above 0, %d at most", o->name,
+                            whole ? "whole numbers" : "numbers",
+                            MOST_PATTERNS);
+            lua_pop(L, 2);
+            return;
+        }
+        if (hone_pattern_check(key, strlen(key), &err) != HONE_OK)
+            hone_reader_say(r, where, "'%s': %s", o->name, err.msg);
+        lines[count++] = hone_format_text(r->arena, "%s=%.17g\n", key, x);
+    }
+    qsort(lines, (size_t)count, sizeof *lines, by_length);
+    for (int i = 0; i < count; i++)
+        text = hone_format_text(r->arena, "%s%s", text, lines[i]);
+    *(const char **)member(n, o) = text;
+}
+
 static void set_child(hone_reader *r, hone_made *n, const hone_option *o,
                      int index, const hone_where *where)
 {
@@ -433,6 +482,8 @@ const hone_words *hone_form_words(const hone_option *o)
         [HONE_FORM_PATH] = { "path", "a string" },
         [HONE_FORM_PATHS] = { "path or list", "a path or a list of paths" },
         [HONE_FORM_LIST] = { "name or list", "a name or a list of names" },
+        [HONE_FORM_NUMBERS] = { "table",
+                                "a table such as { [\"mlp.*\"] = 8 }" },
         [HONE_FORM_BYTES] = { "bytes", "a string" },
         [HONE_FORM_MADE] = { "constructor", "a constructor's value" },
         [HONE_FORM_VAL] = { "number or path",
@@ -473,6 +524,9 @@ static int set_table(hone_reader *r, hone_made *n, const hone_option *o,
         return 1;
     case HONE_FORM_KEEP:
         set_keep_layers(r, n, o, index, where);
+        return 1;
+    case HONE_FORM_NUMBERS:
+        set_numbers(r, n, o, index, where);
         return 1;
     default:
         return 0;

@@ -39,7 +39,8 @@ static hone_status prepare_adapter(hone_results *r, hone_arena *a,
         r->tensor[2 * spec.count] = k;
         r->tensor[2 * spec.count + 1] = b;
         modules[spec.count++] = (hone_peft_module){
-            .path = path, .in = k->type.dim[1], .out = b->type.dim[0] };
+            .path = path, .in = k->type.dim[1], .out = b->type.dim[0],
+            .r = k->type.dim[0] };
     }
     spec.modules = modules;
     r->count = 2 * spec.count;

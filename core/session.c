@@ -63,7 +63,10 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
         return HONE_OK;
     s->adapter = (hone_peft_spec){ .r = l->r, .alpha = l->alpha,
                                    .dropout = l->dropout,
-                                   .rslora = l->rslora };
+                                   .rslora = l->rslora,
+                                   .rank_pattern = l->rank_pattern,
+                                   .alpha_pattern = l->alpha_pattern,
+                                   .exact = hone_peft_is_exact(l->targets) };
     s->lora.targets = l->targets;
     if (l->init) {
         hone_try(hone_peft_open(&s->peft, l->init, err));
@@ -74,9 +77,8 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
         s->lora.folder = l->init;
     }
     s->adapter.base = s->recipe->model.path;
-    s->lora.r = s->adapter.r;
+    hone_lora_shape(&s->lora, &s->adapter);
     s->lora.dropout = s->adapter.dropout;
-    s->lora.scale = hone_peft_scale(&s->adapter);
     return HONE_OK;
 }
 

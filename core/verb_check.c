@@ -68,7 +68,8 @@ static void graph_inputs(hone_graph *g)
 static void check_targets(report *r, hone_graph *g, hone_id hidden)
 {
     const hone_lora_config *c = &r->recipe->adapter;
-    hone_lora lora = { .r = c->r, .scale = 1, .dropout = c->dropout,
+    hone_lora lora = { .r = c->r, .alpha = 1, .dropout = c->dropout,
+                       .rank_pattern = c->rank_pattern,
                        .targets = c->targets, .folder = c->init, .train = 1 };
     hone_peft peft = { 0 };
     hone_err err;
@@ -78,6 +79,8 @@ static void check_targets(report *r, hone_graph *g, hone_id hidden)
         s = hone_peft_open(&peft, c->init, &err);
         if (s == HONE_OK)
             lora.targets = hone_peft_targets(&peft, g->keep);
+        if (s == HONE_OK)
+            hone_lora_shape(&lora, &peft.spec);
     }
     if (s == HONE_OK)
         s = hone_pass_lora(g, &lora, &hidden, &err);

@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 PUBLIC = "hone/plugin.h"
-LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 21200
+LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 21500
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 SOURCES = (".c", ".h", ".cu", ".cuh")
 
@@ -137,8 +137,8 @@ FAULTS = [
       "core/train_step.h": '#include "train.h"\n'}, "include each other"),
     ({"core/train.c": '#include "gemm.h"\n'}, "not in core/"),
     ({"core/train.c": "\n" * (LINES_MOST + 1)}, "at most 700"),
-    ({f"core/train_{i}.c": "\n" * LINES_SAID for i in range(36)},
-     "at most 21200"),
+    ({f"core/train_{i}.c": "\n" * LINES_SAID for i in range(37)},
+     "at most 21500"),
     ({"plugins/wsd.c": '#include "arena.h"\n'}, "a plugin sees"),
     ({"kernels/cpu/gemm.c": '#include "../../core/arena.h"\n'},
      "a plugin sees"),

@@ -24,8 +24,8 @@ enum { R = 3, IN = 7, OUT = 5 };
 static const char *const names[] = { "model.a.weight", "model.b.weight",
                                      "model.norm.weight" };
 static const hone_peft_module modules[] = {
-    { .path = "model.a", .in = IN, .out = OUT },
-    { .path = "model.b", .in = OUT, .out = IN },
+    { .path = "model.a", .in = IN, .out = OUT, .r = R },
+    { .path = "model.b", .in = OUT, .out = IN, .r = R },
 };
 
 /* Values from -1 to 1 that no short format holds exactly. */

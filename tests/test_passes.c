@@ -551,7 +551,7 @@ static void test_gradient_through_decomposition(void **state)
 
 static void test_targets(void **state)
 {
-    hone_lora lora = { .r = 2, .scale = 1, .targets = "q" };
+    hone_lora lora = { .r = 2, .alpha = 2, .targets = "q" };
     hone_id x, y, w;
     fixture f;
     hone_err err;

@@ -21,9 +21,9 @@ static char folder[] = "/tmp/hone-peft-XXXXXX";
 enum { R = 2, IN = 3, OUT = 4 };
 
 static const hone_peft_module modules[] = {
-    { .path = "model.layers.0.self_attn.q_proj", .in = IN, .out = OUT },
-    { .path = "model.layers.0.mlp.up_proj", .in = IN, .out = OUT },
-    { .path = "model.layers.1.self_attn.q_proj", .in = IN, .out = OUT },
+    { .path = "model.layers.0.self_attn.q_proj", .in = IN, .out = OUT, .r = R },
+    { .path = "model.layers.0.mlp.up_proj", .in = IN, .out = OUT, .r = R },
+    { .path = "model.layers.1.self_attn.q_proj", .in = IN, .out = OUT, .r = R },
 };
 
 static int setup(void **state)
@@ -85,7 +85,7 @@ static void round_trip(void **state)
     assert_false(p.spec.rslora);
     assert_string_equal(p.spec.base, spec.base);
     assert_int_equal(p.spec.count, 3);
-    assert_true(hone_peft_scale(&p.spec) == 16);
+    assert_true(hone_peft_scale(&p.spec, "x", R) == 16);
     m = hone_peft_find(&p, modules[1].path);
     assert_int_equal(m->in, IN);
     assert_int_equal(m->out, OUT);
@@ -108,7 +108,7 @@ static void rslora(void **state)
     write_adapter(&spec);
     assert_int_equal(hone_peft_open(&p, folder, &err), HONE_OK);
     assert_true(p.spec.rslora && !p.spec.base);
-    assert_true(fabs(hone_peft_scale(&p.spec) - 2.5 / sqrt(2)) < 1e-15);
+    assert_true(fabs(hone_peft_scale(&p.spec, "x", R) - 2.5 / sqrt(2)) < 1e-15);
     hone_peft_close(&p);
 }
 
@@ -137,8 +137,11 @@ static void configs(void **state)
         { WITH("\"some_later_key\":1"), "some_later_key = 1" },
         { WITH("\"bias\":\"all\""), "bias" },
         { WITH("\"use_dora\":true"), "use_dora" },
-        { WITH("\"rank_pattern\":{\"q_proj\":4}"), "rank_pattern" },
-        { WITH("\"alpha_pattern\":{\"q_proj\":4}"), "alpha_pattern" },
+        { WITH("\"rank_pattern\":{\".*_proj\":4}"), "r is 4" },
+        { WITH("\"rank_pattern\":{\"other\":4}"), NULL },
+        { WITH("\"rank_pattern\":{\"q_proj\":\"x\"}"), "rank_pattern" },
+        { WITH("\"alpha_pattern\":{\"q_proj\":0}"), "alpha_pattern" },
+        { WITH("\"alpha_pattern\":{\"q(_proj\":4}"), "regular expression" },
         { WITH("\"modules_to_save\":[\"lm_head\"]"), "modules_to_save" },
         { WITH("\"fan_in_fan_out\":true"), "fan_in_fan_out" },
         { WITH("\"layers_to_transform\":[1]"), "layers_to_transform" },

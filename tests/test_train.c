@@ -489,8 +489,8 @@ static void foreign_adapter(void **state)
 {
     static const char *const path = "model.layers.3.self_attn.q_proj";
     hone_peft_module module[2] = {
-        { .path = "model.layers.0.self_attn.q_proj", .in = 32, .out = 32 },
-        { .path = path, .in = 32, .out = 32 }
+        { .path = "model.layers.0.self_attn.q_proj", .in = 32, .out = 32, .r = 4 },
+        { .path = path, .in = 32, .out = 32, .r = 4 }
     };
     hone_peft_spec spec = { .r = 4, .alpha = 8, .modules = module, .count = 2 };
     variant v = { .adapter = "adapter = hone.lora { init = \"foreign\" }," };

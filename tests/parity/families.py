@@ -161,6 +161,8 @@ def write_adapter(folder):
     torch.manual_seed(4)
     m = peft.get_peft_model(load(folder / "model"), peft.LoraConfig(
         r=3, lora_alpha=5, target_modules="all-linear", use_rslora=True,
+        rank_pattern={r"layers\.\d\.mlp\.(gate_)?up_proj": 5, "down_proj": 2},
+        alpha_pattern={"self_attn.*": 9, "layers.1.mlp.down_proj": 3},
         task_type="CAUSAL_LM"))
     with torch.no_grad():
         for n, w in m.named_parameters():

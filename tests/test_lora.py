@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""hone.lora's ways to say which modules are adapted and how: names, patterns,
+ranks and alphas by pattern; what the adapter's files then say to PEFT, and that
+a run goes on from them. parity/families.py shows that PEFT reads them so."""
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import test_families
+import tiny_run
+
+LORA = """adapter = hone.lora { r = 4, alpha = 8,
+    targets = { "q_proj", [[model\\.layers\\.[12]\\.mlp\\.(up|down)_proj]] },
+    rank_pattern = { ["mlp.*"] = 2, [ [[layers\\.1\\.mlp\\.up_proj]] ] = 3 },
+    alpha_pattern = { q_proj = 5 } },"""
+INIT = 'adapter = hone.lora { init = "out/adapter" },'
+AT = "base_model.model.model.layers.%s.lora_A.weight"
+RANKS = {AT % "0.self_attn.q_proj": 4, AT % "1.self_attn.q_proj": 4,
+         AT % "2.self_attn.q_proj": 4, AT % "1.mlp.up_proj": 3,
+         AT % "1.mlp.down_proj": 2, AT % "2.mlp.up_proj": 2,
+         AT % "2.mlp.down_proj": 2}
+BAD = [
+    ('targets = "q_(proj"', "regular expression"),
+    ('targets = "mlp.(gate|down)_pro"', "names no linear"),
+    ('rank_pattern = { q_proj = 2.5 }', "whole numbers above 0"),
+    ('rank_pattern = "q_proj=2"', "a table such as"),
+    ('alpha_pattern = { ["q_(proj"] = 2 }', "regular expression"),
+    ('init = "out/adapter", rank_pattern = { q_proj = 2 }', "leave it out"),
+]
+
+
+def write(folder, adapter):
+    recipe = tiny_run.RECIPE % (adapter, "hone.pack { tokens = 1024 }")
+    (folder / "r.lua").write_text(recipe)
+
+
+def shapes(path):
+    with open(path / "adapter_model.safetensors", "rb") as f:
+        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+    return {n: t["shape"] for n, t in header.items() if "lora_A" in n}
+
+
+def run(folder, out):
+    code, text = test_families.hone(folder, "run", "r.lua", "--out",
+                                    folder / out)
+    assert code == 0, text
+    return json.loads((folder / out / "adapter/adapter_config.json")
+                      .read_text())
+
+
+def main(folder):
+    tiny_run.main(folder)
+    write(folder, LORA)
+    first = run(folder, "out")
+    got = shapes(folder / "out/adapter")
+    assert {n: s[0] for n, s in got.items()} == RANKS, got
+    assert list(first["rank_pattern"].items()) == [
+        (r"layers\.1\.mlp\.up_proj", 3), ("mlp.*", 2)], first
+    assert first["alpha_pattern"] == {"q_proj": 5}, first
+    # Names alone would mean gate_proj's and layer 0's neighbours too.
+    assert sorted(first["target_modules"]) == sorted(
+        n[len("base_model.model."):-len(".lora_A.weight")] for n in RANKS)
+
+    write(folder, INIT)
+    second = run(folder, "again")
+    assert second == first, (first, second)
+    assert shapes(folder / "again/adapter") == got
+
+    for options, words in BAD:
+        write(folder, "adapter = hone.lora { %s }," % options)
+        code, text = test_families.hone(folder, "check", "r.lua")
+        assert code == 2 and words in text, (options, code, text)
+    shutil.rmtree(folder / "again")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="hone-lora-") as temporary:
+        main(pathlib.Path(temporary) / "tiny")
