@@ -116,14 +116,16 @@ static hone_status no_match(const hone_graph *g, const hone_lora *lora,
 }
 
 /* The path of the linear's module, which may be adapted; NULL: no such one. */
-static const char *module_path(const hone_graph *g, const hone_node *node)
+static const char *module_path(const hone_graph *g, const hone_lora *lora,
+                               const hone_node *node)
 {
     const hone_tensor *w;
 
     if (strcmp(node->component->name, "linear"))
         return NULL;
     w = &g->tensor[node->in[1]];
-    if (w->kind != HONE_T_PARAM || w->adapter)
+    if (w->kind != HONE_T_PARAM || w->adapter ||
+        hone_module_is_saved(lora->saved, w->name))
         return NULL;
     return hone_format_text(g->arena, "%.*s", (int)path_length(w->name),
                             w->name);
@@ -142,10 +144,11 @@ static int is_target(const char *path, const char *targets)
     return 0;
 }
 
-static int any_target(const hone_graph *g, const char *targets)
+static int any_target(const hone_graph *g, const hone_lora *lora,
+                      const char *targets)
 {
     for (int n = 0; n < g->nodes; n++) {
-        const char *path = module_path(g, &g->node[n]);
+        const char *path = module_path(g, lora, &g->node[n]);
         if (path && is_target(path, targets))
             return 1;
     }
@@ -165,8 +168,32 @@ static hone_status check_targets(hone_graph *g, const hone_lora *lora,
         if (!hone_target_is_name(one, n))
             hone_try(hone_pattern_check(one, n, err));
         one = hone_format_text(g->arena, "%.*s", (int)n, one);
-        if (!any_target(g, one))
+        if (!any_target(g, lora, one))
             return no_match(g, lora, one, err);
+    }
+    return HONE_OK;
+}
+
+static hone_status check_saved(hone_graph *g, const hone_lora *lora,
+                               hone_err *err)
+{
+    const char *list = lora->saved, *one;
+    size_t length;
+
+    while (list && (one = hone_target_next(&list, &length))) {
+        const char *name = hone_format_text(g->arena, "%.*s", (int)length, one);
+        int found = 0;
+
+        for (hone_id i = 0; i < g->tensors && !found; i++) {
+            const hone_tensor *t = &g->tensor[i];
+            found = t->kind == HONE_T_PARAM && !t->adapter &&
+                    (hone_module_is_saved(name, t->name) ||
+                     (t->alias && hone_module_is_saved(name, t->alias)));
+        }
+        if (!found)
+            return hone_fail(err, HONE_EINVAL, "hone.lora: modules_to_save: "
+                             "'%s' is no module of this model, nor the end of "
+                             "one's path (embed_tokens, lm_head, norm)", name);
     }
     return HONE_OK;
 }
@@ -174,9 +201,10 @@ static hone_status check_targets(hone_graph *g, const hone_lora *lora,
 hone_status hone_pass_lora(hone_graph *g, const hone_lora *lora,
                            hone_id *hidden, hone_err *err)
 {
+    hone_try(check_saved(g, lora, err));
     hone_try(check_targets(g, lora, err));
     for (int n = 0; n < g->nodes; n++) {
-        const char *path = module_path(g, &g->node[n]);
+        const char *path = module_path(g, lora, &g->node[n]);
         if (path && is_target(path, lora->targets))
             hone_try(adapt(g, n, lora, hidden, err));
     }

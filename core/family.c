@@ -12,6 +12,7 @@
 #include "lua_host.h"
 #include "lua_json.h"
 #include "model_files.h"
+#include "modules.h"
 #include "registry.h"
 
 struct hone_family {
@@ -23,6 +24,7 @@ struct hone_family {
     hone_graph *g;    /* that is built */
     int layers;
     int64_t longest; /* row, in tokens */
+    const char *trained; /* modules, where not all are */
 };
 
 #define TENSOR "hone.tensor"
@@ -83,9 +85,14 @@ static hone_status param_type(const hone_family *f, const char *name,
     }
     if (f->spec.storage != HONE_NOTHING)
         type->storage = f->spec.storage;
-    if (f->spec.trainable)
-        type->storage = HONE_F32;
     return HONE_OK;
+}
+
+static int is_trainable(const hone_family *f, const char *name,
+                        const char *alias)
+{
+    return f->spec.trainable || hone_module_is_saved(f->trained, name) ||
+           (alias && hone_module_is_saved(f->trained, alias));
 }
 
 static int g_param(lua_State *L)
@@ -114,8 +121,10 @@ static int g_param(lua_State *L)
     if (id == HONE_NONE) {
         if (param_type(f, name, alias, &type, &err) != HONE_OK)
             return raise(L, &err);
+        if (is_trainable(f, name, alias))
+            type.storage = HONE_F32;
         id = hone_graph_tensor(f->g, name, type, HONE_T_PARAM);
-        f->g->tensor[id].trainable = f->spec.trainable;
+        f->g->tensor[id].trainable = is_trainable(f, name, alias);
         f->g->tensor[id].zeros = init && !strcmp(init, "zeros");
         f->g->tensor[id].alias = alias ? hone_text(f->g->arena, alias) : NULL;
     }
@@ -539,6 +548,11 @@ hone_status hone_family_logits(hone_family *f, hone_id *logits, hone_err *err)
     }
     lua_settop(L, 0);
     return HONE_OK;
+}
+
+void hone_family_train(hone_family *f, const char *modules)
+{
+    f->trained = modules;
 }
 
 void hone_family_longest(hone_family *f, int64_t tokens)

@@ -43,6 +43,8 @@ hone_status hone_family_build(hone_family *, hone_graph *g, hone_id *hidden,
 hone_status hone_family_logits(hone_family *, hone_id *logits, hone_err *);
 /* Tokens of the longest row that there will be. */
 void hone_family_longest(hone_family *, int64_t tokens);
+/* Modules that are trained though the others are not; modules.h. */
+void hone_family_train(hone_family *, const char *modules);
 /* A number of config.json. */
 double hone_family_number(const hone_family *, const char *key, double def);
 /* Layers that the last build named: highest index + 1. */

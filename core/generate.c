@@ -29,7 +29,9 @@ static hone_status open_files(hone_generator *g, const char *model,
         lora->targets = hone_peft_targets(&g->peft, &g->keep);
         lora->folder = adapter;
     }
-    return hone_family_open(&g->family, &spec, &g->keep, err);
+    hone_try(hone_family_open(&g->family, &spec, &g->keep, err));
+    hone_family_train(g->family, lora->saved);
+    return HONE_OK;
 }
 
 static hone_status compile(hone_generator *g, const hone_lora *lora,

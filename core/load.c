@@ -81,6 +81,19 @@ static hone_status load_adapter(const filler *f, const hone_kept *k,
     return upload(f, k, w->data, w->type.storage, buffer, err);
 }
 
+/* A weight that the adapter brings whole. */
+static hone_status load_saved(const filler *f, const hone_kept *k,
+                              char *buffer, hone_err *err)
+{
+    const hone_weight *w;
+
+    hone_try(hone_peft_weight(f->source->peft, k->name, k->alias, &w, err));
+    if (!w || hone_count(&w->type) != hone_count(&k->type))
+        return hone_fail(err, HONE_EINVAL, "%s: no tensor of the shape of %s",
+                         f->source->peft_folder, k->name);
+    return upload(f, k, w->data, w->type.storage, buffer, err);
+}
+
 static hone_status load_one(const filler *f, const hone_kept *k, char *buffer,
                             hone_err *err)
 {
@@ -95,6 +108,8 @@ static hone_status load_one(const filler *f, const hone_kept *k, char *buffer,
     }
     if (k->adapter)
         return load_adapter(f, k, buffer, err);
+    if (f->source->peft && k->trainable)
+        return load_saved(f, k, buffer, err);
     if (!f->source->weights)
         return initialise(f, k, k->zeros ? hone_init_zeros()
                                          : hone_init_rule(k->name, k->type.rank,

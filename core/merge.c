@@ -50,6 +50,37 @@ static hone_status add_module(hone_merge *m, const hone_peft_module *p,
     return HONE_OK;
 }
 
+/* What the adapter has instead of weights of the base. A head that is tied is
+ * in the adapter alone. */
+static hone_status add_saved(hone_merge *m, const hone_peft *adapter,
+                             hone_err *err)
+{
+    static const char head[] = "lm_head.weight";
+    static const char words[] = "model.embed_tokens.weight";
+    const char *tied = hone_weights_find(m->base, head) ? NULL : head;
+    int found = 0;
+
+    for (int i = 0; i < m->base->count; i++) {
+        const hone_weight *w = &m->base->list[i];
+        const hone_weight **to = &m->saved[i];
+        const char *alias = strcmp(w->name, words) ? NULL : tied;
+
+        hone_try(hone_peft_weight(adapter, w->name, alias, to, err));
+        if (*to && (*to)->type.rank == w->type.rank &&
+            hone_count(&(*to)->type) == hone_count(&w->type))
+            found += 1 + (alias != NULL);
+        else if (*to)
+            return hone_fail(err, HONE_EINVAL, "tensor '%s' of the adapter has "
+                             "another shape than the model's: another model's "
+                             "adapter", w->name);
+    }
+    if (found != adapter->spec.weights)
+        return hone_fail(err, HONE_EINVAL, "the adapter brings %d whole "
+                         "tensors, and the model has %d of them: another "
+                         "model's adapter", adapter->spec.weights, found);
+    return HONE_OK;
+}
+
 static hone_status add_modules(hone_merge *m, const hone_peft_spec *spec,
                                hone_err *err)
 {
@@ -78,8 +109,11 @@ hone_status hone_merge_open(hone_merge *m, const hone_weights *base,
     m->base = base;
     m->at = (uint32_t)base->count;
     m->module = hone_alloc(&m->arena, (size_t)base->count * sizeof *m->module);
+    m->saved = hone_alloc(&m->arena, (size_t)base->count * sizeof *m->saved);
     if (adapter)
         s = add_modules(m, &adapter->spec, err);
+    if (adapter && s == HONE_OK)
+        s = add_saved(m, adapter, err);
     if (s != HONE_OK)
         hone_merge_close(m);
     return s;
@@ -136,6 +170,12 @@ hone_status hone_merge_read(hone_merge *m, uint32_t i, int64_t offset,
                          "tensor '%s': %lld bytes from %lld on are not part "
                          "of it",
                          w->name, (long long)bytes, (long long)offset);
+    if (m->saved[i]) {
+        const hone_weight *s = m->saved[i];
+        return hone_convert(to, w->type.storage, (const char *)s->data +
+                            at * (int64_t)hone_parts(s->type.storage)[0].bytes,
+                            s->type.storage, end - at);
+    }
     if (!m->module[i]) {
         memcpy(to, (const char *)w->data + offset, (size_t)bytes);
         return HONE_OK;

@@ -17,6 +17,7 @@ typedef struct hone_merge {
     hone_arena arena;
     const hone_peft_spec *adapter;
     const hone_peft_module **module; /* [base->count], NULL: as it is */
+    const hone_weight **saved; /* [base->count] instead of it; NULL: none */
     uint32_t at; /* tensor whose A is held; base->count: none */
     float *a;    /* [r,in] */
     float *b;    /* [r], one row of B */

@@ -88,6 +88,19 @@ int hone_target_matches(const char *target, size_t length, const char *path)
            (length == n || path[n - length - 1] == '.');
 }
 
+int hone_module_is_saved(const char *list, const char *weight)
+{
+    const char *one;
+    size_t length;
+
+    while (list && (one = hone_target_next(&list, &length)))
+        for (const char *end = weight; (end = strchr(end, '.')); end++)
+            if (length <= (size_t)(end - weight) &&
+                !memcmp(end - length, one, length))
+                return 1;
+    return 0;
+}
+
 double hone_pattern_number(const char *patterns, const char *path, double def)
 {
     for (const char *line = patterns; line && *line;) {

@@ -17,6 +17,11 @@ const char *hone_target_next(const char **list, size_t *length);
 int hone_target_is_name(const char *target, size_t length);
 int hone_target_matches(const char *target, size_t length, const char *path);
 
+/* Whether the weight, by its full name, is in a module of the list that commas
+ * separate: PEFT's modules_to_save, each the end of a module's path. LIST may
+ * be NULL. */
+int hone_module_is_saved(const char *list, const char *weight);
+
 /* Numbers by pattern, a line each: "PATTERN=NUMBER\n". The number of the first
  * that matches the path or its last parts; DEF if none does, or PATTERNS is
  * NULL. */

@@ -19,11 +19,12 @@ typedef struct hone_lora {
     int rslora; /* the scale is alpha / sqrt(r), not alpha / r */
     const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
     double dropout;
+    const char *saved; /* modules that are trained whole; NULL: none */
     const char *targets;
     const char *folder; /* of the PEFT adapter that has them; NULL: none */
     int train;    /* dropout is left out otherwise */
 } hone_lora;
-/* r, alpha, rslora and both patterns as the adapter has them. */
+/* Its numbers, patterns and modules trained whole as the adapter has them. */
 static inline void hone_lora_shape(hone_lora *l, const hone_peft_spec *s)
 {
     l->r = s->r;
@@ -31,6 +32,7 @@ static inline void hone_lora_shape(hone_lora *l, const hone_peft_spec *s)
     l->rslora = s->rslora;
     l->rank_pattern = s->rank_pattern;
     l->alpha_pattern = s->alpha_pattern;
+    l->saved = s->saved;
 }
 /* HIDDEN: what the model returns; goes along where its producer is adapted. */
 hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_id *hidden,

@@ -17,7 +17,7 @@
 
 /* Keys that say nothing about the maths, or that are read below. */
 static const char *const known[] = {
-    "alpha_pattern",  "rank_pattern",
+    "alpha_pattern",  "rank_pattern",            "modules_to_save",
     "auto_mapping",   "base_model_name_or_path", "ensure_weight_tying",
     "inference_mode", "lora_alpha",              "lora_dropout",
     "megatron_core",  "peft_type",               "peft_version",
@@ -99,6 +99,20 @@ static hone_status read_pattern(hone_peft *p, const json_t *config,
     return HONE_OK;
 }
 
+static const char *read_saved(hone_peft *p, const json_t *config)
+{
+    const json_t *list = json_object_get(config, "modules_to_save"), *item;
+    const char *joined = NULL;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+        if (json_is_string(item))
+            joined = hone_format_text(&p->arena, "%s%s%s",
+                                      joined ? joined : "", joined ? "," : "",
+                                      json_string_value(item));
+    return joined;
+}
+
 /* Whether target_modules is more than names of modules. */
 static int is_exact(const json_t *config)
 {
@@ -133,6 +147,7 @@ static hone_status read_config(hone_peft *p, json_t *config,
     p->spec.dropout = json_number_value(dropout);
     p->spec.rslora = json_is_true(json_object_get(config, "use_rslora"));
     p->spec.exact = is_exact(config);
+    p->spec.saved = read_saved(p, config);
     hone_try(read_pattern(p, config, "rank_pattern", folder,
                           &p->spec.rank_pattern, err));
     hone_try(read_pattern(p, config, "alpha_pattern", folder,
@@ -232,13 +247,21 @@ static hone_status read_modules(hone_peft *p, const char *folder,
         if (path_length(name, SUFFIX_A))
             hone_try(read_module(p, &w->list[i], folder,
                                  &list[p->spec.count++], err));
+        else if (!strncmp(name, PREFIX, strlen(PREFIX)) &&
+                 is_number_type(&w->list[i]) &&
+                 hone_module_is_saved(p->spec.saved, name + strlen(PREFIX)))
+            p->spec.weights++;
         else if (!path_length(name, SUFFIX_B))
             return hone_fail(err, HONE_EINVAL,
                              "%s: tensor '%s' is neither " PREFIX
-                             "..." SUFFIX_A " nor ..." SUFFIX_B,
-                             folder, name);
+                             "..." SUFFIX_A " nor ..." SUFFIX_B " nor of a "
+                             "module in modules_to_save", folder, name);
     }
-    if (2 * p->spec.count != w->count || !w->count)
+    if (p->spec.saved && !p->spec.weights)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: modules_to_save is \"%s\", and there is no "
+                         "tensor of theirs", folder, p->spec.saved);
+    if (2 * p->spec.count + p->spec.weights != w->count || !w->count)
         return hone_fail(err, HONE_EINVAL,
                          "%s: %d tensors for %d modules: each has a lora_A "
                          "and a lora_B",
@@ -282,6 +305,31 @@ const hone_peft_module *hone_peft_find(const hone_peft *p, const char *path)
     return p->spec.count ? bsearch(&key, p->spec.modules,
                                    (size_t)p->spec.count, sizeof key, by_path)
                          : NULL;
+}
+
+hone_status hone_peft_weight(const hone_peft *p, const char *name,
+                             const char *alias, const hone_weight **to,
+                             hone_err *err)
+{
+    const char *names[2] = { name, alias };
+    const hone_weight *w[2] = { NULL, NULL };
+
+    for (int i = 0; i < 2; i++) {
+        char full[1024];
+        if (!names[i])
+            continue;
+        snprintf(full, sizeof full, PREFIX "%s", names[i]);
+        w[i] = hone_weights_find(&p->weights, full);
+    }
+    *to = w[0];
+    if (alias && (w[0] || w[1]) &&
+        !(w[0] && w[1] && w[0]->bytes == w[1]->bytes &&
+          !memcmp(w[0]->data, w[1]->data, (size_t)w[0]->bytes)))
+        return hone_fail(err, HONE_EINVAL,
+                         "the model ties %s to %s and the adapter does not: it "
+                         "must have both in modules_to_save, and the same",
+                         alias, name);
+    return HONE_OK;
 }
 
 void hone_peft_close(hone_peft *p)

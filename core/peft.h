@@ -25,6 +25,10 @@ typedef struct hone_peft_spec {
     double alpha, dropout;
     int rslora;
     const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
+    const char *saved; /* modules_to_save, by commas; NULL: none */
+    const char **weight; /* to write: weights of those modules, by name */
+    const hone_type *weight_type;
+    int weights;
     int exact; /* target_modules shall list whole paths */
     const char *base; /* base_model_name_or_path; NULL: none */
     const hone_peft_module *modules;
@@ -48,15 +52,21 @@ hone_status hone_peft_open(hone_peft *, const char *folder, hone_err *);
 /* Paths of its modules joined by commas, as targets of hone.lora. */
 const char *hone_peft_targets(const hone_peft *, hone_arena *);
 const hone_peft_module *hone_peft_find(const hone_peft *, const char *path);
+/* A weight of a module that was trained whole, or NULL. ALIAS: its other name
+ * in the model or NULL; PEFT unties a head, and what it made of that is
+ * refused: both must be there, with the same bytes. */
+hone_status hone_peft_weight(const hone_peft *, const char *name,
+                             const char *alias, const hone_weight **,
+                             hone_err *);
 void hone_peft_close(hone_peft *);
 
 /* Whether targets of hone.lora are more than names of modules. */
 int hone_peft_is_exact(const char *targets);
 
 /* A writer. prepare() takes all memory; the rest allocates nothing. Between
- * begin() and end(), for i = 0 .. 2 * count - 1: put() all of tensor
- * order(i), which is 2 * module for lora_A and 2 * module + 1 for lora_B, as
- * fp32, in one piece or several. */
+ * begin() and end(), for i = 0 .. 2 * count + weights - 1: put() all of tensor
+ * order(i), which is 2 * module for lora_A and 2 * module + 1 for lora_B, then
+ * the weights, as fp32, in one piece or several. */
 typedef struct hone_peft_saver hone_peft_saver;
 hone_status hone_peft_prepare(hone_arena *, const char *folder,
                               const hone_peft_spec *, hone_peft_saver **,

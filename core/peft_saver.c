@@ -18,7 +18,7 @@ struct hone_peft_saver {
 };
 
 /* The last component of each path, each once, in order: what PEFT matches
- * against the ends of module names; or whole paths, where names say too much. */
+ * against the ends of module names; or whole paths, where names are too few. */
 static json_t *target_modules(const hone_peft_spec *spec)
 {
     json_t *list = json_array();
@@ -72,6 +72,24 @@ static void set(json_t *object, const char *key, json_t *value)
     json_object_set_new(object, key, value);
 }
 
+/* The modules as they were given, and those of weights that have two names. */
+static json_t *saved_modules(const hone_peft_spec *spec)
+{
+    const char *rest = spec->saved, *one;
+    json_t *list = rest ? json_array() : json_null();
+    size_t n;
+
+    while (rest && (one = hone_target_next(&rest, &n)))
+        json_array_append_new(list, json_stringn(one, n));
+    for (int i = 0; i < spec->weights; i++)
+        if (!hone_module_is_saved(spec->saved, spec->weight[i]))
+            json_array_append_new(
+                list, json_stringn(spec->weight[i],
+                                   strlen(spec->weight[i]) -
+                                       strlen(strrchr(spec->weight[i], '.'))));
+    return list;
+}
+
 static json_t *make_config(const hone_peft_spec *spec)
 {
     json_t *c = json_object();
@@ -89,7 +107,7 @@ static json_t *make_config(const hone_peft_spec *spec)
     set(c, "lora_alpha", number(spec->alpha));
     set(c, "lora_bias", json_false());
     set(c, "lora_dropout", json_real(spec->dropout));
-    set(c, "modules_to_save", json_null());
+    set(c, "modules_to_save", saved_modules(spec));
     set(c, "peft_type", json_string("LORA"));
     set(c, "r", json_integer(spec->r));
     set(c, "rank_pattern", pattern_object(spec->rank_pattern));
@@ -126,11 +144,17 @@ hone_status hone_peft_prepare(hone_arena *a, const char *folder,
                               hone_peft_saver **saver, hone_err *err)
 {
     hone_peft_saver *s = hone_alloc(a, sizeof *s);
-    int n = 2 * spec->count;
+    int pairs = 2 * spec->count, n = pairs + spec->weights;
     const char **names = hone_alloc(a, (size_t)n * sizeof *names);
     hone_type *types = hone_alloc(a, (size_t)n * sizeof *types);
 
-    for (int i = 0; i < n; i++) {
+    for (int i = pairs; i < n; i++) {
+        names[i] = hone_format_text(a, "base_model.model.%s",
+                                    spec->weight[i - pairs]);
+        types[i] = spec->weight_type[i - pairs];
+        types[i].storage = HONE_F32;
+    }
+    for (int i = 0; i < pairs; i++) {
         const hone_peft_module *m = &spec->modules[i / 2];
         names[i] = hone_format_text(a, "base_model.model.%s.lora_%c.weight",
                                     m->path, i % 2 ? 'B' : 'A');

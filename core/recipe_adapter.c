@@ -87,10 +87,12 @@ static void take_shape(hone_reader *r, hone_made *lora, const json_t *config)
         hone_reader_say(r, &where, "'targets' is \"%s\" here and \"%s\" in the "
                         "adapter that 'init' names; leave it out", c->targets,
                         targets);
-    if (c->rank_pattern || c->alpha_pattern)
+    if (c->rank_pattern || c->alpha_pattern || c->saved)
         hone_reader_say(r, &where, "'%s' comes from the adapter that 'init' "
-                        "names; leave it out", c->rank_pattern
-                        ? "rank_pattern" : "alpha_pattern");
+                        "names; leave it out",
+                        c->rank_pattern    ? "rank_pattern"
+                        : c->alpha_pattern ? "alpha_pattern"
+                                           : "modules_to_save");
     c->r = rank;
     c->alpha = alpha;
     c->rslora = rslora;

@@ -119,6 +119,9 @@ static const hone_option lora_options[] = {
             NULL, "other ranks: { [\"mlp.*\"] = 8 }, the longest that matches"),
     ROW_STR(hone_lora_config, "alpha_pattern", alpha_pattern,
             HONE_FORM_NUMBERS, NULL, "other alphas, likewise"),
+    ROW_STR(hone_lora_config, "modules_to_save", saved, HONE_FORM_LIST, NULL,
+            "modules trained whole, such as \"lm_head\", by the end of their "
+            "path"),
     ROW_STR(hone_lora_config, "init", init, HONE_FORM_PATH, NULL,
             "a PEFT folder to go on from; it gives the shape"),
     HONE_OPT_END

@@ -15,6 +15,30 @@ static int ends_with(const char *s, const char *end)
     return n > m && !strcmp(s + n - m, end);
 }
 
+/* The weights of modules that were trained whole, under both of their names. */
+static void add_weights(hone_results *r, hone_arena *a, hone_peft_spec *spec,
+                        const hone_store *store)
+{
+    size_t most = 2 * (size_t)store->count + 1;
+    hone_type *types = hone_alloc(a, most * sizeof *types);
+
+    spec->weight = hone_alloc(a, most * sizeof *spec->weight);
+    spec->weight_type = types;
+    spec->weights = 0;
+    for (int i = 0; i < store->count; i++) {
+        const hone_kept *k = &store->list[i];
+        const char *names[2] = { k->name, k->alias };
+
+        if (k->kind != HONE_T_PARAM || k->adapter || !k->trainable)
+            continue;
+        for (int n = 0; n < 2 && names[n]; n++) {
+            types[spec->weights] = k->type;
+            spec->weight[spec->weights++] = names[n];
+            r->tensor[r->count++] = k;
+        }
+    }
+}
+
 /* Pairs of lora_A and lora_B, in the order of the store. */
 static hone_status prepare_adapter(hone_results *r, hone_arena *a,
                                    const hone_peft_spec *adapter,
@@ -44,6 +68,7 @@ static hone_status prepare_adapter(hone_results *r, hone_arena *a,
     }
     spec.modules = modules;
     r->count = 2 * spec.count;
+    add_weights(r, a, &spec, store);
     for (int i = 0; i < r->count; i++) {
         r->type[i] = r->tensor[i]->type;
         r->type[i].storage = HONE_F32;
@@ -85,7 +110,7 @@ hone_status hone_results_prepare(hone_results *r, hone_arena *a,
                                  const hone_peft_spec *adapter,
                                  const hone_store *store, hone_err *err)
 {
-    size_t n = (size_t)store->count + 1;
+    size_t n = 2 * (size_t)store->count + 1;
 
     memset(r, 0, sizeof *r);
     r->folder = hone_format_text(a, "%s/%s", out, adapter ? "adapter" : "model");

@@ -64,6 +64,7 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
     s->adapter = (hone_peft_spec){ .r = l->r, .alpha = l->alpha,
                                    .dropout = l->dropout,
                                    .rslora = l->rslora,
+                                   .saved = l->saved,
                                    .rank_pattern = l->rank_pattern,
                                    .alpha_pattern = l->alpha_pattern,
                                    .exact = hone_peft_is_exact(l->targets) };
@@ -78,6 +79,7 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
     }
     s->adapter.base = s->recipe->model.path;
     hone_lora_shape(&s->lora, &s->adapter);
+    hone_family_train(s->family, s->adapter.saved);
     s->lora.dropout = s->adapter.dropout;
     return HONE_OK;
 }

@@ -26,6 +26,7 @@ BAD = [
     ('targets = "q_(proj"', "regular expression"),
     ('targets = "mlp.(gate|down)_pro"', "names no linear"),
     ('rank_pattern = { q_proj = 2.5 }', "whole numbers above 0"),
+    ('modules_to_save = "lm_hed"', "is no module of this model"),
     ('rank_pattern = "q_proj=2"', "a table such as"),
     ('alpha_pattern = { ["q_(proj"] = 2 }', "regular expression"),
     ('init = "out/adapter", rank_pattern = { q_proj = 2 }', "leave it out"),
@@ -68,6 +69,15 @@ def main(folder):
     second = run(folder, "again")
     assert second == first, (first, second)
     assert shapes(folder / "again/adapter") == got
+
+    write(folder, 'adapter = hone.lora { modules_to_save = "embed_tokens" },')
+    third = run(folder, "saved")
+    assert third["modules_to_save"] == ["embed_tokens", "lm_head"], third
+    write(folder, INIT.replace("out", "saved"))
+    assert run(folder, "on") == third
+    config = folder / "saved/adapter/adapter_config.json"
+    config.write_text(json.dumps({**third, "modules_to_save": ["lm_head"]}))
+    BAD.append(('init = "saved/adapter"', "nor of a module"))
 
     for options, words in BAD:
         write(folder, "adapter = hone.lora { %s }," % options)

@@ -104,7 +104,8 @@ def step(m, folder):
 
 
 def gradients(m):
-    return {n.replace("base_model.model.", "").replace(".default", ""):
+    return {n.replace("base_model.model.", "").replace(
+        ".modules_to_save.default", "").replace(".default", ""):
             w.grad.double() for n, w in m.named_parameters()
             if w.grad is not None}
 
@@ -159,7 +160,12 @@ def write_model(folder, family, keys):
 
 def write_adapter(folder):
     torch.manual_seed(4)
-    m = peft.get_peft_model(load(folder / "model"), peft.LoraConfig(
+    base = load(folder / "model")
+    # PEFT unties what is tied: that is not the same training.
+    tied = base.config.tie_word_embeddings
+    saved = None if tied else ["embed_tokens", "lm_head", "model.norm"]
+    m = peft.get_peft_model(base, peft.LoraConfig(
+        modules_to_save=saved,
         r=3, lora_alpha=5, target_modules="all-linear", use_rslora=True,
         rank_pattern={r"layers\.\d\.mlp\.(gate_)?up_proj": 5, "down_proj": 2},
         alpha_pattern={"self_attn.*": 9, "layers.1.mlp.down_proj": 3},
@@ -168,6 +174,8 @@ def write_adapter(folder):
         for n, w in m.named_parameters():
             if "lora_" in n:
                 w.normal_(0, 0.1)
+            elif "modules_to_save" in n:
+                w.mul_(1.1)
     m.save_pretrained(folder / "init")
 
 
@@ -187,6 +195,15 @@ def compare(folder, family, keys):
     hone(folder, "export", "run", "--to", "merged", "--out", "merged")
     found["merged"] = check_logits(folder, load(folder / "merged"), model,
                                    adapter)
+    (folder / "r.lua").write_text(RECIPE % (
+        "model", 'adapter = hone.lora { modules_to_save = { "embed_tokens", '
+        '"layernorm" } },', "saved"))
+    hone(folder, "run", "r.lua")
+    adapter = folder / "saved/adapter"
+    found["saved"] = check_logits(folder, load(model, adapter), model, adapter)
+    hone(folder, "export", "saved", "--to", "merged", "--out", "merged2")
+    found["saved merged"] = check_logits(folder, load(folder / "merged2"),
+                                         model, adapter)
     return found
 
 
