@@ -222,7 +222,8 @@ hone_status hone_pass_autodiff(hone_graph *g, hone_id loss, hone_id seed,
 }
 
 /* y = add(a, b), where b comes from an op that can add and is read by nobody
- * else: that op adds into a, and the sum costs nothing. */
+ * else: that op adds into a, and the sum costs nothing. If it stands before
+ * the op that makes a, it takes the place of the sum. */
 static int fold(hone_graph *g, int at, int which)
 {
     hone_node *sum = &g->node[at];
@@ -233,27 +234,49 @@ static int fold(hone_graph *g, int at, int which)
 
     p = find_producer_output(g, part, &i);
     q = hone_graph_producer(g, other);
-    if (p < 0 || q >= p || part == other || hone_graph_uses(g, part) != 1)
+    if (p < 0 || part == other || hone_graph_uses(g, part) != 1)
         return 0;
     node = &g->node[p];
     if (!(hone_node_flags(node, node->nin + i) & HONE_CAN_ADD) ||
         node->acc[i] != HONE_NONE || node->phase != sum->phase ||
-        node->layer != sum->layer)
+        node->layer != sum->layer || (q >= p && node->nout > 1))
         return 0;
     node->acc[i] = other;
     node->out[i] = sum->out[0];
-    sum->component = NULL;
+    if (q >= p) {
+        *sum = *node;
+        node->component = NULL;
+    } else {
+        sum->component = NULL;
+    }
     return 1;
 }
 
+/* What it takes to make ID; 0 for what no op makes. */
+static double work(const hone_graph *g, hone_id id)
+{
+    int n = hone_graph_producer(g, id);
+    hone_call call;
+
+    if (n < 0)
+        return 0;
+    call = hone_node_call(g, &g->node[n]);
+    return g->node[n].op->flops ? g->node[n].op->flops(&call)
+                                : (double)hone_count(&g->tensor[id].type);
+}
+
+/* The larger op adds into the result of the smaller: a large product hides
+ * the reading of what it adds to, a low-rank one would only write it twice. */
 void hone_pass_accumulate(hone_graph *g)
 {
     for (int n = 0; n < g->nodes; n++) {
         hone_node *node = &g->node[n];
+        int larger;
 
         if (strcmp(node->component->name, "add") != 0)
             continue;
-        if (fold(g, n, 1) || fold(g, n, 0))
+        larger = work(g, node->in[1]) >= work(g, node->in[0]);
+        if (fold(g, n, larger) || fold(g, n, !larger))
             hone_graph_compact(g), n--;
     }
 }

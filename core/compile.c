@@ -45,6 +45,7 @@ static void inputs(hone_graph *g, hone_bucket b)
 static hone_status finish(const hone_compiler *c, hone_program *p,
                           hone_err *err)
 {
+    hone_try(hone_pass_group(&p->graph, c->machine->packs, err));
     hone_try(hone_pass_assign(&p->graph, c->machine->packs, &c->machine->info,
                               err));
     return hone_pass_place(&p->graph, &p->place, err);

@@ -254,8 +254,8 @@ static int take_attrs(const match *m, hone_arena *a, const hone_component *c,
     return 1;
 }
 
-static int covered(hone_graph *g, const hone_node *node,
-                   const hone_component *const *packs)
+int hone_node_is_covered(hone_graph *g, const hone_node *node,
+                         const hone_component *const *packs)
 {
     hone_call call = hone_node_call(g, node);
     uint32_t n = call.nin + call.nout;
@@ -295,7 +295,7 @@ static int replace(hone_graph *g, const match *m, const hone_component *c,
     g->layer = -1;
     if (status != HONE_OK)
         return 0;
-    if (!covered(g, &g->node[g->nodes - 1], packs)) {
+    if (!hone_node_is_covered(g, &g->node[g->nodes - 1], packs)) {
         g->nodes--;
         return 0;
     }
@@ -369,7 +369,8 @@ hone_status hone_pass_fuse(hone_graph *g, const hone_component *const *packs,
     const hone_component *c;
 
     for (int n = 0; n < g->nodes; n++)
-        if (g->node[n].op->decompose && !covered(g, &g->node[n], packs))
+        if (g->node[n].op->decompose &&
+            !hone_node_is_covered(g, &g->node[n], packs))
             hone_try(lower(g, n--, err));
     for (int i = 0; (c = hone_component_at(i)); i++)
         if (c->kind == HONE_KIND_OP && ((const hone_op *)c->ops)->decompose)

@@ -42,6 +42,14 @@ hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_id *hidden,
  * place where a pack of PACKS covers it. */
 hone_status hone_pass_fuse(hone_graph *, const hone_component *const *packs,
                            hone_err *);
+/* Whether a pack has a kernel for the node as it is. */
+int hone_node_is_covered(hone_graph *, const hone_node *,
+                         const hone_component *const *packs);
+
+/* group.c: several small calls that read one tensor become one call of the
+ * op's `list`, where a pack of PACKS covers it. */
+hone_status hone_pass_group(hone_graph *, const hone_component *const *packs,
+                            hone_err *);
 
 /* autodiff.c: appends the backward nodes of LOSS (f32[1]), whose gradient is
  * SEED; the gradient of each trainable parameter p is added into the tensor

@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 PUBLIC = "hone/plugin.h"
-LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 21700
+LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 22500
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 SOURCES = (".c", ".h", ".cu", ".cuh")
 
@@ -138,7 +138,7 @@ FAULTS = [
     ({"core/train.c": '#include "gemm.h"\n'}, "not in core/"),
     ({"core/train.c": "\n" * (LINES_MOST + 1)}, "at most 700"),
     ({f"core/train_{i}.c": "\n" * LINES_SAID for i in range(37)},
-     "at most 21700"),
+     "at most 22500"),
     ({"plugins/wsd.c": '#include "arena.h"\n'}, "a plugin sees"),
     ({"kernels/cpu/gemm.c": '#include "../../core/arena.h"\n'},
      "a plugin sees"),

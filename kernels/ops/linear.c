@@ -154,7 +154,8 @@ static const hone_option options[] = {
 OP(linear, "scale * x w^T + bias", options, sizeof(hone_linear_attrs),
    .in = OPERANDS({ "x", HONE_ROWS }, { "w", 0 }, { "bias", HONE_OPTIONAL }),
    .out = OPERANDS({ "y", HONE_ROWS | HONE_CAN_ADD }),
-   .shape = linear_shape, .backward = linear_backward, .flops = linear_flops);
+   .shape = linear_shape, .backward = linear_backward, .flops = linear_flops,
+   .list = "linear_list", .shared = 0);
 
 OP(linear_dx, "scale * dy w", options, sizeof(hone_linear_attrs),
    .in = OPERANDS({ "dy", HONE_ROWS }, { "w", 0 }),
@@ -164,7 +165,8 @@ OP(linear_dx, "scale * dy w", options, sizeof(hone_linear_attrs),
 OP(linear_dw, "scale * dy^T x", options, sizeof(hone_linear_attrs),
    .in = OPERANDS({ "dy", HONE_ROWS }, { "x", HONE_ROWS }),
    .out = OPERANDS({ "dw", HONE_SUMMED | HONE_CAN_ADD }),
-   .shape = dw_shape, .flops = dw_flops);
+   .shape = dw_shape, .flops = dw_flops,
+   .list = "linear_dw_list", .shared = 1);
 
 OP(sum_rows, "the sum over rows", NULL, 0,
    .in = OPERANDS({ "x", HONE_ROWS }),

@@ -336,6 +336,12 @@ typedef struct hone_op {
      * is f32[T,H]. */
     void (*draw)(uint64_t seed, int64_t rows, void *attrs, hone_type *type,
                  uint32_t *nin, uint32_t *nout);
+    /* An op with the same attributes that does several of these in one call,
+     * which share input SHARED: its inputs are that one and then the other one
+     * of each; its outputs are theirs. The group pass puts it in where a pack
+     * covers it. NULL: there is none. */
+    const char *list;
+    uint32_t shared;
 } hone_op;
 
 /* ----------------------------------------------------------- kernel packs */
