@@ -71,6 +71,7 @@ typedef struct {
     hone_graph *g;
     const hone_component *const *packs;
     const hone_device_info *info;
+    int images;
 } assigner;
 
 static hone_status try_kernel(const assigner *a, hone_node *node,
@@ -114,6 +115,36 @@ static hone_status choose(const assigner *a, hone_node *node,
 
 /* `convert` of operand I, before the node at N (inputs) or behind (outputs).
  * Returns how many nodes came in before it. */
+static const char *const storage_names[HONE_STORAGES] = {
+    [HONE_F32] = "f32", [HONE_BF16] = "bf16", [HONE_F16] = "f16",
+    [HONE_F64] = "f64", [HONE_NF4] = "nf4", [HONE_FP8] = "fp8",
+    [HONE_INT8] = "int8" };
+
+/* Lets an input read its parameter's image, if it may have one. */
+static int take_image(const assigner *a, const hone_node *node, uint32_t i,
+                      hone_storage want)
+{
+    hone_graph *g = a->g;
+    const hone_tensor *t = &g->tensor[node->in[i]];
+    hone_type type = t->type;
+    const char *name;
+    hone_id image;
+
+    if (!a->images || node->phase == HONE_STEP || t->kind != HONE_T_PARAM ||
+        !t->trainable || t->base != HONE_NONE)
+        return 0;
+    type.storage = want;
+    name = hone_format_text(g->arena, "%s:%s", storage_names[want], t->name);
+    image = hone_graph_find(g, name);
+    if (image == HONE_NONE) {
+        image = hone_graph_tensor(g, name, type, HONE_T_IMAGE);
+        g->tensor[image].alias = g->tensor[node->in[i]].name;
+        g->tensor[image].adapter = g->tensor[node->in[i]].adapter;
+    }
+    node->in[i] = image;
+    return 1;
+}
+
 static hone_status convert(const assigner *a, int n, uint32_t i,
                            hone_storage want, int *before, hone_err *err)
 {
@@ -123,10 +154,6 @@ static hone_status convert(const assigner *a, int n, uint32_t i,
     hone_id *slot = input ? &node->in[i] : &node->out[i - node->nin];
     hone_id old = *slot, made;
     hone_type type = g->tensor[old].type;
-    static const char *const names[HONE_STORAGES] = {
-        [HONE_F32] = "f32", [HONE_BF16] = "bf16", [HONE_F16] = "f16",
-        [HONE_F64] = "f64", [HONE_NF4] = "nf4", [HONE_FP8] = "fp8",
-        [HONE_INT8] = "int8" };
     hone_attr to;
 
     if (!input && (hone_node_flags(node, i) & HONE_UPDATED ||
@@ -135,12 +162,12 @@ static hone_status convert(const assigner *a, int n, uint32_t i,
                          "%s: pack %s takes no %s where it updates or adds; "
                          "name another pack before it", node->name, node->pack,
                          hone_parts(type.storage)->name);
+    to = (hone_attr){ "to", 0, storage_names[input ? want : type.storage] };
     type.storage = want;
     made = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
     *slot = made;
     g->layer = node->layer;
     g->phase = node->phase;
-    to = (hone_attr){ "to", 0, names[input ? want : g->tensor[old].type.storage] };
     if (!to.str)
         return hone_fail(err, HONE_ENOSUP, "%s: storage cannot be converted",
                          node->name);
@@ -168,7 +195,8 @@ static hone_status assign_node(const assigner *a, int *n, hone_err *err)
     for (uint32_t i = 0; i < count; i++) {
         int before = 0;
 
-        if (want[i] == call.type[i].storage)
+        if (want[i] == call.type[i].storage ||
+            (i < call.nin && take_image(a, node, i, want[i])))
             continue;
         hone_try(convert(a, *n, i, want[i], &before, err));
         *n += before;
@@ -185,9 +213,10 @@ static hone_status assign_node(const assigner *a, int *n, hone_err *err)
 }
 
 hone_status hone_pass_assign(hone_graph *g, const hone_component *const *packs,
-                             const hone_device_info *info, hone_err *err)
+                             const hone_device_info *info, int images,
+                             hone_err *err)
 {
-    assigner a = { .g = g, .packs = packs, .info = info };
+    assigner a = { .g = g, .packs = packs, .info = info, .images = images };
 
     for (int n = 0; n < g->nodes; n++)
         hone_try(assign_node(&a, &n, err));

@@ -47,7 +47,7 @@ static hone_status finish(const hone_compiler *c, hone_program *p,
 {
     hone_try(hone_pass_group(&p->graph, c->machine->packs, err));
     hone_try(hone_pass_assign(&p->graph, c->machine->packs, &c->machine->info,
-                              err));
+                              c->images, err));
     return hone_pass_place(&p->graph, &p->place, err);
 }
 
@@ -67,16 +67,18 @@ static hone_status model(const hone_compiler *c, hone_graph *g, int train,
     return HONE_OK;
 }
 
-/* Rows at a time through the LM head: logits of about 32 MiB, in runs of
- * nearly one size. Runs behind the last target are left out, so that smaller
- * ones waste less. */
+/* Rows at a time through the LM head, in runs of nearly one size. On the host
+ * logits of about 32 MiB: runs behind the last target are left out, so that
+ * smaller ones waste less. A GPU needs more rows before the products take
+ * longer than reading the head's weight does. */
 static int64_t chunk_rows(const hone_compiler *c, const hone_type *logits)
 {
     int64_t rows = c->logits_chunk, total = logits->dim[0], runs;
 
     if (rows)
         return rows;
-    rows = ((int64_t)32 << 20) / hone_row_bytes(logits);
+    rows = c->machine->info.is_host
+               ? ((int64_t)32 << 20) / hone_row_bytes(logits) : 1024;
     rows = rows < 64 ? 64 : rows;
     runs = (total + rows - 1) / rows;
     return ((total + runs - 1) / runs + 15) / 16 * 16;
@@ -271,6 +273,42 @@ static hone_status make_states(const hone_compiler *c, hone_graph *g,
     return HONE_OK;
 }
 
+/* All images of the store from their parameters, in one go. */
+static hone_status emit_images(const hone_compiler *c, hone_graph *g,
+                               const hone_store *store, hone_err *err)
+{
+    const hone_attr attrs[4] = { { "program", 0, "x0 =y0" },
+                                 { "scalars", 0, NULL }, { "reads", 1, NULL },
+                                 { "writes", 1, NULL } };
+    size_t most = (size_t)store->count + 1;
+    hone_id *from = hone_alloc(c->scratch, most * sizeof *from);
+    hone_id *to = hone_alloc(c->scratch, most * sizeof *to);
+    uint32_t n = 0;
+
+    for (int i = 0; i < store->count; i++) {
+        const hone_kept *k = &store->list[i], *p;
+
+        if (k->kind != HONE_T_IMAGE)
+            continue;
+        p = hone_store_find(store, k->alias);
+        from[n] = hone_graph_find(g, p->name);
+        if (from[n] == HONE_NONE)
+            from[n] = hone_graph_tensor(g, p->name, p->type, HONE_T_PARAM);
+        to[n++] = hone_graph_tensor(g, k->name, k->type, HONE_T_IMAGE);
+    }
+    return n ? hone_graph_op(g, "map", "images", attrs, 4, from, n, to, n, err)
+             : HONE_OK;
+}
+
+hone_status hone_compile_images(const hone_compiler *c, hone_program *p,
+                                const hone_store *store, hone_err *err)
+{
+    start(c, p, "images");
+    p->graph.phase = HONE_STEP;
+    hone_try(emit_images(c, &p->graph, store, err));
+    return finish(c, p, err);
+}
+
 hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
                                 const hone_store *store,
                                 const hone_instance *opt, double clip,
@@ -312,6 +350,7 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
     hone_try(step_scalars(g, squares, clip, &group, err));
     hone_try(make_states(c, g, opt, &group, err));
     hone_try(api->update(opt->config, &g->builder, &group, err));
+    hone_try(emit_images(c, g, store, err));
     return finish(c, p, err);
 }
 

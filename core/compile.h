@@ -21,6 +21,7 @@ typedef struct hone_compiler {
     hone_keep keep_mode;    /* HONE_KEEP_AUTO: all */
     const char *keep_layers; /* "0=none,3=offload": layers of their own */
     int ranks;
+    int images; /* of trainable parameters, in the storage kernels take */
 } hone_compiler;
 
 /* Forward (and backward, if TRAIN) of one micro-batch. Adds its loss sum into
@@ -40,6 +41,9 @@ hone_status hone_compile_reduce(const hone_compiler *, hone_program *,
 hone_status hone_compile_update(const hone_compiler *, hone_program *,
                                 const hone_store *, const hone_instance *opt,
                                 double clip, hone_err *);
+/* Makes the images of parameters that the store has; so does the update. */
+hone_status hone_compile_images(const hone_compiler *, hone_program *,
+                                const hone_store *, hone_err *);
 /* TOKENS new tokens of one document with a cache of LENGTH rows: the logits
  * of token "last" (i32[1]) into "logits" f32[1,V]. */
 hone_status hone_compile_decode(const hone_compiler *, hone_program *,

@@ -20,6 +20,7 @@ typedef enum {
     HONE_T_PARAM,    /* from the checkpoint, or initialised */
     HONE_T_GRAD,     /* of a parameter; summed over micro-batches */
     HONE_T_STATE,    /* of the optimizer, of the step, a KV cache */
+    HONE_T_IMAGE,    /* a trainable parameter in another storage */
     HONE_T_KINDS
 } hone_tensor_kind;
 
@@ -31,7 +32,8 @@ typedef struct hone_tensor {
     int trainable;    /* PARAM */
     int adapter;      /* PARAM of an adapter: made, not read from the model */
     int zeros;        /* PARAM: where it is new, it starts at 0 */
-    const char *alias; /* PARAM: its other name in the files, or NULL */
+    const char *alias; /* PARAM: its other name in the files, or NULL;
+                          IMAGE: the parameter's name */
     const void *data; /* CONST */
     hone_id base;     /* a view: rows [row, row + dim[0]) of BASE */
     int64_t row;

@@ -71,9 +71,10 @@ hone_status hone_pass_chunk(hone_graph *, hone_id big, int64_t rows,
 
 /* assign.c: a kernel for every node, from the first pack that covers it (or,
  * where device memory is host memory, the op's reference), and `convert`
- * around those that take another storage. */
+ * around those that take another storage. With IMAGES a trainable parameter
+ * that they take so is held a second time instead, for the update to keep. */
 hone_status hone_pass_assign(hone_graph *, const hone_component *const *packs,
-                             const hone_device_info *, hone_err *);
+                             const hone_device_info *, int images, hone_err *);
 
 /* place.c: lifetimes and offsets of the TEMP tensors; the bytes of the region
  * by memory space. Inserts `copy` where an addition needs its operand kept. */

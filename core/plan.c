@@ -18,6 +18,7 @@ static const hone_use store_use[HONE_T_KINDS] = {
     [HONE_T_PARAM] = HONE_USE_WEIGHTS,
     [HONE_T_GRAD] = HONE_USE_GRADIENTS,
     [HONE_T_STATE] = HONE_USE_OPTIMIZER,
+    [HONE_T_IMAGE] = HONE_USE_WEIGHTS,
 };
 
 /* One program: its temporaries in the phase, its workspace and calls. */
@@ -55,6 +56,7 @@ static void add_programs(hone_plan *p, int64_t *temps)
     add_program(p, of->zero_loss, HONE_PLAN_EVAL, temps);
     add_program(p, of->reduce, HONE_PLAN_EVAL, temps);
     add_program(p, of->update, HONE_PLAN_TRAIN, temps);
+    add_program(p, of->images, HONE_PLAN_TRAIN, temps);
 }
 
 void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)

@@ -36,7 +36,7 @@ typedef struct hone_plan_parts {
     const hone_machine *machine;
     const hone_store *store;
     const hone_program *train, *eval; /* [buckets]; without a name: none */
-    const hone_program *zero, *zero_loss, *reduce, *update;
+    const hone_program *zero, *zero_loss, *reduce, *update, *images;
     const hone_bucket *bucket;
     uint32_t buckets;
     int64_t batch, steps;

@@ -224,7 +224,9 @@ static hone_status compile_all(hone_session *s, int with_training,
                         .compute = s->compute, .logits_chunk = r->logits_chunk,
                         .keep_mode = (hone_keep)r->keep,
                         .keep_layers = r->keep_layers,
-                        .ranks = s->rank.ranks };
+                        .ranks = s->rank.ranks,
+                        .images = with_training &&
+                                  !s->machine.info.is_host };
 
     hone_family_longest(s->family, hone_dataset_lengths(&s->data, 0).max);
     hone_store_init(&s->store, &s->keep);
@@ -250,6 +252,8 @@ static hone_status compile_all(hone_session *s, int with_training,
     hone_try(hone_compile_update(&c, &s->update, &s->store, &s->optimizer,
                                  r->clip, err));
     hone_store_take(&s->store, &s->update.graph);
+    if (c.images)
+        hone_try(hone_compile_images(&c, &s->images, &s->store, err));
     return HONE_OK;
 }
 
@@ -351,7 +355,7 @@ static void make_plan(hone_session *s)
     hone_plan_parts parts = {
         .machine = &s->machine, .store = &s->store, .train = s->train,
         .eval = s->eval, .zero = &s->zero, .zero_loss = &s->zero_loss,
-        .reduce = &s->reduce, .update = &s->update,
+        .reduce = &s->reduce, .update = &s->update, .images = &s->images,
         .bucket = s->bucket, .buckets = s->buckets,
         .batch = s->batch, .steps = s->steps, .engine = engine_bytes(s),
         .loading = loading_bytes(s),
@@ -431,7 +435,7 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
 static hone_program *program_at(hone_session *s, int i)
 {
     hone_program *single[] = { &s->zero, &s->zero_loss, &s->reduce,
-                               &s->update };
+                               &s->update, &s->images };
 
     for (uint32_t b = 0; b < s->buckets; b++) {
         if (s->train[b].name && i-- == 0)
@@ -439,7 +443,7 @@ static hone_program *program_at(hone_session *s, int i)
         if (s->eval[b].name && i-- == 0)
             return &s->eval[b];
     }
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < 5; k++)
         if (single[k]->name && i-- == 0)
             return single[k];
     return NULL;
@@ -564,6 +568,8 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
     hone_try(go_on(s, err));
     for (int i = 0; (p = program_at(s, i)); i++)
         hone_try(hone_program_capture(p, &s->machine, err));
+    if (s->images.name)
+        hone_program_run(&s->images, &s->machine, 0);
     s->machine.api->freeze(s->machine.self);
     return check_plan(s, err);
 }

@@ -50,7 +50,7 @@ typedef struct hone_session {
     hone_loader_spec train_rows, val_rows;
     hone_store store;
     hone_program train[HONE_MAX_BUCKETS], eval[HONE_MAX_BUCKETS];
-    hone_program zero, zero_loss, reduce, update;
+    hone_program zero, zero_loss, reduce, update, images;
     hone_results results;
     hone_resume resume;
     int64_t resume_from; /* step of the checkpoint that load() takes; -1 */

@@ -90,7 +90,7 @@ static void test_inputs_are_converted(void **state)
     op(&g, "linear_dx", y, w, HONE_NONE);
     g.node[1].layer = 3;
     g.node[2].layer = 3;
-    assert_int_equal(hone_pass_assign(&g, cpu, &host, &err), HONE_OK);
+    assert_int_equal(hone_pass_assign(&g, cpu, &host, 0, &err), HONE_OK);
     assert_int_equal(g.nodes, 5);
     assert_op(&g, 0, "convert");
     assert_op(&g, 1, "linear");
@@ -120,7 +120,7 @@ static void test_outputs_are_converted(void **state)
     begin(&g, &arena);
     y = matrix(&g, "y", HONE_F32, HONE_T_STATE);
     op(&g, "silu", matrix(&g, "x", HONE_F32, HONE_T_INPUT), HONE_NONE, y);
-    assert_int_equal(hone_pass_assign(&g, packs, &host, &err), HONE_OK);
+    assert_int_equal(hone_pass_assign(&g, packs, &host, 0, &err), HONE_OK);
     assert_int_equal(g.nodes, 3);
     assert_op(&g, 0, "convert");
     assert_op(&g, 1, "silu");
@@ -144,7 +144,7 @@ static void test_what_is_added_to_is_not_converted(void **state)
     op(&g, "silu", matrix(&g, "x", HONE_BF16, HONE_T_INPUT), HONE_NONE,
        matrix(&g, "y", HONE_F32, HONE_T_STATE));
     g.node[0].acc[0] = g.node[0].out[0];
-    assert_int_equal(hone_pass_assign(&g, packs, &host, &err), HONE_ENOSUP);
+    assert_int_equal(hone_pass_assign(&g, packs, &host, 0, &err), HONE_ENOSUP);
     assert_string_equal(err.msg, "silu: pack half takes no f32 where it "
                                  "updates or adds; name another pack before "
                                  "it");
@@ -162,7 +162,7 @@ static void test_nobody_covers_it(void **state)
     begin(&g, &arena);
     op(&g, "silu", matrix(&g, "x", HONE_F32, HONE_T_INPUT), HONE_NONE,
        HONE_NONE);
-    assert_int_equal(hone_pass_assign(&g, none, &card, &err), HONE_ENOSUP);
+    assert_int_equal(hone_pass_assign(&g, none, &card, 0, &err), HONE_ENOSUP);
     assert_string_equal(err.msg, "no pack for card covers op silu (silu); hone "
                                  "plugins lists the packs");
     hone_arena_free(&arena);
@@ -189,7 +189,7 @@ static void test_the_reference_runs(void **state)
         begin(&g, &arena);
         g.compute = s;
         op(&g, "silu", matrix(&g, "x", s, HONE_T_INPUT), HONE_NONE, HONE_NONE);
-        assert_int_equal(hone_pass_assign(&g, none, &host, &err), HONE_OK);
+        assert_int_equal(hone_pass_assign(&g, none, &host, 0, &err), HONE_OK);
         call = hone_node_call(&g, &g.node[0]);
         prepared = hone_alloc(&arena, (size_t)g.node[0].prepared_bytes);
         assert_int_equal(g.node[0].kernel->init(&call, 1, NULL, prepared,

@@ -130,7 +130,7 @@ static void check_placed(fixture *f, const fixture *as)
     hone_err err;
     char *memory, *calls;
 
-    ok(hone_pass_assign(&p->graph, machine.packs, &machine.info, &err), &err);
+    ok(hone_pass_assign(&p->graph, machine.packs, &machine.info, 0, &err), &err);
     ok(hone_pass_place(&p->graph, &p->place, &err), &err);
     hone_store_init(&store, &f->arena);
     hone_store_take(&store, &p->graph);
