@@ -402,8 +402,10 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     s->progress = (hone_progress){
         .evaluated = -1,
         .report = { .size = sizeof(hone_report), .eval_loss = NAN } };
+    hone_log_time("recipe");
     hone_try(hone_machine_open(&s->machine, recipe->device, recipe->packs,
                                &s->keep, err));
+    hone_log_time("device");
     if (s->rank.ranks > 1 && !s->rank.collective)
         return hone_fail(err, HONE_EINVAL, "%d ranks need a collective; hone "
                          "plugins lists those there are", s->rank.ranks);
@@ -414,11 +416,14 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     hone_try(placed(s, recipe->model_line, "model", open_model(s, err), err));
     hone_try(placed(s, recipe->adapter_line, "lora", open_adapter(s, err),
                     err));
+    hone_log_time("model's files");
     hone_try(open_data(s, with_training, err));
+    hone_log_time("data");
     hone_try(open_components(s, err));
     hone_try(compile_all(s, with_training, err));
     hone_family_close(s->family);
     s->family = NULL;
+    hone_log_time("compiling");
     if (out && with_training)
         hone_try(open_results(s, out, err));
     make_plan(s);
@@ -488,6 +493,7 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
     char *at;
 
     hone_try(take_memory(s, err));
+    hone_log_time("taking memory");
     s->store.base = s->device_memory;
     at = (char *)s->device_memory + p->store;
     s->regions.temps = at;
@@ -506,6 +512,7 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
     if (p->loader[1])
         hone_try(hone_loader_open(&s->val_loader, &s->val_rows,
                                   at + p->loader[0], err));
+    hone_log_time("binding");
     return HONE_OK;
 }
 
@@ -554,7 +561,9 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
 
     for (int i = 0; (p = program_at(s, i)); i++)
         hone_try(hone_program_rehearse(p, &s->store, &s->machine, err));
+    hone_log_time("loading kernels");
     hone_try(hone_store_load(&s->store, &s->machine, &source, err));
+    hone_log_time("loading weights");
     if (s->has_weights)
         hone_weights_close(&s->weights);
     s->has_weights = 0;
@@ -565,6 +574,7 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
     for (int i = 0; (p = program_at(s, i)); i++)
         hone_try(hone_program_capture(p, &s->machine, err));
     s->machine.api->freeze(s->machine.self);
+    hone_log_time("capturing");
     return check_plan(s, err);
 }
 
