@@ -88,6 +88,7 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
     add(p, HONE_PLAN_HOST, HONE_USE_ENGINE, parts->engine);
     p->bytes[HONE_PLAN_HOST][HONE_PLAN_LOAD][HONE_USE_ENGINE] +=
         parts->loading;
+    p->bytes[pinned][HONE_PLAN_LOAD][HONE_USE_ENGINE] += parts->load;
     p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_RESULTS] =
         parts->results;
     p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_CHECKPOINTS] =

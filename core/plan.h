@@ -43,6 +43,7 @@ typedef struct hone_plan_parts {
     int64_t feed, loader[2]; /* training, held-out rows */
     int64_t engine;          /* arenas that live as long as the run */
     int64_t loading;         /* more of them while it loads */
+    int64_t load;            /* pinned, while it loads */
     int64_t results;         /* on the disk */
     int64_t checkpoint, checkpoints; /* bytes of one; how many stay */
 } hone_plan_parts;

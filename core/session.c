@@ -355,6 +355,7 @@ static void make_plan(hone_session *s)
         .bucket = s->bucket, .buckets = s->buckets,
         .batch = s->batch, .steps = s->steps, .engine = engine_bytes(s),
         .loading = loading_bytes(s),
+        .load = hone_load_bytes(&s->store, &s->machine),
         .feed = hone_feed_bytes(s->bucket, s->buckets, s->batch),
         .results = hone_results_bytes(&s->results),
         .checkpoint = hone_checkpoint_bytes(&s->resume.files),
@@ -560,7 +561,8 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
     hone_program *p;
 
     for (int i = 0; (p = program_at(s, i)); i++)
-        hone_try(hone_program_rehearse(p, &s->store, &s->machine, err));
+        hone_try(hone_program_rehearse(p, &s->store, &s->regions,
+                                       &s->machine, err));
     hone_log_time("loading kernels");
     hone_try(hone_store_load(&s->store, &s->machine, &source, err));
     hone_log_time("loading weights");
