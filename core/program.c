@@ -23,13 +23,29 @@ hone_kept *hone_store_find(const hone_store *s, const char *name)
     return NULL;
 }
 
+static int part_of_store(const hone_kept *k)
+{
+    if (k->kind == HONE_T_INPUT)
+        return 0;
+    return k->kind == HONE_T_STATE && hone_count(&k->type) == 1 ? 1 : 2;
+}
+
 static void store_place(hone_store *s)
 {
+    int64_t end[3];
+
     s->bytes = 0;
-    for (int i = 0; i < s->count; i++) {
-        s->list[i].offset = s->bytes;
-        s->bytes += s->list[i].bytes;
+    for (int part = 0; part < 3; part++) {
+        for (int i = 0; i < s->count; i++) {
+            if (part_of_store(&s->list[i]) != part)
+                continue;
+            s->list[i].offset = s->bytes;
+            s->bytes += s->list[i].bytes;
+        }
+        end[part] = s->bytes;
     }
+    s->input_bytes = end[0];
+    s->scalar_bytes = end[1] - end[0];
 }
 
 /* Adds, or widens an input that another program has smaller. */

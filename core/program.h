@@ -27,6 +27,9 @@ typedef struct hone_store {
     hone_kept *list;
     int count, cap;
     int64_t bytes; /* of the region */
+    /* At its start the inputs, side by side, and behind them what is one
+     * number: each is moved by one copy. */
+    int64_t input_bytes, scalar_bytes;
     char *base;    /* NULL until reserved */
 } hone_store;
 

@@ -356,7 +356,9 @@ static void make_plan(hone_session *s)
         .batch = s->batch, .steps = s->steps, .engine = engine_bytes(s),
         .loading = loading_bytes(s),
         .load = hone_load_bytes(&s->store, &s->machine),
-        .feed = hone_feed_bytes(s->bucket, s->buckets, s->batch),
+        .feed = hone_feed_bytes(s->batch),
+        .staging = hone_feed_pinned(&s->store, &s->machine) +
+                   hone_scalars_pinned(&s->store, &s->machine),
         .results = hone_results_bytes(&s->results),
         .checkpoint = hone_checkpoint_bytes(&s->resume.files),
         .checkpoints = s->recipe->save_keep < s->steps ? s->recipe->save_keep
@@ -472,18 +474,19 @@ static hone_status take_memory(hone_session *s, hone_err *err)
     int is_host = s->machine.info.is_host;
     int64_t device = p->store + p->temps + p->workspace[0] + p->workspace[1];
     int64_t host = p->programs + p->feed + p->loader[0] + p->loader[1];
+    int64_t pinned = p->pinned + p->staging;
 
     hone_try(api->reserve(s->machine.self, HONE_DEVICE_SPACE, device,
                           &s->device_memory, err));
-    if (p->pinned)
-        hone_try(api->reserve(s->machine.self, HONE_PINNED_SPACE, p->pinned,
+    if (pinned)
+        hone_try(api->reserve(s->machine.self, HONE_PINNED_SPACE, pinned,
                               &s->pinned_memory, err));
     if (posix_memalign(&s->host_memory, 64, (size_t)host))
         return hone_fail(err, HONE_ENOMEM, "no host memory for %lld bytes",
                          (long long)host);
     memset(s->host_memory, 0, (size_t)host);
     s->taken[is_host ? HONE_PLAN_HOST : HONE_PLAN_DEVICE] += device;
-    s->taken[is_host ? HONE_PLAN_HOST : HONE_PLAN_PINNED] += p->pinned;
+    s->taken[is_host ? HONE_PLAN_HOST : HONE_PLAN_PINNED] += pinned;
     s->taken[HONE_PLAN_HOST] += host;
     return HONE_OK;
 }
@@ -491,7 +494,7 @@ static hone_status take_memory(hone_session *s, hone_err *err)
 hone_status hone_session_reserve(hone_session *s, hone_err *err)
 {
     const hone_plan *p = &s->plan;
-    char *at;
+    char *at, *pinned;
 
     hone_try(take_memory(s, err));
     hone_log_time("taking memory");
@@ -506,7 +509,11 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
     s->feed = (hone_feed){ .collator = &s->collator, .bucket = s->bucket,
                            .buckets = s->buckets, .machine = &s->machine,
                            .store = &s->store };
-    hone_feed_init(&s->feed, s->batch, at);
+    pinned = (char *)s->pinned_memory + p->pinned;
+    hone_try(hone_feed_open(&s->feed, s->batch, at, pinned, err));
+    hone_try(hone_scalars_open(
+        &s->scalars, &s->machine, &s->store,
+        pinned + hone_feed_pinned(&s->store, &s->machine), err));
     at += p->feed;
     if (p->loader[0])
         hone_try(hone_loader_open(&s->train_loader, &s->train_rows, at, err));
@@ -583,7 +590,12 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
 void hone_session_close(hone_session *s)
 {
     hone_program *p;
+    hone_err late;
 
+    if (s->device_memory) /* what is under way may look at all that goes */
+        (void)hone_machine_sync(&s->machine, &late);
+    hone_feed_close(&s->feed);
+    hone_scalars_close(&s->scalars);
     for (int i = 0; s->machine.api && (p = program_at(s, i)); i++)
         hone_program_close(p, &s->machine);
     if (s->train_loader)
