@@ -5,9 +5,9 @@
  */
 #include "feed.h"
 
-#include "machine.h"
-
 #include <string.h>
+
+#include "machine.h"
 
 static void *take(char *base, int64_t *used, int64_t count, int64_t size)
 {
@@ -17,40 +17,77 @@ static void *take(char *base, int64_t *used, int64_t count, int64_t size)
     return p;
 }
 
-static int64_t lay_out(hone_feed *f, const hone_bucket *bucket,
-                       uint32_t buckets, int64_t batch, char *base)
+static int64_t lay_out(hone_feed *f, int64_t batch, char *base)
 {
-    int64_t tokens = 1, docs = 1, used = 0;
+    int64_t used = 0;
 
-    for (uint32_t i = 0; i < buckets; i++) {
-        tokens = bucket[i].tokens > tokens ? bucket[i].tokens : tokens;
-        docs = bucket[i].docs > docs ? bucket[i].docs : docs;
-    }
     f->layout.micro = take(base, &used, batch, sizeof(int32_t));
     f->layout.start = take(base, &used, batch, sizeof(int64_t));
     f->layout.bucket = take(base, &used, batch, sizeof(int32_t));
     f->layout.scratch = take(base, &used, 4 * batch, sizeof(int32_t));
     f->lengths = take(base, &used, batch, sizeof(int32_t));
-    f->tokens = take(base, &used, tokens, sizeof(int32_t));
-    f->targets = take(base, &used, tokens, sizeof(int32_t));
-    f->target_at = take(base, &used, tokens, sizeof(int32_t));
-    f->positions = take(base, &used, tokens, sizeof(int32_t));
-    f->rows = take(base, &used, tokens, sizeof(int32_t));
-    f->docs = take(base, &used, 4 * docs, sizeof(int32_t));
     return used;
 }
 
-int64_t hone_feed_bytes(const hone_bucket *bucket, uint32_t buckets,
-                        int64_t batch)
+int64_t hone_feed_bytes(int64_t batch)
 {
     hone_feed f;
 
-    return lay_out(&f, bucket, buckets, batch, NULL);
+    return lay_out(&f, batch, NULL);
 }
 
-void hone_feed_init(hone_feed *f, int64_t batch, void *memory)
+int64_t hone_feed_pinned(const hone_store *store, const hone_machine *m)
 {
-    lay_out(f, f->bucket, f->buckets, batch, memory);
+    return m->info.is_host ? 0 : HONE_FEED_SLOTS * store->input_bytes;
+}
+
+static void *find(const hone_feed *f, char *memory, const char *name)
+{
+    const hone_kept *k = hone_store_find(f->store, name);
+
+    return k ? memory + k->offset : NULL;
+}
+
+static void open_slot(hone_feed *f, int i, char *memory)
+{
+    f->memory[i] = memory;
+    f->slot[i] = (hone_inputs){ .tokens = find(f, memory, "tokens"),
+                                .targets = find(f, memory, "targets"),
+                                .target_at = find(f, memory, "target_at"),
+                                .positions = find(f, memory, "positions"),
+                                .rows = find(f, memory, "rows"),
+                                .docs = find(f, memory, "docs"),
+                                .rng = find(f, memory, "rng"),
+                                .dloss = find(f, memory, "dloss"),
+                                .lr = find(f, memory, "lr") };
+}
+
+hone_status hone_feed_open(hone_feed *f, int64_t batch, void *memory,
+                           void *pinned, hone_err *err)
+{
+    const hone_machine *m = f->machine;
+    int64_t bytes = f->store->input_bytes;
+
+    lay_out(f, batch, memory);
+    if (m->info.is_host) {
+        open_slot(f, 0, f->store->base);
+        f->slots = 1;
+        return HONE_OK;
+    }
+    memset(pinned, 0, (size_t)hone_feed_pinned(f->store, m));
+    for (; f->slots < HONE_FEED_SLOTS; f->slots++) {
+        hone_try(m->api->event_open(m->self, &f->sent[f->slots], err));
+        open_slot(f, f->slots, (char *)pinned + f->slots * bytes);
+    }
+    return HONE_OK;
+}
+
+void hone_feed_close(hone_feed *f)
+{
+    for (int i = 0; i < f->slots; i++)
+        if (f->sent[i])
+            f->machine->api->event_close(f->machine->self, f->sent[i]);
+    f->slots = 0;
 }
 
 hone_status hone_feed_step(hone_feed *f, const hone_rows *rows, hone_err *err)
@@ -63,59 +100,69 @@ hone_status hone_feed_step(hone_feed *f, const hone_rows *rows, hone_err *err)
                        rows->count, &f->layout, err);
 }
 
-static void place_row(hone_feed *f, const hone_sample *s, int64_t at)
+static void place_row(hone_feed *f, const hone_inputs *to,
+                      const hone_sample *s, int64_t at)
 {
+    memcpy(to->tokens + at, s->tokens, (size_t)s->length * sizeof *s->tokens);
     for (int32_t i = 0; i < s->length; i++) {
-        f->tokens[at + i] = s->tokens[i];
-        f->positions[at + i] = i;
-        f->rows[at + i] = s->index;
+        to->positions[at + i] = i;
+        to->rows[at + i] = s->index;
         if (i + 1 < s->length && s->mask[i + 1]) {
-            f->targets[f->targets_here] = s->tokens[i + 1];
-            f->target_at[f->targets_here++] = (int32_t)(at + i);
+            to->targets[f->targets_here] = s->tokens[i + 1];
+            to->target_at[f->targets_here++] = (int32_t)(at + i);
         }
     }
 }
 
-hone_status hone_feed_put(hone_feed *f, const char *name, const void *data,
-                          int64_t bytes, hone_err *err)
-{
-    const hone_kept *k = hone_store_find(f->store, name);
-
-    if (!k) /* no program reads it */
-        return HONE_OK;
-    return hone_machine_put(f->machine, hone_store_address(f->store, k), data,
-                            bytes, err);
-}
-
-hone_status hone_feed_micro(hone_feed *f, const hone_rows *rows, int m,
-                            hone_err *err)
+static void fill(hone_feed *f, const hone_inputs *to, const hone_rows *rows,
+                 int m)
 {
     const hone_bucket *b = &f->bucket[f->layout.bucket[m]];
     size_t bytes = (size_t)b->tokens * sizeof(int32_t);
     int doc = 0;
 
-    memset(f->tokens, 0, bytes);
-    memset(f->targets, 0xff, bytes);
-    memset(f->target_at, 0xff, bytes);
+    memset(to->tokens, 0, bytes);
+    memset(to->targets, 0xff, bytes);
+    memset(to->target_at, 0xff, bytes);
     f->targets_here = 0;
-    memset(f->positions, 0, bytes);
-    memset(f->rows, 0, bytes);
-    memset(f->docs, 0, (size_t)b->docs * 4 * sizeof(int32_t));
+    memset(to->positions, 0, bytes);
+    memset(to->rows, 0, bytes);
+    memset(to->docs, 0, (size_t)b->docs * 4 * sizeof(int32_t));
     for (int i = 0; i < rows->count; i++) {
         int32_t at = (int32_t)f->layout.start[i];
         int32_t n = rows->sample[i].length;
 
         if (f->layout.micro[i] != m)
             continue;
-        place_row(f, &rows->sample[i], at);
-        f->docs[4 * doc] = f->docs[4 * doc + 2] = at;
-        f->docs[4 * doc + 1] = f->docs[4 * doc + 3] = n;
+        place_row(f, to, &rows->sample[i], at);
+        to->docs[4 * doc] = to->docs[4 * doc + 2] = at;
+        to->docs[4 * doc + 1] = to->docs[4 * doc + 3] = n;
         doc++;
     }
-    hone_try(hone_feed_put(f, "tokens", f->tokens, (int64_t)bytes, err));
-    hone_try(hone_feed_put(f, "targets", f->targets, (int64_t)bytes, err));
-    hone_try(hone_feed_put(f, "target_at", f->target_at, (int64_t)bytes, err));
-    hone_try(hone_feed_put(f, "positions", f->positions, (int64_t)bytes, err));
-    hone_try(hone_feed_put(f, "rows", f->rows, (int64_t)bytes, err));
-    return hone_feed_put(f, "docs", f->docs, b->docs * 4 * 4, err);
+}
+
+hone_status hone_feed_micro(hone_feed *f, const hone_rows *rows, int m,
+                            const hone_step_inputs *step, hone_err *err)
+{
+    int i = (int)(f->made % f->slots);
+    const hone_machine *machine = f->machine;
+    const hone_inputs *to = &f->slot[i];
+
+    if (machine->info.is_host)
+        hone_try(hone_machine_sync(f->machine, err));
+    else if (f->made >= f->slots)
+        hone_try(hone_machine_await(machine, f->sent[i], err));
+    f->made++;
+    fill(f, to, rows, m);
+    memcpy(to->rng, step->rng, sizeof step->rng);
+    *to->dloss = step->dloss;
+    if (to->lr)
+        *to->lr = step->lr;
+    if (machine->info.is_host)
+        return HONE_OK;
+    machine->api->copy(machine->self, f->store->base, f->memory[i],
+                       f->store->input_bytes, HONE_TO_DEVICE,
+                       machine->stream[0]);
+    machine->api->record(machine->self, f->sent[i], machine->stream[0]);
+    return HONE_OK;
 }

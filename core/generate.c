@@ -100,8 +100,10 @@ hone_status hone_generator_open(hone_generator *g, const char *model,
     source = (hone_source){ .weights = &g->weights,
                             .peft = g->has_peft ? &g->peft : NULL,
                             .peft_folder = adapter };
-    hone_try(hone_program_rehearse(&g->prompt, &g->store, &g->machine, err));
-    hone_try(hone_program_rehearse(&g->next, &g->store, &g->machine, err));
+    hone_try(hone_program_rehearse(&g->prompt, &g->store, &g->regions,
+                                   &g->machine, err));
+    hone_try(hone_program_rehearse(&g->next, &g->store, &g->regions,
+                                   &g->machine, err));
     hone_try(hone_store_load(&g->store, &g->machine, &source, err));
     hone_try(hone_program_capture(&g->prompt, &g->machine, err));
     hone_try(hone_program_capture(&g->next, &g->machine, err));

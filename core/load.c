@@ -1,137 +1,128 @@
 /* SPDX-License-Identifier: MIT
  *
- * load.c -- see load.h. A buffer at a time, so that nothing is held twice.
+ * load.c -- see load.h: which tensor gets its values from where.
  */
 #include "load.h"
 
 #include <string.h>
 
 #include "machine.h"
-#include "random_init.h"
 
 typedef struct {
-    const hone_store *store;
-    hone_machine *machine;
     const hone_source *source;
+    hone_filling *list;
+    int count;
 } filler;
 
-enum { LOAD_BYTES = 1 << 20 };
-
-static hone_status upload(const filler *f, const hone_kept *k, const void *from,
-                          hone_storage as, char *buffer, hone_err *err)
+static void add(filler *f, hone_filling x)
 {
-    int64_t size = hone_part_bytes(k->type.storage, 0, 1);
-    int64_t in_size = hone_part_bytes(as, 0, 1), left = hone_count(&k->type);
-    char *to = hone_store_address(f->store, k);
-    const char *at = from;
+    f->list[f->count++] = x;
+}
 
-    while (left > 0) {
-        int64_t n = LOAD_BYTES / 8 < left ? LOAD_BYTES / 8 : left;
+static void add_weight(filler *f, const hone_kept *k, const hone_weights *file,
+                       const hone_weight *w)
+{
+    add(f, (hone_filling){ .kept = k, .file = file, .weight = w });
+}
 
-        if (hone_convert(buffer, k->type.storage, at, as, n) != HONE_OK)
-            return hone_fail(err, HONE_ENOSUP,
-                             "%s: its storage cannot be converted", k->name);
-        hone_try(hone_machine_put(f->machine, to, buffer, n * size, err));
-        at += n * in_size;
-        to += n * size;
-        left -= n;
-    }
+static void initialise(filler *f, const hone_kept *k, hone_init rule)
+{
+    add(f, (hone_filling){ .kept = k, .rule = rule,
+                           .seed = f->source->seed });
+}
+
+static hone_status add_peft(filler *f, const hone_kept *k,
+                            const hone_weight *w, hone_err *err)
+{
+    const hone_source *s = f->source;
+
+    if (!w || hone_count(&w->type) != hone_count(&k->type))
+        return hone_fail(err, HONE_EINVAL, "%s: no tensor of the shape of %s",
+                         s->peft_folder, k->name);
+    add_weight(f, k, &s->peft->weights, w);
     return HONE_OK;
 }
 
-static hone_status initialise(const filler *f, const hone_kept *k,
-                              hone_init rule, char *buffer, hone_err *err)
-{
-    int64_t size = hone_part_bytes(k->type.storage, 0, 1);
-    int64_t count = hone_count(&k->type);
-    char *to = hone_store_address(f->store, k);
-
-    for (int64_t at = 0; at < count;) {
-        int64_t n = LOAD_BYTES / 8 < count - at ? LOAD_BYTES / 8 : count - at;
-
-        if (hone_init_fill(buffer, k->type.storage, rule, f->source->seed,
-                           k->name, at, n) != HONE_OK)
-            return hone_fail(err, HONE_ENOSUP, "%s: its storage cannot be "
-                             "initialised", k->name);
-        hone_try(hone_machine_put(f->machine, to + at * size, buffer, n * size,
-                                  err));
-        at += n;
-    }
-    return HONE_OK;
-}
-
-static hone_status load_adapter(const filler *f, const hone_kept *k,
-                                char *buffer, hone_err *err)
+static hone_status add_adapter(filler *f, const hone_kept *k, hone_err *err)
 {
     size_t n = strlen(k->name) - strlen(".lora_A.weight");
     int is_a = k->name[n + strlen(".lora_")] == 'A';
     const hone_peft_module *m;
-    const hone_weight *w;
     char path[512];
 
-    if (!f->source->peft)
-        return initialise(f, k, is_a ? hone_init_lora_a(k->type.dim[1])
-                                     : hone_init_zeros(), buffer, err);
+    if (!f->source->peft) {
+        initialise(f, k, is_a ? hone_init_lora_a(k->type.dim[1])
+                              : hone_init_zeros());
+        return HONE_OK;
+    }
     snprintf(path, sizeof path, "%.*s", (int)n, k->name);
     m = hone_peft_find(f->source->peft, path);
-    w = !m ? NULL : is_a ? m->a : m->b;
-    if (!w || hone_count(&w->type) != hone_count(&k->type))
-        return hone_fail(err, HONE_EINVAL, "%s: no tensor of the shape of %s",
-                         f->source->peft_folder, k->name);
-    return upload(f, k, w->data, w->type.storage, buffer, err);
+    return add_peft(f, k, !m ? NULL : is_a ? m->a : m->b, err);
 }
 
 /* A weight that the adapter brings whole. */
-static hone_status load_saved(const filler *f, const hone_kept *k,
-                              char *buffer, hone_err *err)
+static hone_status add_saved(filler *f, const hone_kept *k, hone_err *err)
 {
     const hone_weight *w;
 
     hone_try(hone_peft_weight(f->source->peft, k->name, k->alias, &w, err));
-    if (!w || hone_count(&w->type) != hone_count(&k->type))
-        return hone_fail(err, HONE_EINVAL, "%s: no tensor of the shape of %s",
-                         f->source->peft_folder, k->name);
-    return upload(f, k, w->data, w->type.storage, buffer, err);
+    return add_peft(f, k, w, err);
 }
 
-static hone_status load_one(const filler *f, const hone_kept *k, char *buffer,
-                            hone_err *err)
+static hone_status add_kept(filler *f, const hone_kept *k, hone_err *err)
 {
-    const hone_weight *w = NULL;
+    const hone_source *s = f->source;
+    const hone_weight *w;
 
     if (k->kind == HONE_T_CONST)
-        return upload(f, k, k->data, k->type.storage, buffer, err);
-    if (k->kind != HONE_T_PARAM) {
-        f->machine->api->fill(f->machine->self, hone_store_address(f->store, k),
-                             0, k->bytes, f->machine->stream[0]);
+        add(f, (hone_filling){ .kept = k, .data = k->data });
+    if (k->kind != HONE_T_PARAM)
+        return HONE_OK;
+    if (k->adapter)
+        return add_adapter(f, k, err);
+    if (s->peft && k->trainable)
+        return add_saved(f, k, err);
+    if (!s->weights) {
+        initialise(f, k, k->zeros ? hone_init_zeros()
+                                  : hone_init_rule(k->name, k->type.rank,
+                                                   s->range));
         return HONE_OK;
     }
-    if (k->adapter)
-        return load_adapter(f, k, buffer, err);
-    if (f->source->peft && k->trainable)
-        return load_saved(f, k, buffer, err);
-    if (!f->source->weights)
-        return initialise(f, k, k->zeros ? hone_init_zeros()
-                                         : hone_init_rule(k->name, k->type.rank,
-                                                          f->source->range),
-                          buffer, err);
-    w = hone_weights_find(f->source->weights, k->name);
+    w = hone_weights_find(s->weights, k->name);
     if (!w && k->alias)
-        w = hone_weights_find(f->source->weights, k->alias);
-    return upload(f, k, w->data, w->type.storage, buffer, err);
+        w = hone_weights_find(s->weights, k->alias);
+    if (!w)
+        return hone_fail(err, HONE_EINVAL, "the model's files have no %s",
+                         k->name);
+    add_weight(f, k, s->weights, w);
+    return HONE_OK;
+}
+
+/* What nothing is read for starts at zero. */
+static void clear(const hone_store *store, const hone_machine *m,
+                  const hone_kept *k)
+{
+    m->api->fill(m->self, hone_store_address(store, k), 0, k->bytes,
+                 m->stream[0]);
 }
 
 hone_status hone_store_load(const hone_store *store, hone_machine *m,
                             const hone_source *source, hone_err *err)
 {
-    filler f = { .store = store, .machine = m, .source = source };
+    filler f = { .source = source };
     hone_arena a = { 0 };
-    char *buffer = hone_alloc(&a, LOAD_BYTES);
     hone_status status = HONE_OK;
 
-    for (int i = 0; i < store->count && status == HONE_OK; i++)
-        status = load_one(&f, &store->list[i], buffer, err);
+    f.list = hone_alloc(&a, ((size_t)store->count + 1) * sizeof *f.list);
+    for (int i = 0; i < store->count && status == HONE_OK; i++) {
+        int before = f.count;
+
+        status = add_kept(&f, &store->list[i], err);
+        if (f.count == before)
+            clear(store, m, &store->list[i]);
+    }
+    if (status == HONE_OK)
+        status = hone_load_ring(store, m, f.list, f.count, err);
     hone_arena_free(&a);
-    hone_try(status);
-    return hone_machine_sync(m, err);
+    return status;
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * load.h -- fills the store: weights from the mapping of their file, adapters
- * from a PEFT folder, or first values; everything else with zeros.
+ * load.h -- fills the store: weights from their files, adapters from a PEFT
+ * folder, or first values; everything else with zeros. load.c says what goes
+ * where, load_ring.c moves it.
  */
 #ifndef HONE_LOAD_H
 #define HONE_LOAD_H
 
 #include "peft.h"
 #include "program.h"
+#include "random_init.h"
 #include "safetensors.h"
 
 typedef struct hone_source {
@@ -20,5 +22,22 @@ typedef struct hone_source {
 
 hone_status hone_store_load(const hone_store *, hone_machine *,
                             const hone_source *, hone_err *);
+/* Pinned memory that it takes meanwhile. */
+int64_t hone_load_bytes(const hone_store *, const hone_machine *);
+
+/* One tensor to be filled: from a weight of a file, from memory, or by rule. */
+typedef struct hone_filling {
+    const hone_kept *kept;
+    const hone_weights *file; /* of the weight */
+    const hone_weight *weight;
+    const void *data; /* in its storage */
+    hone_init rule;
+    int64_t seed;
+} hone_filling;
+
+/* Fills COUNT tensors: threads read and convert, the caller's thread copies
+ * what they have ready. */
+hone_status hone_load_ring(const hone_store *, hone_machine *,
+                           const hone_filling *, int count, hone_err *);
 
 #endif

@@ -5,6 +5,7 @@
 #include "log.h"
 
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int the_level = HONE_LOG_NOTE;
@@ -49,6 +50,13 @@ static void say(int level, const char *fmt, va_list ap)
     put(line, (size_t)at);
 }
 
+static double seconds_between(const struct timespec *a,
+                              const struct timespec *b)
+{
+    return (double)(b->tv_sec - a->tv_sec) +
+           1e-9 * (double)(b->tv_nsec - a->tv_nsec);
+}
+
 void hone_log(int level, const char *fmt, ...)
 {
     va_list ap;
@@ -56,6 +64,19 @@ void hone_log(int level, const char *fmt, ...)
     va_start(ap, fmt);
     say(level, fmt, ap);
     va_end(ap);
+}
+
+void hone_log_time(const char *what)
+{
+    static struct timespec first, last;
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!first.tv_sec)
+        first = last = now;
+    hone_log(HONE_LOG_DETAIL, "%8.3f s  %-28s %8.3f s since the start",
+             seconds_between(&last, &now), what, seconds_between(&first, &now));
+    last = now;
 }
 
 void hone_log_live(const char *text)

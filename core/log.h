@@ -13,6 +13,9 @@ enum { HONE_LOG_ERROR, HONE_LOG_WARN, HONE_LOG_NOTE, HONE_LOG_DETAIL };
 /* Messages above LEVEL are left out. Default: HONE_LOG_NOTE. */
 void hone_log_level(int level);
 void hone_log(int level, const char *fmt, ...) HONE_PRINTF(2, 3);
+/* At detail: how long WHAT took, that is, since the last call (the first one
+ * starts the clock), and all since then. The start of a run, phase by phase. */
+void hone_log_time(const char *what);
 
 /* The live line: overwrites itself on a terminal; elsewhere an ordinary line.
  * The next hone_log() moves below it. */

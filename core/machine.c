@@ -133,6 +133,15 @@ hone_status hone_machine_sync(hone_machine *m, hone_err *err)
     return m->api->sync(m->self, m->stream[0], err);
 }
 
+hone_status hone_machine_await(const hone_machine *m, hone_event event,
+                               hone_err *err)
+{
+    if (m->api->size >= offsetof(hone_device, await) + sizeof m->api->await &&
+        m->api->await)
+        return m->api->await(m->self, event, err);
+    return m->api->sync(m->self, m->stream[0], err);
+}
+
 hone_status hone_machine_put(hone_machine *m, void *device, const void *host,
                              int64_t bytes, hone_err *err)
 {

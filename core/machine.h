@@ -15,6 +15,9 @@ hone_status hone_machine_open(hone_machine *, const char *device,
 hone_status hone_machine_sync(hone_machine *, hone_err *);
 void hone_machine_close(hone_machine *);
 
+/* The host waits until stream 0 has reached EVENT, recorded there. */
+hone_status hone_machine_await(const hone_machine *, hone_event, hone_err *);
+
 /* To and from the device; the host side may be any memory. Waits. */
 hone_status hone_machine_put(hone_machine *, void *device, const void *host,
                              int64_t bytes, hone_err *);

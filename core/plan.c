@@ -80,16 +80,19 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
     }
     p->store = parts->store->bytes;
     p->feed = parts->feed;
+    p->staging = parts->staging;
     for (int i = 0; i < 2; i++)
         p->loader[i] = (parts->loader[i] + 63) / 64 * 64;
     add(p, device, HONE_USE_WORKSPACE, p->workspace[0] + p->workspace[1]);
     add(p, pinned, HONE_USE_ACTIVATIONS, p->pinned);
+    add(p, pinned, HONE_USE_INPUTS, p->staging);
     add(p, HONE_PLAN_HOST, HONE_USE_PROGRAMS, p->programs);
     add(p, HONE_PLAN_HOST, HONE_USE_DATA, p->feed + p->loader[0] +
                                               p->loader[1]);
     add(p, HONE_PLAN_HOST, HONE_USE_ENGINE, parts->engine);
     p->bytes[HONE_PLAN_HOST][HONE_PLAN_LOAD][HONE_USE_ENGINE] +=
         parts->loading;
+    p->bytes[pinned][HONE_PLAN_LOAD][HONE_USE_ENGINE] += parts->load;
     p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_RESULTS] =
         parts->results;
     p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_CHECKPOINTS] =

@@ -43,6 +43,8 @@ typedef struct hone_plan_parts {
     int64_t feed, loader[2]; /* training, held-out rows */
     int64_t engine;          /* arenas that live as long as the run */
     int64_t loading;         /* more of them while it loads */
+    int64_t load;            /* pinned, while it loads */
+    int64_t staging;         /* pinned: inputs, and the numbers of a step */
     int64_t results;         /* on the disk */
     int64_t checkpoint, checkpoints; /* bytes of one; how many stay */
 } hone_plan_parts;
@@ -51,7 +53,8 @@ typedef struct hone_plan {
     hone_plan_parts of;
     int64_t bytes[HONE_PLAN_PLACES][HONE_PLAN_PHASES][HONE_USES];
     /* What reserve() takes. */
-    int64_t store, temps, workspace[2], pinned, programs, feed, loader[2];
+    int64_t store, temps, workspace[2], pinned, staging, programs, feed,
+        loader[2];
 } hone_plan;
 
 void hone_plan_make(hone_plan *, const hone_plan_parts *);

@@ -23,13 +23,29 @@ hone_kept *hone_store_find(const hone_store *s, const char *name)
     return NULL;
 }
 
+static int part_of_store(const hone_kept *k)
+{
+    if (k->kind == HONE_T_INPUT)
+        return 0;
+    return k->kind == HONE_T_STATE && hone_count(&k->type) == 1 ? 1 : 2;
+}
+
 static void store_place(hone_store *s)
 {
+    int64_t end[3];
+
     s->bytes = 0;
-    for (int i = 0; i < s->count; i++) {
-        s->list[i].offset = s->bytes;
-        s->bytes += s->list[i].bytes;
+    for (int part = 0; part < 3; part++) {
+        for (int i = 0; i < s->count; i++) {
+            if (part_of_store(&s->list[i]) != part)
+                continue;
+            s->list[i].offset = s->bytes;
+            s->bytes += s->list[i].bytes;
+        }
+        end[part] = s->bytes;
     }
+    s->input_bytes = end[0];
+    s->scalar_bytes = end[1] - end[0];
 }
 
 /* Adds, or widens an input that another program has smaller. */
@@ -89,6 +105,7 @@ struct hone_op_run {
     int done; /* event of a node on stream 1; -1 */
     int *wait;         /* events that stream 0 waits for first */
     int waits;
+    int again;         /* an earlier call of the program needs the same code */
 };
 
 /* Hands out pieces of one block; without a block it only adds up. */
@@ -230,6 +247,51 @@ static hone_status bind_node(const binder *b, const hone_node *node,
     return HONE_OK;
 }
 
+/* Whether two nodes differ in nothing by which a kernel can choose its code:
+ * the call, or how their operands are aligned. */
+static int same_call(const hone_graph *g, const hone_node *a,
+                     const hone_op_run *x, const hone_node *b,
+                     const hone_op_run *y)
+{
+    if (a->component != b->component || a->kernel != b->kernel ||
+        a->nin != b->nin || a->nout != b->nout ||
+        memcmp(a->attrs, b->attrs, a->component->config_size))
+        return 0;
+    for (uint32_t i = 0; i < a->nin + a->nout; i++) {
+        hone_id p = i < a->nin ? a->in[i] : a->out[i - a->nin];
+        hone_id q = i < b->nin ? b->in[i] : b->out[i - b->nin];
+
+        if ((p == HONE_NONE) != (q == HONE_NONE) ||
+            (i >= a->nin && (a->acc[i - a->nin] == HONE_NONE) !=
+                                (b->acc[i - b->nin] == HONE_NONE)))
+            return 0;
+        if (p != HONE_NONE &&
+            (memcmp(&g->tensor[p].type, &g->tensor[q].type,
+                    sizeof(hone_type)) ||
+             ((uintptr_t)x->ptr[i].part[0] ^ (uintptr_t)y->ptr[i].part[0]) %
+                 HONE_ALIGN))
+            return 0;
+    }
+    return 1;
+}
+
+/* Marks those that a rehearsal can leave out. */
+static void find_again(hone_program *p)
+{
+    const hone_graph *g = &p->graph;
+    int *distinct = hone_alloc(g->arena, (size_t)g->nodes * sizeof *distinct);
+    int count = 0;
+
+    for (int n = 0; n < g->nodes; n++) {
+        for (int i = 0; i < count && !p->run[n].again; i++)
+            p->run[n].again = same_call(g, &g->node[n], &p->run[n],
+                                        &g->node[distinct[i]],
+                                        &p->run[distinct[i]]);
+        if (!p->run[n].again)
+            distinct[count++] = n;
+    }
+}
+
 static hone_status add_event(const binder *b, hone_err *err)
 {
     hone_program *p = b->p;
@@ -279,7 +341,18 @@ hone_status hone_program_bind(hone_program *p, const hone_store *store,
     p->event = out.event;
     for (int n = 0; n < p->count; n++)
         hone_try(bind_node(&b, &p->graph.node[n], &p->run[n], err));
+    find_again(p);
     return bind_events(&b, out.wait, err);
+}
+
+static void issue(const hone_op_run *r, const hone_machine *m,
+                  hone_stream stream)
+{
+    if (r->run)
+        r->run(r->prepared, r->ptr, r->workspace, stream);
+    else
+        m->api->copy(m->self, r->ptr[1].part[0], r->ptr[0].part[0], r->bytes,
+                     r->way, stream);
 }
 
 static void walk(const hone_program *p, const hone_machine *m,
@@ -298,11 +371,7 @@ static void walk(const hone_program *p, const hone_machine *m,
             m->api->record(m->self, may_start, m->stream[0]);
             m->api->wait(m->self, stream, may_start);
         }
-        if (r->run)
-            r->run(r->prepared, r->ptr, r->workspace, stream);
-        else
-            m->api->copy(m->self, r->ptr[1].part[0], r->ptr[0].part[0],
-                         r->bytes, r->way, stream);
+        issue(r, m, stream);
         if (r->stream == 1)
             m->api->record(m->self, p->event[r->done], stream);
     }
@@ -310,12 +379,17 @@ static void walk(const hone_program *p, const hone_machine *m,
 
 hone_status hone_program_rehearse(const hone_program *p,
                                   const hone_store *store,
+                                  const hone_regions *regions,
                                   const hone_machine *m, hone_err *err)
 {
     if (!m->info.can_capture)
         return HONE_OK;
     m->api->fill(m->self, store->base, 0, store->bytes, m->stream[0]);
-    walk(p, m, INT64_MAX);
+    m->api->fill(m->self, regions->temps, 0, p->place.bytes[HONE_DEVICE_SPACE],
+                 m->stream[0]);
+    for (const hone_op_run *r = p->run; r < p->run + p->count; r++)
+        if (!r->again)
+            issue(r, m, m->stream[0]);
     return m->api->sync(m->self, m->stream[0], err);
 }
 

@@ -27,6 +27,9 @@ typedef struct hone_store {
     hone_kept *list;
     int count, cap;
     int64_t bytes; /* of the region */
+    /* At its start the inputs, side by side, and behind them what is one
+     * number: each is moved by one copy. */
+    int64_t input_bytes, scalar_bytes;
     char *base;    /* NULL until reserved */
 } hone_store;
 
@@ -75,11 +78,12 @@ int64_t hone_program_bytes(const hone_program *);
 hone_status hone_program_bind(hone_program *, const hone_store *,
                               const hone_regions *, hone_machine *,
                               void *memory, hone_err *);
-/* One run over a store of zeros, before it is loaded, where programs can be
- * captured: devices load a kernel when it first runs, which must be neither
- * within a capture nor after the freeze. */
+/* Runs each distinct call once, over zeros, before the store is loaded, where
+ * programs can be captured: devices load a kernel when it first runs, which
+ * must be neither within a capture nor after the freeze. */
 hone_status hone_program_rehearse(const hone_program *, const hone_store *,
-                                  const hone_machine *, hone_err *);
+                                  const hone_regions *, const hone_machine *,
+                                  hone_err *);
 /* Where the device can: from now on run() replays the program. Runs nothing;
  * before the device is frozen. */
 hone_status hone_program_capture(hone_program *, const hone_machine *,

@@ -32,6 +32,7 @@ typedef struct {
     char state[65536]; /* run.json */
     json_t *learns;    /* part of it: what the recipe says now */
     int lock;          /* its folder, open and locked */
+    int began;         /* steps of this process */
 } run;
 
 /* ------------------------------------------------------------- the folder */
@@ -200,6 +201,8 @@ static hone_status log_step(void *self, const hone_step_report *s,
 
     if (s->loss == 0 && s->rows == 0) /* an evaluation has no rows */
         return log_eval(r, s, eval_loss, eval_targets, err);
+    if (!r->began++)
+        hone_log_time("first step");
     hone_live_step(&r->live, s);
     return hone_session_record(&r->s, f, sizeof f / sizeof *f, err);
 }
@@ -255,6 +258,7 @@ static hone_status prepare(run *r, const hone_rank *rank, int fresh,
     r->device_bytes = hone_plan_total(&s->plan, HONE_PLAN_DEVICE);
     r->host_bytes = hone_plan_total(&s->plan, HONE_PLAN_HOST);
     hone_try(write_texts(r, err));
+    hone_log_time("the run's folder");
     return hone_session_start_loggers(s, err);
 }
 

@@ -29,8 +29,9 @@ enum {
 #define DAMAGED "the file is damaged or cut short: fetch it again"
 
 struct hone_mapping {
-    void *base;
+    void *base; /* NULL: not open */
     size_t bytes;
+    int fd;
 };
 
 /* One file while its header is read. */
@@ -373,13 +374,16 @@ static hone_status add_file(reader *r, hone_err *err)
         goto out;
     }
     map->bytes = (size_t)bytes;
-    posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL);
+    map->fd = fd;
+    fd = -1;
+    posix_fadvise(map->fd, 0, 0, POSIX_FADV_NORMAL);
     r->data = (const char *)map->base + 8 + header;
     r->data_bytes = bytes - 8 - header;
     s = read_tensors(r, text, (size_t)header, err);
 out:
     free(text);
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return s;
 }
 
@@ -555,11 +559,23 @@ const hone_weight *hone_weights_find(const hone_weights *w, const char *name)
                     : NULL;
 }
 
+hone_status hone_weights_read(const hone_weights *w, const hone_weight *t,
+                              int64_t at, int64_t bytes, void *to,
+                              hone_err *err)
+{
+    const struct hone_mapping *map = &w->maps[t->file];
+
+    at += (const char *)t->data - (const char *)map->base;
+    return read_all(map->fd, to, (size_t)bytes, at, w->files[t->file], err);
+}
+
 void hone_weights_close(hone_weights *w)
 {
     for (int i = 0; w->maps && i < w->file_count; i++)
-        if (w->maps[i].base)
+        if (w->maps[i].base) {
             munmap(w->maps[i].base, w->maps[i].bytes);
+            close(w->maps[i].fd);
+        }
     hone_arena_free(&w->arena);
     memset(w, 0, sizeof *w);
 }

@@ -34,6 +34,10 @@ typedef struct hone_weights {
 hone_status hone_weights_open(hone_weights *, const char *path,
                               const char *stem, hone_err *);
 const hone_weight *hone_weights_find(const hone_weights *, const char *name);
+/* Bytes [AT, AT + BYTES) of it by read(2), from any thread: at the speed of the
+ * disk, and no page of the mapping becomes the process's own. */
+hone_status hone_weights_read(const hone_weights *, const hone_weight *,
+                              int64_t at, int64_t bytes, void *to, hone_err *);
 void hone_weights_close(hone_weights *);
 
 /* Converts COUNT elements between F32, F16, BF16 and F64, rounding once, to

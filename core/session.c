@@ -359,7 +359,10 @@ static void make_plan(hone_session *s)
         .bucket = s->bucket, .buckets = s->buckets,
         .batch = s->batch, .steps = s->steps, .engine = engine_bytes(s),
         .loading = loading_bytes(s),
-        .feed = hone_feed_bytes(s->bucket, s->buckets, s->batch),
+        .load = hone_load_bytes(&s->store, &s->machine),
+        .feed = hone_feed_bytes(s->batch),
+        .staging = hone_feed_pinned(&s->store, &s->machine) +
+                   hone_scalars_pinned(&s->store, &s->machine),
         .results = hone_results_bytes(&s->results),
         .checkpoint = hone_checkpoint_bytes(&s->resume.files),
         .checkpoints = s->recipe->save_keep < s->steps ? s->recipe->save_keep
@@ -406,8 +409,10 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     s->progress = (hone_progress){
         .evaluated = -1,
         .report = { .size = sizeof(hone_report), .eval_loss = NAN } };
+    hone_log_time("recipe");
     hone_try(hone_machine_open(&s->machine, recipe->device, recipe->packs,
                                &s->keep, err));
+    hone_log_time("device");
     if (s->rank.ranks > 1 && !s->rank.collective)
         return hone_fail(err, HONE_EINVAL, "%d ranks need a collective; hone "
                          "plugins lists those there are", s->rank.ranks);
@@ -418,11 +423,14 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     hone_try(placed(s, recipe->model_line, "model", open_model(s, err), err));
     hone_try(placed(s, recipe->adapter_line, "lora", open_adapter(s, err),
                     err));
+    hone_log_time("model's files");
     hone_try(open_data(s, with_training, err));
+    hone_log_time("data");
     hone_try(open_components(s, err));
     hone_try(compile_all(s, with_training, err));
     hone_family_close(s->family);
     s->family = NULL;
+    hone_log_time("compiling");
     if (out && with_training)
         hone_try(open_results(s, out, err));
     make_plan(s);
@@ -470,18 +478,19 @@ static hone_status take_memory(hone_session *s, hone_err *err)
     int is_host = s->machine.info.is_host;
     int64_t device = p->store + p->temps + p->workspace[0] + p->workspace[1];
     int64_t host = p->programs + p->feed + p->loader[0] + p->loader[1];
+    int64_t pinned = p->pinned + p->staging;
 
     hone_try(api->reserve(s->machine.self, HONE_DEVICE_SPACE, device,
                           &s->device_memory, err));
-    if (p->pinned)
-        hone_try(api->reserve(s->machine.self, HONE_PINNED_SPACE, p->pinned,
+    if (pinned)
+        hone_try(api->reserve(s->machine.self, HONE_PINNED_SPACE, pinned,
                               &s->pinned_memory, err));
     if (posix_memalign(&s->host_memory, 64, (size_t)host))
         return hone_fail(err, HONE_ENOMEM, "no host memory for %lld bytes",
                          (long long)host);
     memset(s->host_memory, 0, (size_t)host);
     s->taken[is_host ? HONE_PLAN_HOST : HONE_PLAN_DEVICE] += device;
-    s->taken[is_host ? HONE_PLAN_HOST : HONE_PLAN_PINNED] += p->pinned;
+    s->taken[is_host ? HONE_PLAN_HOST : HONE_PLAN_PINNED] += pinned;
     s->taken[HONE_PLAN_HOST] += host;
     return HONE_OK;
 }
@@ -489,9 +498,10 @@ static hone_status take_memory(hone_session *s, hone_err *err)
 hone_status hone_session_reserve(hone_session *s, hone_err *err)
 {
     const hone_plan *p = &s->plan;
-    char *at;
+    char *at, *pinned;
 
     hone_try(take_memory(s, err));
+    hone_log_time("taking memory");
     s->store.base = s->device_memory;
     at = (char *)s->device_memory + p->store;
     s->regions.temps = at;
@@ -503,13 +513,18 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
     s->feed = (hone_feed){ .collator = &s->collator, .bucket = s->bucket,
                            .buckets = s->buckets, .machine = &s->machine,
                            .store = &s->store };
-    hone_feed_init(&s->feed, s->batch, at);
+    pinned = (char *)s->pinned_memory + p->pinned;
+    hone_try(hone_feed_open(&s->feed, s->batch, at, pinned, err));
+    hone_try(hone_scalars_open(
+        &s->scalars, &s->machine, &s->store,
+        pinned + hone_feed_pinned(&s->store, &s->machine), err));
     at += p->feed;
     if (p->loader[0])
         hone_try(hone_loader_open(&s->train_loader, &s->train_rows, at, err));
     if (p->loader[1])
         hone_try(hone_loader_open(&s->val_loader, &s->val_rows,
                                   at + p->loader[0], err));
+    hone_log_time("binding");
     return HONE_OK;
 }
 
@@ -557,8 +572,11 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
     hone_program *p;
 
     for (int i = 0; (p = program_at(s, i)); i++)
-        hone_try(hone_program_rehearse(p, &s->store, &s->machine, err));
+        hone_try(hone_program_rehearse(p, &s->store, &s->regions,
+                                       &s->machine, err));
+    hone_log_time("loading kernels");
     hone_try(hone_store_load(&s->store, &s->machine, &source, err));
+    hone_log_time("loading weights");
     if (s->has_weights)
         hone_weights_close(&s->weights);
     s->has_weights = 0;
@@ -571,13 +589,19 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
     if (s->images.name)
         hone_program_run(&s->images, &s->machine, 0);
     s->machine.api->freeze(s->machine.self);
+    hone_log_time("capturing");
     return check_plan(s, err);
 }
 
 void hone_session_close(hone_session *s)
 {
     hone_program *p;
+    hone_err late;
 
+    if (s->device_memory) /* what is under way may look at all that goes */
+        (void)hone_machine_sync(&s->machine, &late);
+    hone_feed_close(&s->feed);
+    hone_scalars_close(&s->scalars);
     for (int i = 0; s->machine.api && (p = program_at(s, i)); i++)
         hone_program_close(p, &s->machine);
     if (s->train_loader)

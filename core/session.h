@@ -17,6 +17,7 @@
 #include "recipe.h"
 #include "results.h"
 #include "resume.h"
+#include "scalars.h"
 #include "tokens.h"
 
 /* One of several ranks; all zero: alone. */
@@ -62,6 +63,7 @@ typedef struct hone_session {
     void *device_memory, *pinned_memory, *host_memory;
     int64_t taken[HONE_PLAN_PLACES]; /* of the three */
     hone_feed feed;
+    hone_scalars scalars;
     hone_loader *train_loader, *val_loader;
 } hone_session;
 

@@ -3,6 +3,10 @@
  * train.c -- see train.h. A step: zero the gradients; for each micro-batch
  * fill the inputs and run its program; one update. What a step learns depends
  * on its rows alone, not on how they lie in micro-batches.
+ *
+ * Nothing of this waits for the device: a step is issued while the one before
+ * it is computed, and its numbers are taken when the next one is issued. What
+ * needs the weights, or a decision about the run, first lets all steps land.
  */
 #include "train.h"
 
@@ -25,97 +29,24 @@ static double now_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static hone_status read_scalar(hone_session *s, const char *name, float *to,
-                               hone_err *err)
-{
-    const hone_kept *k = hone_store_find(&s->store, name);
-
-    return hone_machine_get(&s->machine, to, hone_store_address(&s->store, k),
-                            sizeof *to, err);
-}
-
-/* The micro-batches of one step through PROGRAMS (one a bucket). */
-static hone_status run_micros(hone_session *s, const hone_rows *rows,
+/* Issues the micro-batches of one step through PROGRAMS (one a bucket). */
+static hone_status run_micros(hone_session *s, const hone_rows *rows, float lr,
                               const hone_program *programs, hone_err *err)
 {
     hone_feed *f = &s->feed;
-    int64_t rng[2] = { s->recipe->seed, rows->step };
-    float dloss = 1.0f / (float)(rows->all_targets ? rows->all_targets : 1);
+    hone_step_inputs in = {
+        .rng = { s->recipe->seed, rows->step },
+        .dloss = 1.0f / (float)(rows->all_targets ? rows->all_targets : 1),
+        .lr = lr };
 
-    hone_try(hone_feed_put(f, "rng", rng, sizeof rng, err));
-    hone_try(hone_feed_put(f, "dloss", &dloss, sizeof dloss, err));
     hone_try(hone_feed_step(f, rows, err));
     for (int m = 0; m < f->layout.micros; m++) {
         if (hone_interrupted()) /* nothing was updated: as if not begun */
             return hone_fail(err, HONE_EINTR, "interrupted");
-        hone_try(hone_feed_micro(f, rows, m, err));
+        hone_try(hone_feed_micro(f, rows, m, &in, err));
         hone_program_run(&programs[f->layout.bucket[m]], &s->machine,
                          f->targets_here);
     }
-    return HONE_OK;
-}
-
-static double step_lr(const hone_session *s, int64_t step)
-{
-    const hone_schedule *api = s->schedule.component->ops;
-    double base = hone_option_real(s->optimizer.component->options,
-                                   s->optimizer.config, "lr");
-
-    return base * api->factor(s->schedule.config, s->schedule.state, step,
-                              s->steps);
-}
-
-static hone_status train_step(hone_session *s, const hone_rows *rows,
-                              hone_step_report *r, hone_err *err)
-{
-    double start = now_s();
-    float lr, sum, norm, ok;
-
-    r->step = rows->step + 1;
-    r->lr = step_lr(s, rows->step);
-    lr = (float)r->lr;
-    hone_try(hone_feed_put(&s->feed, "lr", &lr, sizeof lr, err));
-    hone_program_run(&s->zero, &s->machine, 0);
-    hone_try(run_micros(s, rows, s->train, err));
-    hone_program_run(&s->update, &s->machine, 0);
-    hone_try(read_scalar(s, "loss_sum", &sum, err));
-    hone_try(read_scalar(s, "step.norm", &norm, err));
-    hone_try(read_scalar(s, "step.ok", &ok, err));
-    r->loss = (double)sum / (double)rows->all_targets;
-    r->grad_norm = norm;
-    r->skipped = ok == 0;
-    r->rows = rows->all_rows;
-    r->tokens = rows->all_tokens;
-    r->targets = rows->all_targets;
-    r->time_s = now_s() - start;
-    return HONE_OK;
-}
-
-hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
-                          hone_err *err)
-{
-    const hone_rows *rows;
-    hone_status status;
-    double total = 0;
-    float sum;
-
-    *targets = 0;
-    *loss = NAN;
-    if (!s->data.val.rows)
-        return HONE_OK;
-    hone_loader_seek(s->val_loader, 0);
-    while ((status = hone_loader_next(s->val_loader, &rows, err)) == HONE_OK) {
-        hone_program_run(&s->zero_loss, &s->machine, 0);
-        hone_try(run_micros(s, rows, s->eval, err));
-        if (s->reduce.name)
-            hone_program_run(&s->reduce, &s->machine, 0);
-        hone_try(read_scalar(s, "loss_sum", &sum, err));
-        total += (double)sum;
-        *targets += rows->all_targets;
-    }
-    if (status != HONE_END)
-        return status;
-    *loss = *targets ? total / (double)*targets : NAN;
     return HONE_OK;
 }
 
@@ -125,6 +56,66 @@ static void observe(hone_session *s, const hone_report *seen)
 
     if (api->observe)
         api->observe(s->schedule.config, s->schedule.state, seen);
+}
+
+/* The rate of STEP (from 0). Adaptive schedules see step s - 2 at step s, on
+ * every device, even if step s - 1 has landed already. */
+static double step_lr(hone_session *s, int64_t step)
+{
+    const hone_schedule *api = s->schedule.component->ops;
+    hone_report *waiting = &s->progress.report;
+    double base = hone_option_real(s->optimizer.component->options,
+                                   s->optimizer.config, "lr");
+
+    if (waiting->step && waiting->step < step) {
+        observe(s, waiting);
+        waiting->step = 0;
+    }
+    return base * api->factor(s->schedule.config, s->schedule.state, step,
+                              s->steps);
+}
+
+/* ------------------------------------------------------------- evaluations */
+
+/* That of the oldest step that is evaluated. */
+static hone_status add_loss(hone_session *s, double *total, hone_err *err)
+{
+    int slot;
+
+    hone_try(hone_scalars_take(&s->scalars, &slot, err));
+    *total += (double)*s->scalars.loss_sum[slot];
+    return HONE_OK;
+}
+
+hone_status hone_evaluate(hone_session *s, double *loss, int64_t *targets,
+                          hone_err *err)
+{
+    hone_scalars *back = &s->scalars;
+    const hone_rows *rows;
+    hone_status status;
+    double total = 0;
+
+    *targets = 0;
+    *loss = NAN;
+    if (!s->data.val.rows)
+        return HONE_OK;
+    hone_loader_seek(s->val_loader, 0);
+    while ((status = hone_loader_next(s->val_loader, &rows, err)) == HONE_OK) {
+        hone_program_run(&s->zero_loss, &s->machine, 0);
+        hone_try(run_micros(s, rows, 0, s->eval, err));
+        if (s->reduce.name)
+            hone_program_run(&s->reduce, &s->machine, 0);
+        hone_scalars_send(back);
+        if (back->sent - back->taken > hone_scalars_ahead(back))
+            hone_try(add_loss(s, &total, err));
+        *targets += rows->all_targets;
+    }
+    while (back->taken < back->sent)
+        hone_try(add_loss(s, &total, err));
+    if (status != HONE_END)
+        return status;
+    *loss = *targets ? total / (double)*targets : NAN;
+    return HONE_OK;
 }
 
 static hone_status evaluate_now(hone_session *s, hone_watch watch, void *self,
@@ -144,21 +135,63 @@ static hone_status evaluate_now(hone_session *s, hone_watch watch, void *self,
     return HONE_OK;
 }
 
-/* Adaptive schedules see step s - 2 at step s, on every device. */
-static void tell_schedule(hone_session *s, const hone_step_report *last)
+/* ------------------------------------------------------------------- steps */
+
+/* A step that was issued: its numbers come later. */
+typedef struct {
+    hone_step_report r;
+    double issued_s;
+    int64_t first_row, last_row; /* in the prepared data; -1: none */
+} flight;
+
+typedef struct {
+    hone_session *s;
+    hone_watch watch;
+    void *self;
+    flight step[HONE_IN_FLIGHT];
+    double landed_s; /* when the last one did */
+} trainer;
+
+static hone_status issue(trainer *t, hone_err *err)
+{
+    hone_session *s = t->s;
+    flight *x = &t->step[s->scalars.sent % HONE_IN_FLIGHT];
+    const hone_rows *rows;
+    int last;
+
+    hone_try(hone_loader_next(s->train_loader, &rows, err));
+    last = rows->count - 1;
+    *x = (flight){ .issued_s = now_s(),
+                   .r = { .step = rows->step + 1,
+                          .lr = step_lr(s, rows->step),
+                          .rows = rows->all_rows,
+                          .tokens = rows->all_tokens,
+                          .targets = rows->all_targets },
+                   .first_row = last < 0 ? -1 : rows->sample[0].row,
+                   .last_row = last < 0 ? -1 : rows->sample[last].row };
+    hone_program_run(&s->zero, &s->machine, 0);
+    hone_try(run_micros(s, rows, (float)x->r.lr, s->train, err));
+    hone_program_run(&s->update, &s->machine, 0);
+    hone_scalars_send(&s->scalars);
+    return HONE_OK;
+}
+
+/* What an adaptive schedule will see of a step once it may. */
+static void tell_schedule(hone_session *s, const hone_step_report *r)
 {
     if (s->progress.report.step)
         observe(s, &s->progress.report);
     s->progress.report = (hone_report){ .size = sizeof(hone_report),
-                                        .step = last->step,
-                                        .loss = last->loss,
-                                        .grad_norm = last->grad_norm,
+                                        .step = r->step,
+                                        .loss = r->loss,
+                                        .grad_norm = r->grad_norm,
                                         .eval_loss = NAN };
 }
 
-static hone_status not_finite(const hone_step_report *r, const hone_rows *rows,
-                              int64_t *skipped, hone_err *err)
+static hone_status not_finite(const flight *x, int64_t *skipped, hone_err *err)
 {
+    const hone_step_report *r = &x->r;
+
     if (!r->skipped) {
         *skipped = 0;
         return HONE_OK;
@@ -166,8 +199,7 @@ static hone_status not_finite(const hone_step_report *r, const hone_rows *rows,
     hone_log(HONE_LOG_WARN, "step %lld: loss %g, gradient norm %g: not "
              "updated; rows %lld to %lld of the prepared data",
              (long long)r->step, r->loss, r->grad_norm,
-             (long long)(rows->count ? rows->sample[0].row : -1),
-             (long long)(rows->count ? rows->sample[rows->count - 1].row : -1));
+             (long long)x->first_row, (long long)x->last_row);
     if (++*skipped < MAX_SKIPPED)
         return HONE_OK;
     return hone_fail(err, HONE_EIO, "%lld steps in a row were not finite: the "
@@ -175,32 +207,55 @@ static hone_status not_finite(const hone_step_report *r, const hone_rows *rows,
                      (long long)*skipped);
 }
 
-static hone_status one_step(hone_session *s, hone_watch watch, void *self,
-                            hone_err *err)
+/* The oldest step that was issued is done. Its time is the device's: from when
+ * it could begin, as the step before landed, or as it was issued. */
+static hone_status land(trainer *t, hone_err *err)
 {
-    const hone_rows *rows;
-    hone_step_report r;
+    hone_session *s = t->s;
+    flight *x = &t->step[s->scalars.taken % HONE_IN_FLIGHT];
+    hone_step_report *r = &x->r;
+    double now;
+    int slot;
 
-    hone_try(hone_loader_next(s->train_loader, &rows, err));
-    hone_try(train_step(s, rows, &r, err));
-    hone_try(watch(self, &r, NAN, 0, err));
-    s->progress.step = r.step;
-    tell_schedule(s, &r);
-    return not_finite(&r, rows, &s->progress.skipped, err);
+    hone_try(hone_scalars_take(&s->scalars, &slot, err));
+    now = now_s();
+    r->time_s = now - (x->issued_s > t->landed_s ? x->issued_s : t->landed_s);
+    t->landed_s = now;
+    r->loss = (double)*s->scalars.loss_sum[slot] / (double)r->targets;
+    r->grad_norm = (double)*s->scalars.norm[slot];
+    r->skipped = *s->scalars.ok[slot] == 0;
+    hone_try(t->watch(t->self, r, NAN, 0, err));
+    s->progress.step = r->step;
+    tell_schedule(s, r);
+    return not_finite(x, &s->progress.skipped, err);
+}
+
+/* Until at most MOST steps are in flight. */
+static hone_status land_to(trainer *t, int most, hone_err *err)
+{
+    const hone_scalars *back = &t->s->scalars;
+
+    while (back->sent - back->taken > most)
+        hone_try(land(t, err));
+    return HONE_OK;
 }
 
 /* What is due between two steps. A run that is resumed comes by here again:
  * the progress says what was done. */
-static hone_status between_steps(hone_session *s, hone_watch watch, void *self,
-                                 hone_err *err)
+static hone_status between_steps(trainer *t, hone_err *err)
 {
+    hone_session *s = t->s;
     const hone_recipe *r = s->recipe;
-    int64_t step = s->progress.step;
+    int64_t step = s->progress.step + s->scalars.sent - s->scalars.taken;
+    int evaluate = s->progress.evaluated != step &&
+                   (step == 0 || (r->eval_every && step % r->eval_every == 0));
+    int save = step && r->save_every && step % r->save_every == 0;
 
-    if (s->progress.evaluated != step &&
-        (step == 0 || (r->eval_every && step % r->eval_every == 0)))
-        hone_try(evaluate_now(s, watch, self, err));
-    if (step && r->save_every && step % r->save_every == 0)
+    if (evaluate || save)
+        hone_try(land_to(t, 0, err));
+    if (evaluate)
+        hone_try(evaluate_now(s, t->watch, t->self, err));
+    if (save)
         hone_try(hone_resume_save(&s->resume, &s->store, &s->machine,
                                   &s->progress, err));
     return HONE_OK;
@@ -209,14 +264,20 @@ static hone_status between_steps(hone_session *s, hone_watch watch, void *self,
 hone_status hone_train(hone_session *s, hone_watch watch, void *self,
                        hone_err *err)
 {
+    trainer t = { .s = s, .watch = watch, .self = self };
     hone_status status;
 
     do {
-        hone_try(between_steps(s, watch, self, err));
-        status = one_step(s, watch, self, err);
+        hone_try(between_steps(&t, err));
+        status = issue(&t, err);
+        if (status == HONE_OK)
+            status = land_to(&t, hone_scalars_ahead(&s->scalars), err);
     } while (status == HONE_OK);
-    if (status != HONE_END)
+    if (status != HONE_END && status != HONE_EINTR)
         return status;
+    hone_try(land_to(&t, 0, err));
+    if (status == HONE_EINTR)
+        return hone_fail(err, status, "interrupted");
     if (s->progress.evaluated != s->progress.step)
         return evaluate_now(s, watch, self, err);
     return HONE_OK;

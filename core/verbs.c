@@ -182,6 +182,11 @@ static int plugin_dirs(int argc, char **argv, const char **dirs, int max)
  * it is loaded, with the plugin that needs it. */
 static void prepare_process(void)
 {
+    const char *log = getenv("HONE_LOG");
+
+    if (log && !strcmp(log, "detail"))
+        hone_log_level(HONE_LOG_DETAIL);
+    hone_log_time("starting the clock");
     mallopt(M_MMAP_THRESHOLD, 128 << 10);
     mallopt(M_TRIM_THRESHOLD, 128 << 10);
     if (!getenv("OMP_WAIT_POLICY"))
@@ -211,6 +216,7 @@ int hone_main(int argc, char **argv)
         prepare_process();
         if (hone_registry_open(dirs, &err) != HONE_OK)
             return hone_report_error(&err);
+        hone_log_time("plugins");
         return verbs[i].run(argc - 2, argv + 2);
     }
     names[VERBS] = NULL;

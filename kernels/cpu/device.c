@@ -299,6 +299,14 @@ static hone_status cpu_sync(void *dev, hone_stream stream, hone_err *err)
     return HONE_OK;
 }
 
+static hone_status cpu_await(void *dev, hone_event event, hone_err *err)
+{
+    (void)dev;
+    (void)event;
+    (void)err;
+    return HONE_OK;
+}
+
 static void cpu_copy(void *dev, void *dst, const void *src, int64_t bytes,
                      hone_way way, hone_stream stream)
 {
@@ -338,7 +346,8 @@ static const hone_device table = { .size = sizeof(hone_device),
                                    .capture = NULL, /* can_capture is 0 */
                                    .capture_end = NULL,
                                    .launch = NULL,
-                                   .graph_close = NULL };
+                                   .graph_close = NULL,
+                                   .await = cpu_await };
 
 const hone_component hone_cpu_device = {
     .size = sizeof(hone_component),

@@ -237,8 +237,9 @@ static void stream_close(void *dev, hone_stream stream)
 
 static hone_status event_open(void *dev, hone_event *event, hone_err *err)
 {
-    cudaError_t e = cudaEventCreateWithFlags((cudaEvent_t *)event,
-                                             cudaEventDisableTiming);
+    /* A host that waits sleeps: the reader and the loggers want the core. */
+    cudaError_t e = cudaEventCreateWithFlags(
+        (cudaEvent_t *)event, cudaEventDisableTiming | cudaEventBlockingSync);
 
     (void)dev;
     return e == cudaSuccess ? HONE_OK : fail(err, "no event", e);
@@ -261,6 +262,17 @@ static void cuda_wait(void *dev, hone_stream stream, hone_event event)
 {
     (void)dev;
     (void)cudaStreamWaitEvent((cudaStream_t)stream, (cudaEvent_t)event, 0);
+}
+
+static hone_status cuda_await(void *dev, hone_event event, hone_err *err)
+{
+    cudaError_t launch = cudaGetLastError();
+    cudaError_t e = cudaEventSynchronize((cudaEvent_t)event);
+
+    (void)dev;
+    if (e == cudaSuccess)
+        e = launch;
+    return e == cudaSuccess ? HONE_OK : fail(err, "a kernel failed", e);
 }
 
 static hone_status cuda_sync(void *dev, hone_stream stream, hone_err *err)
@@ -339,7 +351,8 @@ static const hone_device table = {
     .capture = cuda_capture,
     .capture_end = cuda_capture_end,
     .launch = cuda_launch,
-    .graph_close = graph_close
+    .graph_close = graph_close,
+    .await = cuda_await
 };
 
 const hone_component hone_cuda_device = {

@@ -211,6 +211,28 @@ static void device_wait(void *state, hone_stream s, hone_event e)
     fake_wait(state, s, e);
 }
 
+/* The device's fault, which stays. */
+static hone_status fault(fake_device *dev, hone_err *err)
+{
+    hone_status status;
+
+    pthread_mutex_lock(&dev->lock);
+    status = dev->fault.code;
+    if (status != HONE_OK)
+        *err = dev->fault;
+    pthread_mutex_unlock(&dev->lock);
+    return status;
+}
+
+static hone_status device_await(void *state, hone_event e, hone_err *err)
+{
+    if (e->capture)
+        fake_fault(state, "await() of an event recorded in a capture");
+    else
+        fake_await(state, e);
+    return fault(state, err);
+}
+
 static hone_status device_sync(void *state, hone_stream s, hone_err *err)
 {
     fake_device *dev = state;
@@ -219,11 +241,7 @@ static hone_status device_sync(void *state, hone_stream s, hone_err *err)
         fake_fault(dev, "sync() of a stream that is being captured");
     else
         fake_stream_drain(s);
-    pthread_mutex_lock(&dev->lock);
-    if (dev->fault.code != HONE_OK)
-        *err = dev->fault;
-    pthread_mutex_unlock(&dev->lock);
-    return dev->fault.code;
+    return fault(dev, err);
 }
 
 static void device_copy(void *state, void *dst, const void *src, int64_t bytes,
@@ -388,6 +406,7 @@ static const hone_device device = {
     .capture_end = device_capture_end,
     .launch = device_launch,
     .graph_close = device_graph_close,
+    .await = device_await,
 };
 
 const hone_component fake_device_component = {

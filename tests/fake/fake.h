@@ -117,6 +117,8 @@ void fake_stream_drain(hone_stream);
 void fake_issue(hone_stream, const fake_task *);
 void fake_record(fake_device *, hone_event, hone_stream);
 void fake_wait(fake_device *, hone_stream, hone_event);
+/* The host waits for all records of the event that were issued. */
+void fake_await(fake_device *, hone_event);
 hone_status fake_capture(fake_device *, hone_stream, hone_err *);
 hone_status fake_capture_end(fake_device *, hone_stream, hone_graph_exec *,
                              hone_err *);

@@ -270,6 +270,11 @@ void fake_wait(fake_device *dev, hone_stream s, hone_event e)
         fake_issue(s, &t);
 }
 
+void fake_await(fake_device *dev, hone_event e)
+{
+    await(dev, e, e->issued);
+}
+
 hone_status fake_capture(fake_device *dev, hone_stream s, hone_err *err)
 {
     hone_graph_exec g;

@@ -424,6 +424,9 @@ typedef struct hone_device {
                                hone_err *);
     void (*launch)(void *dev, hone_graph_exec, hone_stream);
     void (*graph_close)(void *dev, hone_graph_exec);
+    /* The host waits for what was last recorded in the event, and for nothing
+     * behind it. Absent: sync() of the stream is called instead. */
+    hone_status (*await)(void *dev, hone_event, hone_err *);
 } hone_device;
 
 /* A collective is a pack whose kernels get its state as CTX, and that knows
