@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 PUBLIC = "hone/plugin.h"
-LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 22500
+LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 25000
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 SOURCES = (".c", ".h", ".cu", ".cuh")
 
@@ -138,8 +138,8 @@ FAULTS = [
     ({"core/train.c": '#include "gemm.h"\n'}, "not in core/"),
     ({"core/train.c": "\n" * (LINES_MOST + 1)}, "at most 700"),
     ({f"core/train_{i}.c": "\n" * LINES_SAID
-      for i in range(CORE_LINES_MOST // LINES_SAID + 1)},
-     f"core: {CORE_LINES_MOST // LINES_SAID * LINES_SAID + LINES_SAID} lines"),
+      for i in range(CORE_LINES_MOST // LINES_SAID + 2)},
+     f"at most {CORE_LINES_MOST}"),
     ({"plugins/wsd.c": '#include "arena.h"\n'}, "a plugin sees"),
     ({"kernels/cpu/gemm.c": '#include "../../core/arena.h"\n'},
      "a plugin sees"),
