@@ -178,10 +178,12 @@ static int self_contained(const match *m)
 {
     int root = m->node[m->p->last];
 
-    /* Not across layers: recomputing one would then need the other's. */
+    /* Not across layers: recomputing one would then need the other's. Not
+     * where a product can take the sum in, which is cheaper still. */
     for (int s = 0; s < m->p->steps; s++)
         if (m->node[s] < 0 ||
-            m->g->node[m->node[s]].layer != m->g->node[root].layer)
+            m->g->node[m->node[s]].layer != m->g->node[root].layer ||
+            hone_sum_is_free(m->g, &m->g->node[m->node[s]]))
             return 0;
 
     for (int w = (int)m->p->nin; w < m->p->wires; w++) {

@@ -62,6 +62,7 @@ typedef struct hone_node {
     const hone_kernel *kernel;
     const char *pack;
     int64_t workspace_bytes, prepared_bytes;
+    int adds_from; /* what outputs add to may lie elsewhere */
 } hone_node;
 
 typedef struct hone_graph {

@@ -141,7 +141,7 @@ static void take_all(const hone_program *p, bump *b, pieces *out)
     out->wait = take(b, side * sizeof *out->wait);
     for (int i = 0; i < g->nodes; i++) {
         const hone_node *node = &g->node[i];
-        void *ptr = take(b, (node->nin + node->nout) * sizeof(hone_ptr));
+        void *ptr = take(b, (node->nin + 2 * node->nout) * sizeof(hone_ptr));
         void *prepared = take(b, (size_t)node->prepared_bytes);
 
         if (!b->base)
@@ -228,6 +228,9 @@ static hone_status bind_node(const binder *b, const hone_node *node,
     for (uint32_t i = 0; i < n; i++)
         run->ptr[i] = pointer(b, i < node->nin ? node->in[i]
                                                : node->out[i - node->nin]);
+    for (uint32_t i = 0; i < node->nout; i++)
+        run->ptr[n + i] = node->acc[i] == HONE_NONE ? run->ptr[node->nin + i]
+                                                    : pointer(b, node->acc[i]);
     if (!node->kernel) {
         run->way = copy_way(g, node);
         run->bytes = hone_tensor_bytes(&g->tensor[node->in[0]].type);
