@@ -150,7 +150,8 @@ static void rope(gen *g)
 static void attention(gen *g)
 {
     int64_t kv = pick(g, 1, 3, 3), heads = kv * pick(g, 1, 3, 3);
-    int64_t d = pick(g, 1, 72, 64), t = pick(g, 1, 200, 1024);
+    int64_t d = pick(g, 0, 1, 0) ? 8 * pick(g, 1, 16, 8) : pick(g, 1, 72, 64);
+    int64_t t = pick(g, 1, 200, 1024);
     int64_t keys = t + (pick(g, 0, 2, 1) ? 0 : pick(g, 1, 90, 0));
     int grad = !strcmp(g->op->name, "attention_grad");
 
