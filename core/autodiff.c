@@ -42,7 +42,7 @@ static hone_node *adder(const diff *d, hone_id id, hone_id into, uint32_t *out)
         return NULL;
     node = &g->node[n];
     if (!(hone_node_flags(node, node->nin + *out) & HONE_CAN_ADD) ||
-        node->acc[*out] != HONE_NONE || hone_graph_uses(g, id) != 0)
+        node->acc[*out] != HONE_NONE || hone_graph_uses(g, id, n) != 0)
         return NULL;
     return node;
 }
@@ -127,7 +127,7 @@ static void drop_unused(hone_graph *g, int first, int last)
         int uses = 0;
 
         for (uint32_t i = 0; i < node->nout; i++)
-            uses += hone_graph_uses(g, node->out[i]);
+            uses += hone_graph_uses(g, node->out[i], n);
         if (uses)
             continue;
         node->nin = 0;
@@ -234,7 +234,7 @@ static int fold(hone_graph *g, int at, int which)
 
     p = find_producer_output(g, part, &i);
     q = hone_graph_producer(g, other);
-    if (p < 0 || part == other || hone_graph_uses(g, part) != 1)
+    if (p < 0 || part == other || hone_graph_uses(g, part, p) != 1)
         return 0;
     node = &g->node[p];
     if (!(hone_node_flags(node, node->nin + i) & HONE_CAN_ADD) ||

@@ -196,7 +196,8 @@ static int self_contained(const match *m)
         for (int s = 0; s < m->p->steps; s++)
             for (uint32_t i = 0; i < m->p->step[s].nin; i++)
                 inside += m->p->step[s].in[i] == w;
-        if (!is_output && hone_graph_uses(m->g, m->wire[w]) != inside)
+        if (!is_output && hone_graph_uses(m->g, m->wire[w],
+                                          m->node[step_of(m->p, w)]) != inside)
             return 0;
         for (int n = 0; n < root; n++) {
             int mine = 0;
