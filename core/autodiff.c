@@ -262,16 +262,15 @@ static int fold_chain(hone_graph *g, int at, int which)
 
     p = find_producer_output(g, part, &i);
     o = hone_graph_producer(g, other);
-    if (p < 0 || part == other || hone_graph_uses(g, part) != 1)
+    if (p < 0 || part == other || hone_graph_uses(g, part, p) != 1)
         return 0;
     node = &g->node[p];
     v = node->acc[i];
-    if (v == HONE_NONE || node->layer != sum->layer ||
-        node->phase != sum->phase || hone_graph_uses(g, v) != 1)
-        return 0;
-    q = find_producer_output(g, v, &k);
+    q = v == HONE_NONE ? -1 : find_producer_output(g, v, &k);
     first = q < 0 ? NULL : &g->node[q];
-    if (q <= o || q >= p || first->layer != sum->layer ||
+    if (q <= o || q >= p || node->layer != sum->layer ||
+        node->phase != sum->phase || hone_graph_uses(g, v, q) != 1 ||
+        first->layer != sum->layer ||
         first->acc[k] != HONE_NONE ||
         !(hone_node_flags(first, first->nin + k) & HONE_CAN_ADD))
         return 0;
@@ -304,7 +303,7 @@ int hone_sum_is_free(const hone_graph *g, const hone_node *sum)
         const hone_node *node = p < 0 ? NULL : &g->node[p];
 
         if (node && node->layer == sum->layer &&
-            hone_graph_uses(g, sum->in[k]) == 1 &&
+            hone_graph_uses(g, sum->in[k], p) == 1 &&
             (hone_node_flags(node, node->nin + i) & HONE_CAN_ADD ||
              hone_sum_is_free(g, node)))
             return 1;
