@@ -342,6 +342,10 @@ typedef struct hone_op {
      * covers it. NULL: there is none. */
     const char *list;
     uint32_t shared;
+    /* Of a gradient op: an op that does the same and besides op AGAIN_OF, whose
+     * inputs are this one's behind the first, once more: its result comes
+     * behind this op's. So nobody need keep that. NULL: there is none. */
+    const char *again, *again_of;
 } hone_op;
 
 /* ----------------------------------------------------------- kernel packs */
