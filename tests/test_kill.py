@@ -73,9 +73,11 @@ def tensors(path):
 
 
 def results(run):
-    """All that the run learned, in its results and its checkpoints."""
-    return {str(p.relative_to(run)): tensors(p)
-            for p in sorted(run.rglob("*.safetensors"))}
+    """All that the run learned, in its results and its checkpoints; and the
+    names of all files that it left, but for events', which have a time."""
+    found = {str(p.relative_to(run)): tensors(p) if
+             p.suffix == ".safetensors" else None for p in run.rglob("*")}
+    return {k: v for k, v in found.items() if "tfevents" not in k}
 
 
 class Case:
