@@ -43,6 +43,8 @@ while read -r name; do
     fi
     grep -q "^$name (.*): .\|^hone.$name: ." "$scratch/described"
 done < "$scratch/names"
+# A shape of data also by its own name.
+cmp <("$build/bin/hone" describe text) <("$build/bin/hone" describe data.text)
 # Whatever a recipe can call is on the page.
 {
     printf '%s\n' train model lora
