@@ -3,10 +3,12 @@
 """Runs that are interrupted, and what may change before they go on: SIGINT and
 SIGTERM save and leave with 130, and the same command ends like a run that
 nobody touched; options that decide what is learnt are named when they have
-changed, others may; finished runs, folders in use, --fresh; hone eval of what
-was trained; budgets; and how hone answers to words it does not know."""
+changed, others may; a disk that is full; finished runs, folders in use,
+--fresh; hone eval of what was trained; budgets; and how hone answers to words
+it does not know."""
 import json
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -22,16 +24,19 @@ SETS = ("--set", f"steps={STEPS}", "--set", "save.every=20",
         "--set", "eval.every=0")
 
 
-def hone(folder, *arguments):
-    """Exit status, stdout and stderr."""
-    done = subprocess.run([HONE, *arguments],
+def hone(folder, *arguments, largest=None):
+    """Exit status, stdout and stderr; with LARGEST no file may be larger."""
+    def limit():
+        if largest:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    done = subprocess.run([HONE, *arguments], preexec_fn=limit,
                           cwd=folder, env=test_kill.environment(folder),
                           text=True, capture_output=True)
     return done.returncode, done.stdout, done.stderr
 
 
-def says(folder, status, text, *arguments):
-    got, out, err = hone(folder, *arguments)
+def says(folder, status, text, *arguments, **limits):
+    got, out, err = hone(folder, *arguments, **limits)
     assert got == status and text in out + err, (arguments, got, out, err)
     return out
 
@@ -93,6 +98,22 @@ def check_changes(folder):
     assert (folder / "out.1/model").is_dir() and (folder / "out").is_dir()
 
 
+def check_full_disk(folder):
+    """What cannot be saved is said, and what was saved before is whole."""
+    run = "run", "full.lua", *SETS, "--out", "disk"
+    says(folder, 1, "no checkpoint was there before", *run, largest=1 << 16)
+    interrupt(folder, "full.lua", "disk", signal.SIGTERM)
+    there = sorted((folder / "disk/checkpoints").iterdir())
+    step = int(there[-1].name[len("step-"):])
+    says(folder, 1, f"the checkpoint of step {step} is whole: "
+         "the same command goes on from there", *run, largest=1 << 16)
+    assert there == sorted((folder / "disk/checkpoints").iterdir())
+    says(folder, 0, "going on after", *run)
+    whole = folder / "full.lua.whole"
+    assert test_kill.metrics(folder / "disk") == test_kill.metrics(whole)
+    assert test_kill.results(folder / "disk") == test_kill.results(whole)
+
+
 def check_folder_in_use(folder):
     command = [HONE, "run", "full.lua",
                "--out", "busy", "--set", "steps=100000"]
@@ -147,6 +168,7 @@ def main(folder):
     tiny_run.main(folder)
     check_signals(folder)
     check_changes(folder)
+    check_full_disk(folder)
     check_folder_in_use(folder)
     check_eval(folder)
     check_refusals(folder)
