@@ -56,6 +56,13 @@ cmp <("$build/bin/hone" describe text) <("$build/bin/hone" describe data.text)
         { echo "docs/recipes.md: no options of $name" >&2; exit 1; }
 done
 
+# Every op is on its page.
+"$build/bin/hone" plugins | awk '$1 == "op" { print $2 }' |
+    while read -r name; do
+        grep -q "^| $name |" "$source/docs/ops.md" ||
+            { echo "docs/ops.md: no $name" >&2; exit 1; }
+    done
+
 # The recipes of the pages are right, given a model and rows.
 show_recipes() {
     sed -n '/^    local hone = require "hone"$/,/^    }$/s/^    //p' "$1"
