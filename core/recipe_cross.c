@@ -168,8 +168,8 @@ static void check_layout(hone_reader *r, const hone_train *t,
     where = hone_made_where(r, train);
     if (t->global_tokens && most > t->global_tokens)
         hone_reader_say(r, &where, "'global_tokens' is %lld, and a single row "
-                        "may have 'max_tokens' = %lld",
-                        (long long)t->global_tokens, (long long)most);
+                        "may have 'max_tokens' = %lld; raise one or lower the "
+                        "other", (long long)t->global_tokens, (long long)most);
 }
 
 /* -------------------------------------------------------------- the folder */

@@ -118,7 +118,8 @@ static void check_sizes(report *r, const hone_family *family)
     }
     if (positions > 0 && tokens > positions) {
         hone_fail(&err, HONE_EINVAL, "'max_tokens' is %lld, and the model has "
-                  "%lld positions", (long long)tokens, (long long)positions);
+                  "%lld positions; lower it", (long long)tokens,
+                  (long long)positions);
         snprintf(label, sizeof label, "data.%s", recipe->data.shape);
         problem(r, recipe->data_line, label, &err);
     }
