@@ -138,7 +138,8 @@ static void check_schedule(hone_reader *r, const hone_made *schedule,
                         "a share such as 0.03", warmup, (long long)steps);
     else if (warmup + decay > (double)steps + 1)
         hone_reader_say(r, &where, "'warmup' and 'decay' are %g steps "
-                        "together, and the run has %lld", warmup + decay,
+                        "together, and the run has %lld; give fewer, or "
+                        "shares such as 0.03 and 0.2", warmup + decay,
                         (long long)steps);
 }
 
@@ -167,8 +168,8 @@ static void check_layout(hone_reader *r, const hone_train *t,
     where = hone_made_where(r, train);
     if (t->global_tokens && most > t->global_tokens)
         hone_reader_say(r, &where, "'global_tokens' is %lld, and a single row "
-                        "may have 'max_tokens' = %lld",
-                        (long long)t->global_tokens, (long long)most);
+                        "may have 'max_tokens' = %lld; raise one or lower the "
+                        "other", (long long)t->global_tokens, (long long)most);
 }
 
 /* -------------------------------------------------------------- the folder */

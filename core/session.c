@@ -131,9 +131,6 @@ static hone_status open_data(hone_session *s, int with_training,
         return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.train: global_tokens "
                          "is not supported yet; give global_batch (rows)",
                          r->file, r->line);
-    if (with_training && rows == 0)
-        return hone_fail(err, HONE_EINVAL, "%s: no row is left to train on",
-                         r->file);
     if (r->global_batch < s->rank.ranks)
         return hone_fail(err, HONE_EINVAL, "%s:%d: hone.train: global_batch "
                          "(%lld) must be at least the number of ranks (%d)",

@@ -118,7 +118,8 @@ static void check_sizes(report *r, const hone_family *family)
     }
     if (positions > 0 && tokens > positions) {
         hone_fail(&err, HONE_EINVAL, "'max_tokens' is %lld, and the model has "
-                  "%lld positions", (long long)tokens, (long long)positions);
+                  "%lld positions; lower it", (long long)tokens,
+                  (long long)positions);
         snprintf(label, sizeof label, "data.%s", recipe->data.shape);
         problem(r, recipe->data_line, label, &err);
     }
@@ -326,24 +327,18 @@ static hone_status check(const hone_recipe *recipe)
 
 int hone_verb_check(int argc, char **argv)
 {
-    const char *sets[64] = { NULL }, *file[2], *messages;
+    const char *sets[64] = { NULL };
     const hone_arg args[] = { { "--set", NULL, sets, 0 },
                               { NULL, NULL, NULL, 0 } };
     hone_recipe recipe;
-    hone_err err;
-    hone_status s = hone_args(argc, argv, args, file, 1, &err);
+    int status = hone_verb_recipe(&recipe, argc, argv, args, sets,
+                                  "hone check RECIPE [--set KEY=VALUE]...");
 
-    if (s == HONE_OK && !file[0])
-        s = hone_fail(&err, HONE_EINVAL, "check which RECIPE?");
-    if (s != HONE_OK)
-        return hone_report_error(&err);
-    s = hone_recipe_read(&recipe, file[0], sets, &messages);
-    if (s != HONE_OK)
-        fprintf(stderr, "%s\n", messages);
-    else
-        s = check(&recipe);
+    if (status)
+        return status;
+    status = hone_exit_status(check(&recipe));
     hone_recipe_free(&recipe);
-    return hone_exit_status(s);
+    return status;
 }
 
 /* hone explain RECIPE [KEY] */

@@ -146,6 +146,26 @@ hone_status hone_args(int argc, char **argv, const hone_arg *table,
     return HONE_OK;
 }
 
+int hone_verb_recipe(hone_recipe *r, int argc, char **argv,
+                     const hone_arg *args, const char *const *sets,
+                     const char *usage)
+{
+    const char *file[2], *messages = NULL;
+    hone_err err;
+    hone_status s = hone_args(argc, argv, args, file, 1, &err);
+
+    if (s == HONE_OK && !file[0])
+        s = hone_fail(&err, HONE_EINVAL, "usage: %s", usage);
+    if (s != HONE_OK)
+        return hone_report_error(&err);
+    s = hone_recipe_read(r, file[0], sets, &messages);
+    if (s == HONE_OK)
+        return 0;
+    fprintf(stderr, "%s\n", messages);
+    hone_recipe_free(r);
+    return hone_exit_status(s);
+}
+
 static void usage(void)
 {
     printf("hone " HONE_VERSION ": fine-tunes language models\n\n"
