@@ -14,8 +14,9 @@
 #include <cmocka.h>
 
 #include "loader.h"
+#include "shards.h"
 
-enum { ROWS = 301, BATCH = 16 };
+enum { BATCH = 16 };
 
 static char folder[] = "/tmp/hone-loader-XXXXXX";
 static char path[64];
@@ -32,43 +33,12 @@ void *malloc(size_t bytes)
 }
 #endif
 
-static int32_t row_length(int row)
-{
-    return row == 7 ? 3 * HONE_FRAME_TOKENS + 5 : 2 + row * 37 % 400;
-}
-
-static int32_t row_token(int row, int i)
-{
-    return (row * 7919 + i * 31) % 49152;
-}
-
-static uint8_t row_mask(int row, int i)
-{
-    return row % 3 ? i >= row_length(row) / 2 : (uint8_t)(i % 2);
-}
-
 static void write_shard(int32_t vocab)
 {
-    static int32_t tokens[4 * HONE_FRAME_TOKENS];
-    static uint8_t mask[4 * HONE_FRAME_TOKENS];
-    hone_shard_counts counts = { 1, 2, 3, 4, 5 };
-    hone_shard_writer *w;
-    hone_err err;
-    char hash[65];
+    hone_err err = { 0 };
 
-    memset(hash, 'a', 64);
-    hash[64] = 0;
-    assert_int_equal(hone_shard_create(&w, path, vocab, hash, &err), HONE_OK);
-    for (int r = 0; r < ROWS; r++) {
-        for (int i = 0; i < row_length(r); i++) {
-            tokens[i] = row_token(r, i);
-            mask[i] = row_mask(r, i);
-        }
-        assert_int_equal(hone_shard_add(w, tokens, mask, row_length(r),
-                                        hone_origin(r % 2, r + 1), &err),
-                         HONE_OK);
-    }
-    assert_int_equal(hone_shard_finish(w, &counts, &err), HONE_OK);
+    if (write_rows(path, vocab, 2, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
 }
 
 static void open_split(hone_split *s, hone_arena *a)
@@ -349,8 +319,12 @@ static int make_folder(void **state)
 
 static int remove_folder(void **state)
 {
+    char rows[80];
+
     (void)state;
+    snprintf(rows, sizeof rows, "%s/train.rows", folder);
     unlink(path);
+    unlink(rows);
     return rmdir(folder);
 }
 
