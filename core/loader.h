@@ -84,4 +84,9 @@ void hone_order_seek(const hone_loader_spec *, hone_order *, int64_t step);
  * longer than `tokens` is an error with its name. */
 hone_status hone_order_measure(hone_loader_spec *, hone_err *);
 
+/* The rows that a recipe trains on and is evaluated with, as its only rank. */
+hone_status hone_loader_specs(const hone_recipe *, const hone_dataset *,
+                              hone_loader_spec *train, hone_loader_spec *val,
+                              hone_err *);
+
 #endif

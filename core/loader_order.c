@@ -5,6 +5,8 @@
  */
 #include "loader.h"
 
+#include <math.h>
+
 static uint64_t mix(uint64_t x)
 {
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
@@ -140,5 +142,38 @@ hone_status hone_order_measure(hone_loader_spec *s, hone_err *err)
     }
     s->steps = o.step;
     s->total_rows = o.at;
+    return HONE_OK;
+}
+
+/* ------------------------------------------------------- those of a recipe */
+
+hone_status hone_loader_specs(const hone_recipe *r, const hone_dataset *d,
+                              hone_loader_spec *train, hone_loader_spec *val,
+                              hone_err *err)
+{
+    double epoch = (double)hone_split_epoch(&d->train);
+
+    *train = (hone_loader_spec){ .split = &d->train, .seed = r->seed,
+                                 .shuffle = r->shuffle,
+                                 .batch = r->global_batch,
+                                 .tokens = r->global_tokens,
+                                 .steps = r->steps, .ranks = 1,
+                                 .skip_broken = r->data.skip_broken };
+    if (!r->steps)
+        train->total_rows = (int64_t)ceil(r->epochs * epoch - 1e-9);
+    *val = *train;
+    val->split = &d->val;
+    val->shuffle = 0;
+    val->total_rows = d->val.rows;
+    val->steps = 0;
+    if (r->global_tokens) {
+        if (d->train.rows)
+            hone_try(hone_order_measure(train, err));
+        return d->val.rows ? hone_order_measure(val, err) : HONE_OK;
+    }
+    if (r->steps)
+        train->total_rows = r->steps * r->global_batch;
+    train->steps = (train->total_rows + train->batch - 1) / train->batch;
+    val->steps = (val->total_rows + val->batch - 1) / val->batch;
     return HONE_OK;
 }
