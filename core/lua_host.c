@@ -234,9 +234,9 @@ static void add_library(lua_State *L, const char *name, lua_CFunction open,
 static void add_base(lua_State *L)
 {
     static const char *const names[] = { "assert", "error", "ipairs", "next",
-                                         "pairs", "pcall", "rawequal",
-                                         "rawlen", "select", "tonumber",
-                                         "tostring", "type", NULL };
+                                         "pcall", "rawequal", "rawlen",
+                                         "select", "tonumber", "tostring",
+                                         "type", NULL };
 
     luaL_requiref(L, "_G", luaopen_base, 0);
     for (const char *const *name = names; *name; name++) {
@@ -246,6 +246,8 @@ static void add_base(lua_State *L)
     lua_pop(L, 1);
     lua_pushcfunction(L, print);
     lua_setfield(L, -2, "print");
+    lua_pushcfunction(L, hone_lua_pairs);
+    lua_setfield(L, -2, "pairs");
 }
 
 static int require(lua_State *L);
