@@ -34,6 +34,7 @@ enum { INFLIGHT_BYTES = 64 << 20 };
 typedef struct {
     const char *path;
     int source, held; /* HELD: all of it is held out */
+    struct stat found; /* as it was when this began */
 } data_file;
 
 typedef struct {
@@ -349,6 +350,7 @@ static hone_status divide(prep *p, int source, hone_err *err)
                          c->files[0], (long long)rows, (long long)held,
                          c->val);
     p->state->train_rows[source] = rows - held;
+    p->state->all_rows += rows;
     return HONE_OK;
 }
 
@@ -405,12 +407,22 @@ static hone_status begin(prep *p, hone_err *err)
     return create(p, 0, err);
 }
 
+/* Whether the rows of every file were counted to hold some out. */
+static int all_counted(const prep *p)
+{
+    for (int i = 0; i < p->sources; i++)
+        if (p->config[i]->val_file || p->config[i]->val <= 0)
+            return 0;
+    return 1;
+}
+
 static hone_status go_on(prep *p, hone_err *err)
 {
     hone_prep_state *s = p->state;
     int64_t done = s->row;
 
     hone_progress_begin(&p->progress, "preparing");
+    p->progress.all_rows = all_counted(p) ? s->all_rows : 0;
     p->at = (int)s->file;
     hone_progress_file(&p->progress, p->at, p->file[p->at].path);
     if (!done && !s->file)
@@ -419,11 +431,27 @@ static hone_status go_on(prep *p, hone_err *err)
              p->file[p->at].path);
     hone_try(open_file(p, err));
     hone_try(skip_rows(p, done, err));
-    p->progress.skipped = p->progress.done;
+    hone_progress_skipped(&p->progress);
     return HONE_OK;
 }
 
 /* ------------------------------------------------------------------ the end */
+
+/* Shards are found again by the contents that the files had at first. */
+static hone_status check_files(const prep *p, hone_err *err)
+{
+    for (int i = 0; i < p->files; i++) {
+        const struct stat *was = &p->file[i].found;
+        struct stat is;
+
+        if (stat(p->file[i].path, &is) || is.st_size != was->st_size ||
+            is.st_mtim.tv_sec != was->st_mtim.tv_sec ||
+            is.st_mtim.tv_nsec != was->st_mtim.tv_nsec)
+            return hone_fail(err, HONE_EINVAL, "%s: it has changed while it "
+                             "was prepared; start again", p->file[i].path);
+    }
+    return HONE_OK;
+}
 
 static hone_status seal(prep *p, hone_err *err)
 {
@@ -432,6 +460,7 @@ static hone_status seal(prep *p, hone_err *err)
     uint64_t rows[2];
     int64_t seen = 0;
 
+    hone_try(check_files(p, err));
     hone_try(save(p, err));
     rows[0] = s->half[0].mark.rows;
     rows[1] = s->half[1].mark.rows;
@@ -474,9 +503,14 @@ static hone_status prepare(prep *p, hone_err *err)
 
 /* ------------------------------------------------------------------ opening */
 
+/* A file that is not there is an error of who opens it. */
 static void add_file(prep *p, const char *path, int source, int held)
 {
-    p->file[p->files++] = (data_file){ path, source, held };
+    data_file *f = &p->file[p->files++];
+
+    *f = (data_file){ .path = path, .source = source, .held = held };
+    if (stat(path, &f->found))
+        f->found.st_size = -1;
 }
 
 static void list_files(prep *p)

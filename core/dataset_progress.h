@@ -17,8 +17,12 @@ typedef struct hone_progress_line {
     int64_t total;  /* bytes of all files */
     int64_t done;   /* bytes of rows so far; those of a file never exceed it */
     int64_t before; /* of the files before this one */
-    int64_t skipped; /* of done: by an earlier process */
+    int64_t bytes;   /* of all rows so far */
+    int64_t start_bytes; /* of these: by an earlier process */
+    double start_share;  /* of the work: by an earlier process */
     int64_t rows, tokens;
+    int64_t all_rows; /* 0: not known; then bytes tell how far it is */
+    int64_t inside;   /* bytes of rows of this file: compressed, it has more */
     double start_s, said_s;
     int terminal;
 } hone_progress_line;
@@ -32,6 +36,8 @@ void hone_progress_begin(hone_progress_line *, const char *verb);
 void hone_progress_file(hone_progress_line *, int file, const char *path);
 /* One more row of it, of so many bytes. */
 void hone_progress_row(hone_progress_line *, size_t bytes);
+/* What was done so far was done by an earlier process. */
+void hone_progress_skipped(hone_progress_line *);
 /* Says it, if it is time. */
 void hone_progress_say(hone_progress_line *);
 

@@ -19,6 +19,7 @@ typedef struct hone_prep_state {
     int64_t file, row;  /* the next is row ROW (from 0) of file FILE */
     int64_t sealed;     /* both shards are whole, they only lack their names */
     int64_t counted;    /* train_rows is known */
+    int64_t all_rows;   /* that were counted for it */
     int64_t train_rows[HONE_MOST_SOURCES]; /* before those held out */
     int64_t seen[HONE_MOST_SOURCES];       /* rows of each source so far */
     hone_half_state half[2];               /* train, val */
