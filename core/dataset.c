@@ -199,9 +199,11 @@ static int open_cached(hone_dataset *d, const hone_data_config *c,
         status = hone_shard_verify(&d->train.shard, &err);
     if (status == HONE_OK && c->skip_broken)
         status = hone_shard_verify(&d->val.shard, &err);
-    if (status == HONE_OK)
+    if (status == HONE_OK) {
+        hone_prep_state_remove(folder); /* of one who was killed at the end */
         return 1;
-    if (status == HONE_EINVAL) {
+    }
+    if (status == HONE_EINVAL && !d->warned++) {
         char *cure = strrchr(err.msg, ';');
         if (cure)
             *cure = 0;

@@ -35,6 +35,7 @@ typedef struct hone_dataset {
     hone_arena arena;
     hone_split train, val;
     const char *hash; /* hexadecimal, names the cache folder */
+    int warned;       /* that it was there, but damaged */
 } hone_dataset;
 
 /* Opens the prepared data of a recipe, preparing it first if need be. */

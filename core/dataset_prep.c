@@ -393,13 +393,23 @@ static void close_writers(prep *p)
     }
 }
 
+/* Whether the training shard, which gets its name last, waits for it. A shard
+ * that has it and was found wanting is made anew. */
+static int is_sealed(prep *p)
+{
+    const char *part = hone_format_text(&p->arena, "%s.part", p->path[0]);
+
+    return p->state->sealed && access(part, F_OK) == 0;
+}
+
 /* From where an earlier process stood, or from the beginning. */
 static hone_status begin(prep *p, hone_err *err)
 {
     hone_prep_state *s = p->state;
 
     if (hone_prep_state_load(s, p->folder)) {
-        if (s->sealed || (s->file < p->files && create(p, 1, NULL) == HONE_OK))
+        if (is_sealed(p) || (!s->sealed && s->file < p->files &&
+                             create(p, 1, NULL) == HONE_OK))
             return HONE_OK;
         close_writers(p);
         memset(s, 0, sizeof *s);

@@ -571,16 +571,30 @@ void hone_shard_close_writer(hone_shard_writer *w)
 
 /* ------------------------------------------------------------- publishing */
 
+static void remove_all(const char *path, const char *const *ending, int count)
+{
+    hone_arena a = { 0 };
+
+    for (int i = 0; i < count; i++)
+        unlink(beside(&a, path, ending[i]));
+    hone_arena_free(&a);
+}
+
+/* In the order in which they go: the shard itself is last to get its name. */
+static const char *const part[] = { ".frames.part", ".records.part",
+                                    ".rows.part", ".shard.part" };
+
 hone_status hone_shard_publish(const char *path, hone_err *err)
 {
-    static const char *const ending[] = { ".rows", ".shard" };
     hone_arena a = { 0 };
     hone_status status = HONE_OK;
 
-    for (int i = 0; i < 2 && status == HONE_OK; i++) {
-        const char *to = beside(&a, path, ending[i]);
-        const char *from = hone_format_text(&a, "%s.part", to);
+    remove_all(path, part, 2);
+    for (int i = 2; i < 4 && status == HONE_OK; i++) {
+        const char *from = beside(&a, path, part[i]);
+        char *to = hone_text(&a, from);
 
+        to[strlen(to) - strlen(".part")] = '\0';
         if (rename(from, to) && (errno != ENOENT || access(to, F_OK)))
             status = hone_fail(err, HONE_EIO, "%s: %s", to, strerror(errno));
     }
@@ -590,11 +604,5 @@ hone_status hone_shard_publish(const char *path, hone_err *err)
 
 void hone_shard_clean(const char *path)
 {
-    static const char *const ending[] = { ".shard.part", ".rows.part",
-                                          ".frames.part", ".records.part" };
-    hone_arena a = { 0 };
-
-    for (int i = 0; i < 4; i++)
-        unlink(beside(&a, path, ending[i]));
-    hone_arena_free(&a);
+    remove_all(path, part, 4);
 }
