@@ -87,6 +87,7 @@ static hone_status try_kernel(const assigner *a, hone_node *node,
     node->pack = pack;
     node->workspace_bytes = need.workspace_bytes;
     node->prepared_bytes = need.prepared_bytes;
+    node->adds_from = need.adds_from;
     return HONE_OK;
 }
 

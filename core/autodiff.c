@@ -42,7 +42,7 @@ static hone_node *adder(const diff *d, hone_id id, hone_id into, uint32_t *out)
         return NULL;
     node = &g->node[n];
     if (!(hone_node_flags(node, node->nin + *out) & HONE_CAN_ADD) ||
-        node->acc[*out] != HONE_NONE || hone_graph_uses(g, id) != 0)
+        node->acc[*out] != HONE_NONE || hone_graph_uses(g, id, n) != 0)
         return NULL;
     return node;
 }
@@ -127,7 +127,7 @@ static void drop_unused(hone_graph *g, int first, int last)
         int uses = 0;
 
         for (uint32_t i = 0; i < node->nout; i++)
-            uses += hone_graph_uses(g, node->out[i]);
+            uses += hone_graph_uses(g, node->out[i], n);
         if (uses)
             continue;
         node->nin = 0;
@@ -234,7 +234,7 @@ static int fold(hone_graph *g, int at, int which)
 
     p = find_producer_output(g, part, &i);
     q = hone_graph_producer(g, other);
-    if (p < 0 || part == other || hone_graph_uses(g, part) != 1)
+    if (p < 0 || part == other || hone_graph_uses(g, part, p) != 1)
         return 0;
     node = &g->node[p];
     if (!(hone_node_flags(node, node->nin + i) & HONE_CAN_ADD) ||
@@ -252,6 +252,34 @@ static int fold(hone_graph *g, int at, int which)
     return 1;
 }
 
+/* y = x + (v + W h): v takes x in on its way, so that W h adds into both. */
+static int fold_chain(hone_graph *g, int at, int which)
+{
+    hone_node *sum = &g->node[at], *node, *first;
+    hone_id part = sum->in[which], other = sum->in[!which], v;
+    int p, q, o;
+    uint32_t i = 0, k = 0;
+
+    p = find_producer_output(g, part, &i);
+    o = hone_graph_producer(g, other);
+    if (p < 0 || part == other || hone_graph_uses(g, part, p) != 1)
+        return 0;
+    node = &g->node[p];
+    v = node->acc[i];
+    q = v == HONE_NONE ? -1 : find_producer_output(g, v, &k);
+    first = q < 0 ? NULL : &g->node[q];
+    if (q <= o || q >= p || node->layer != sum->layer ||
+        node->phase != sum->phase || hone_graph_uses(g, v, q) != 1 ||
+        first->layer != sum->layer ||
+        first->acc[k] != HONE_NONE ||
+        !(hone_node_flags(first, first->nin + k) & HONE_CAN_ADD))
+        return 0;
+    first->acc[k] = other;
+    node->out[i] = sum->out[0];
+    sum->component = NULL;
+    return 1;
+}
+
 /* What it takes to make ID; 0 for what no op makes. */
 static double work(const hone_graph *g, hone_id id)
 {
@@ -265,6 +293,24 @@ static double work(const hone_graph *g, hone_id id)
                                 : (double)hone_count(&g->tensor[id].type);
 }
 
+int hone_sum_is_free(const hone_graph *g, const hone_node *sum)
+{
+    if (strcmp(sum->component->name, "add") != 0)
+        return 0;
+    for (int k = 0; k < 2; k++) {
+        uint32_t i = 0;
+        int p = find_producer_output(g, sum->in[k], &i);
+        const hone_node *node = p < 0 ? NULL : &g->node[p];
+
+        if (node && node->layer == sum->layer &&
+            hone_graph_uses(g, sum->in[k], p) == 1 &&
+            (hone_node_flags(node, node->nin + i) & HONE_CAN_ADD ||
+             hone_sum_is_free(g, node)))
+            return 1;
+    }
+    return 0;
+}
+
 /* The larger op adds into the result of the smaller: a large product hides
  * the reading of what it adds to, a low-rank one would only write it twice. */
 void hone_pass_accumulate(hone_graph *g)
@@ -276,7 +322,8 @@ void hone_pass_accumulate(hone_graph *g)
         if (strcmp(node->component->name, "add") != 0)
             continue;
         larger = work(g, node->in[1]) >= work(g, node->in[0]);
-        if (fold(g, n, larger) || fold(g, n, !larger))
+        if (fold(g, n, larger) || fold(g, n, !larger) ||
+            fold_chain(g, n, 0) || fold_chain(g, n, 1))
             hone_graph_compact(g), n--;
     }
 }

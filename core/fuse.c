@@ -178,10 +178,12 @@ static int self_contained(const match *m)
 {
     int root = m->node[m->p->last];
 
-    /* Not across layers: recomputing one would then need the other's. */
+    /* Not across layers: recomputing one would then need the other's. Not
+     * where a product can take the sum in, which is cheaper still. */
     for (int s = 0; s < m->p->steps; s++)
         if (m->node[s] < 0 ||
-            m->g->node[m->node[s]].layer != m->g->node[root].layer)
+            m->g->node[m->node[s]].layer != m->g->node[root].layer ||
+            hone_sum_is_free(m->g, &m->g->node[m->node[s]]))
             return 0;
 
     for (int w = (int)m->p->nin; w < m->p->wires; w++) {
@@ -194,7 +196,8 @@ static int self_contained(const match *m)
         for (int s = 0; s < m->p->steps; s++)
             for (uint32_t i = 0; i < m->p->step[s].nin; i++)
                 inside += m->p->step[s].in[i] == w;
-        if (!is_output && hone_graph_uses(m->g, m->wire[w]) != inside)
+        if (!is_output && hone_graph_uses(m->g, m->wire[w],
+                                          m->node[step_of(m->p, w)]) != inside)
             return 0;
         for (int n = 0; n < root; n++) {
             int mine = 0;

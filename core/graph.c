@@ -66,17 +66,18 @@ hone_id hone_graph_tensor(hone_graph *g, const char *name, hone_type type,
                         .kind = kind,
                         .space = HONE_DEVICE_SPACE,
                         .base = HONE_NONE };
+    if (name && kind != HONE_T_TEMP) {
+        hone_push(g->arena, g->named, g->nameds, g->named_cap);
+        g->named[g->nameds++] = g->tensors;
+    }
     return g->tensors++;
 }
 
 hone_id hone_graph_find(const hone_graph *g, const char *name)
 {
-    for (hone_id i = 0; i < g->tensors; i++) {
-        const hone_tensor *t = &g->tensor[i];
-        if (t->kind != HONE_T_TEMP && t->base == HONE_NONE && t->name &&
-            !strcmp(t->name, name))
-            return i;
-    }
+    for (int i = 0; i < g->nameds; i++)
+        if (!strcmp(g->tensor[g->named[i]].name, name))
+            return g->named[i];
     return HONE_NONE;
 }
 
@@ -218,6 +219,13 @@ static hone_status make_outputs(hone_graph *g, hone_node *node,
     return HONE_OK;
 }
 
+/* Node N is where its outputs are written. */
+static void note_outputs(hone_graph *g, int n)
+{
+    for (uint32_t i = 0; i < g->node[n].nout; i++)
+        g->tensor[g->node[n].out[i]].near = n;
+}
+
 hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
                             const char *name, const void *attrs,
                             const hone_id *in, uint32_t nin, hone_id *out,
@@ -251,6 +259,7 @@ hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
     memcpy(out, node.out, nout * sizeof *out);
     hone_push(g->arena, g->node, g->nodes, g->node_cap);
     g->node[g->nodes++] = node;
+    note_outputs(g, g->nodes - 1);
     return HONE_OK;
 }
 
@@ -294,20 +303,35 @@ hone_status hone_graph_op(hone_graph *g, const char *op, const char *name,
 
 /* ---------------------------------------------------------------- editing */
 
-int hone_graph_producer(const hone_graph *g, hone_id id)
+static int writes(const hone_graph *g, int n, hone_id id)
 {
-    for (int n = g->nodes - 1; n >= 0; n--)
+    if (n >= 0 && n < g->nodes)
         for (uint32_t i = 0; i < g->node[n].nout; i++)
             if (g->node[n].out[i] == id)
-                return n;
+                return 1;
+    return 0;
+}
+
+/* Passes move nodes, mostly by little: the search goes outwards from where it
+ * was before. */
+int hone_graph_producer(const hone_graph *g, hone_id id)
+{
+    hone_tensor *t = &g->tensor[id];
+
+    for (int off = 0; t->near - off >= 0 || t->near + off < g->nodes; off++) {
+        if (writes(g, t->near + off, id))
+            return t->near += off;
+        if (writes(g, t->near - off, id))
+            return t->near -= off;
+    }
     return -1;
 }
 
-int hone_graph_uses(const hone_graph *g, hone_id id)
+int hone_graph_uses(const hone_graph *g, hone_id id, int from)
 {
     int uses = 0;
 
-    for (int n = 0; n < g->nodes; n++) {
+    for (int n = from; n < g->nodes; n++) {
         const hone_node *node = &g->node[n];
         for (uint32_t i = 0; i < node->nin; i++)
             uses += node->in[i] == id;
@@ -353,4 +377,6 @@ void hone_graph_move(hone_graph *g, int count, int at)
     memmove(&g->node[at + count], &g->node[at],
             (size_t)(from - at) * sizeof *moved);
     memcpy(&g->node[at], moved, (size_t)count * sizeof *moved);
+    for (int i = 0; i < count; i++)
+        note_outputs(g, at + i);
 }

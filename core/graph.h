@@ -37,6 +37,7 @@ typedef struct hone_tensor {
     const void *data; /* CONST */
     hone_id base;     /* a view: rows [row, row + dim[0]) of BASE */
     int64_t row;
+    int near;         /* about where the node is that writes it */
     /* Set by place.c. */
     int first, last;  /* positions of the nodes that touch it */
     hone_id root;     /* the tensor whose bytes it shares; itself if none */
@@ -62,6 +63,7 @@ typedef struct hone_node {
     const hone_kernel *kernel;
     const char *pack;
     int64_t workspace_bytes, prepared_bytes;
+    int adds_from; /* what outputs add to may lie elsewhere */
 } hone_node;
 
 typedef struct hone_graph {
@@ -76,6 +78,8 @@ typedef struct hone_graph {
     int layer;
     hone_builder builder;
     int anonymous; /* counts nodes without a name of their own */
+    hone_id *named; /* those that are not TEMP */
+    int nameds, named_cap;
 } hone_graph;
 
 void hone_graph_init(hone_graph *, hone_arena *scratch, hone_arena *keep,
@@ -110,8 +114,8 @@ hone_call hone_node_call(const hone_graph *, const hone_node *);
 uint32_t hone_node_flags(const hone_node *, uint32_t i);
 /* The node that writes a TEMP, or -1. */
 int hone_graph_producer(const hone_graph *, hone_id);
-/* How many inputs and accumulations read it. */
-int hone_graph_uses(const hone_graph *, hone_id);
+/* How many inputs and accumulations of nodes from FROM on read it. */
+int hone_graph_uses(const hone_graph *, hone_id, int from);
 
 /* Removes nodes whose component is NULL (marked by a pass). */
 void hone_graph_compact(hone_graph *);

@@ -97,6 +97,14 @@ static void linear(gen *g)
 
     if (pick(g, 0, 3, 1) == 0)
         t = pick(g, 1, 4, 1);
+    if (pick(g, 0, 1, 0)) { /* a low-rank factor, either way round */
+        int64_t r = 8 * pick(g, 1, 8, 2), wide = 64 * pick(g, 1, 10, 64);
+        int down = (int)pick(g, 0, 1, 0);
+
+        t = pick(g, 1, 700, 1024);
+        i = g->big ? i : down ? wide : r;
+        o = g->big ? o : down ? r : wide;
+    }
     attr(g, "scale", pick(g, 0, 1, 0) ? 0.75 : 1);
     if (!strcmp(g->op->name, "linear")) {
         in(g, HONE_F32, 2, t, i);
@@ -142,7 +150,8 @@ static void rope(gen *g)
 static void attention(gen *g)
 {
     int64_t kv = pick(g, 1, 3, 3), heads = kv * pick(g, 1, 3, 3);
-    int64_t d = pick(g, 1, 72, 64), t = pick(g, 1, 200, 1024);
+    int64_t d = pick(g, 0, 1, 0) ? 8 * pick(g, 1, 16, 8) : pick(g, 1, 72, 64);
+    int64_t t = pick(g, 1, 200, 1024);
     int64_t keys = t + (pick(g, 0, 2, 1) ? 0 : pick(g, 1, 90, 0));
     int grad = !strcmp(g->op->name, "attention_grad");
 

@@ -20,10 +20,12 @@ enum { GAP = 0xA5 };
 typedef struct {
     hone_case c;
     int64_t at[HONE_CASE_OPERANDS]; /* offsets in the slab */
+    int64_t from[HONE_CASE_OPERANDS]; /* of what outputs add to */
+    int adds_from;
     int64_t slab_bytes, workspace_bytes;
     char *before, *host, *again;
     void *slab, *workspace, *prepared;
-    hone_ptr ptr[HONE_CASE_OPERANDS];
+    hone_ptr ptr[2 * HONE_CASE_OPERANDS];
     hone_call ref; /* the call of the reference, fp32 as fp64 */
     hone_type ref_type[HONE_CASE_OPERANDS];
     hone_ptr ref_ptr[HONE_CASE_OPERANDS];
@@ -68,19 +70,24 @@ static int shares(const trial *t, uint32_t out, uint64_t seed)
     return in;
 }
 
+static int64_t lay_one(const trial *t, uint32_t i, int64_t *end)
+{
+    int64_t at = *end;
+
+    *end += (bytes_of(&t->c.type[i]) / HONE_ALIGN + 2) * HONE_ALIGN;
+    return at;
+}
+
 static void lay(trial *t, uint64_t seed)
 {
     int64_t end = HONE_ALIGN;
 
     for (uint32_t i = 0; i < operands(t); i++) {
         int in = is_output(t, i) ? shares(t, i - t->c.call.nin, seed) : -1;
+        int apart = t->adds_from && t->c.mode[i] == HONE_ADD && seed % 2;
 
-        if (in >= 0) {
-            t->at[i] = t->at[in];
-            continue;
-        }
-        t->at[i] = end;
-        end += (bytes_of(&t->c.type[i]) / HONE_ALIGN + 2) * HONE_ALIGN;
+        t->at[i] = in >= 0 ? t->at[in] : lay_one(t, i, &end);
+        t->from[i] = apart ? lay_one(t, i, &end) : t->at[i];
     }
     t->slab_bytes = end;
 }
@@ -121,7 +128,7 @@ static void to_slab(trial *t, uint32_t i)
 {
     int64_t n = hone_count(&t->c.type[i]);
     double *x = t->ref_ptr[i].part[0];
-    float *to = (float *)(t->before + t->at[i]);
+    float *to = (float *)(t->before + t->from[i]);
 
     if (t->c.type[i].storage == HONE_NOTHING)
         return;
@@ -197,6 +204,7 @@ static hone_status prepare(trial *t, const hone_bench *b, const hone_kernel *k,
         t->c.type[i].storage = want[i]; /* as if it had been converted */
     t->prepared = hone_alloc(&t->arena, (size_t)need.prepared_bytes + 1);
     t->workspace_bytes = need.workspace_bytes;
+    t->adds_from = need.adds_from;
     return k->init(&t->c.call, b->threads, b->dev, t->prepared, err);
 }
 
@@ -212,6 +220,8 @@ static hone_status reserve(trial *t, const hone_bench *b, hone_err *err)
     for (uint32_t i = 0; i < operands(t); i++)
         if (t->c.type[i].storage != HONE_NOTHING)
             t->ptr[i].part[0] = (char *)t->slab + t->at[i];
+    for (uint32_t i = t->c.call.nin; i < operands(t); i++)
+        t->ptr[i + t->c.call.nout].part[0] = (char *)t->slab + t->from[i];
     return HONE_OK;
 }
 

@@ -170,8 +170,8 @@ static void share_all(hone_graph *g)
     }
 }
 
-/* Whether each addition found its bytes; where not, the operand is copied
- * into the output first. */
+/* Whether each addition found its bytes; where not, and the kernel cannot add
+ * to what lies elsewhere, the operand is copied into the output first. */
 static hone_status copy_operands(hone_graph *g, int *inserted, hone_err *err)
 {
     *inserted = 0;
@@ -181,7 +181,7 @@ static hone_status copy_operands(hone_graph *g, int *inserted, hone_err *err)
         for (uint32_t i = 0; i < node->nout; i++) {
             hone_id acc = node->acc[i], out = node->out[i];
 
-            if (acc == HONE_NONE || acc == out ||
+            if (acc == HONE_NONE || acc == out || node->adds_from ||
                 root_of(g, acc) == root_of(g, out))
                 continue;
             g->phase = node->phase;

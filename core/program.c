@@ -15,12 +15,25 @@ void hone_store_init(hone_store *s, hone_arena *arena)
     *s = (hone_store){ .arena = arena };
 }
 
+/* NEXT: where it is if programs name the tensors in one order, as they do. */
+static hone_kept *find_from(const hone_store *s, const char *name, int *next)
+{
+    for (int i = 0; i < s->count; i++) {
+        int at = (*next + i) % s->count;
+
+        if (strcmp(s->list[at].name, name))
+            continue;
+        *next = at + 1;
+        return &s->list[at];
+    }
+    return NULL;
+}
+
 hone_kept *hone_store_find(const hone_store *s, const char *name)
 {
-    for (int i = 0; i < s->count; i++)
-        if (!strcmp(s->list[i].name, name))
-            return &s->list[i];
-    return NULL;
+    int next = 0;
+
+    return find_from(s, name, &next);
 }
 
 static int part_of_store(const hone_kept *k)
@@ -49,9 +62,9 @@ static void store_place(hone_store *s)
 }
 
 /* Adds, or widens an input that another program has smaller. */
-static void add(hone_store *s, const hone_tensor *t)
+static void add(hone_store *s, const hone_tensor *t, int *next)
 {
-    hone_kept *k = hone_store_find(s, t->name);
+    hone_kept *k = find_from(s, t->name, next);
     int64_t bytes = hone_tensor_bytes(&t->type);
 
     if (!k) {
@@ -79,9 +92,11 @@ static void add(hone_store *s, const hone_tensor *t)
 
 void hone_store_take(hone_store *s, const hone_graph *g)
 {
+    int next = 0;
+
     for (hone_id i = 0; i < g->tensors; i++)
         if (g->tensor[i].kind != HONE_T_TEMP && g->tensor[i].base == HONE_NONE)
-            add(s, &g->tensor[i]);
+            add(s, &g->tensor[i], &next);
     store_place(s);
 }
 
@@ -141,7 +156,7 @@ static void take_all(const hone_program *p, bump *b, pieces *out)
     out->wait = take(b, side * sizeof *out->wait);
     for (int i = 0; i < g->nodes; i++) {
         const hone_node *node = &g->node[i];
-        void *ptr = take(b, (node->nin + node->nout) * sizeof(hone_ptr));
+        void *ptr = take(b, (node->nin + 2 * node->nout) * sizeof(hone_ptr));
         void *prepared = take(b, (size_t)node->prepared_bytes);
 
         if (!b->base)
@@ -165,9 +180,10 @@ typedef struct {
     const hone_store *store;
     const hone_regions *regions;
     hone_machine *m;
+    int next; /* in the store */
 } binder;
 
-static char *address(const binder *b, hone_id id)
+static char *address(binder *b, hone_id id)
 {
     const hone_graph *g = &b->p->graph;
     const hone_tensor *t = &g->tensor[id];
@@ -179,7 +195,7 @@ static char *address(const binder *b, hone_id id)
     }
     if (t->kind != HONE_T_TEMP)
         return (char *)hone_store_address(
-                   b->store, hone_store_find(b->store, t->name)) + skip;
+                   b->store, find_from(b->store, t->name, &b->next)) + skip;
     while (g->tensor[id].root != id)
         id = g->tensor[id].root;
     t = &g->tensor[id];
@@ -188,7 +204,7 @@ static char *address(const binder *b, hone_id id)
            t->offset + skip;
 }
 
-static hone_ptr pointer(const binder *b, hone_id id)
+static hone_ptr pointer(binder *b, hone_id id)
 {
     hone_ptr ptr = { { NULL } };
     const hone_type *type;
@@ -216,7 +232,7 @@ static hone_way copy_way(const hone_graph *g, const hone_node *node)
                                                               : HONE_ON_DEVICE;
 }
 
-static hone_status bind_node(const binder *b, const hone_node *node,
+static hone_status bind_node(binder *b, const hone_node *node,
                              hone_op_run *run, hone_err *err)
 {
     const hone_graph *g = &b->p->graph;
@@ -228,6 +244,9 @@ static hone_status bind_node(const binder *b, const hone_node *node,
     for (uint32_t i = 0; i < n; i++)
         run->ptr[i] = pointer(b, i < node->nin ? node->in[i]
                                                : node->out[i - node->nin]);
+    for (uint32_t i = 0; i < node->nout; i++)
+        run->ptr[n + i] = node->acc[i] == HONE_NONE ? run->ptr[node->nin + i]
+                                                    : pointer(b, node->acc[i]);
     if (!node->kernel) {
         run->way = copy_way(g, node);
         run->bytes = hone_tensor_bytes(&g->tensor[node->in[0]].type);

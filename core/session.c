@@ -110,13 +110,15 @@ static hone_status open_components(hone_session *s, hone_err *err)
                   hone_fail(err, HONE_EINVAL, "%s", text), err);
 }
 
-static hone_status open_data(hone_session *s, int with_training, hone_err *err)
+static hone_status open_data(hone_session *s, int with_training,
+                             hone_tokens_job *tokens, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
     double warmup;
 
     hone_try(placed(s, r->model_line, "model",
-                    hone_tokens_open(&s->tokens, r->model.path, err), err));
+                    hone_tokens_end(tokens, err), err));
+    hone_log_time("tokenizer");
     hone_try(placed(s, r->data_line,
                     hone_format_text(&s->keep, "data.%s", r->data.shape),
                     hone_dataset_open(&s->data, r, &s->tokens, err), err));
@@ -387,18 +389,12 @@ static hone_status check_budget(const hone_session *s, hone_err *err)
                      hone_bytes_text(budget, have));
 }
 
-hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
-                              const hone_rank *rank, int with_training,
-                              const char *out, hone_err *err)
+static hone_status open_all(hone_session *s, int with_training,
+                            const char *out, hone_tokens_job *tokens,
+                            hone_err *err)
 {
-    memset(s, 0, sizeof *s);
-    s->recipe = recipe;
-    s->rank = rank ? *rank : (hone_rank){ .ranks = 1 };
-    s->resume_from = -1;
-    s->progress = (hone_progress){
-        .evaluated = -1,
-        .report = { .size = sizeof(hone_report), .eval_loss = NAN } };
-    hone_log_time("recipe");
+    const hone_recipe *recipe = s->recipe;
+
     hone_try(hone_machine_open(&s->machine, recipe->device, recipe->packs,
                                &s->keep, err));
     hone_log_time("device");
@@ -413,7 +409,7 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     hone_try(placed(s, recipe->adapter_line, "lora", open_adapter(s, err),
                     err));
     hone_log_time("model's files");
-    hone_try(open_data(s, with_training, err));
+    hone_try(open_data(s, with_training, tokens, err));
     hone_log_time("data");
     hone_try(open_components(s, err));
     hone_try(compile_all(s, with_training, err));
@@ -424,6 +420,28 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
         hone_try(open_results(s, out, err));
     make_plan(s);
     return check_budget(s, err);
+}
+
+hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
+                              const hone_rank *rank, int with_training,
+                              const char *out, hone_err *err)
+{
+    hone_tokens_job tokens;
+    hone_status status;
+    hone_err late;
+
+    memset(s, 0, sizeof *s);
+    s->recipe = recipe;
+    s->rank = rank ? *rank : (hone_rank){ .ranks = 1 };
+    s->resume_from = -1;
+    s->progress = (hone_progress){
+        .evaluated = -1,
+        .report = { .size = sizeof(hone_report), .eval_loss = NAN } };
+    hone_log_time("recipe");
+    hone_tokens_begin(&tokens, &s->tokens, recipe->model.path);
+    status = open_all(s, with_training, out, &tokens, err);
+    (void)hone_tokens_end(&tokens, &late); /* it may have failed before that */
+    return status;
 }
 
 /* --------------------------------------------------------------- reserving */

@@ -244,6 +244,32 @@ hone_status hone_tokens_open(hone_tokens *t, const char *path, hone_err *err)
     return s;
 }
 
+static void *read_tokens(void *arg)
+{
+    hone_tokens_job *j = arg;
+
+    j->status = hone_tokens_open(j->to, j->path, &j->err);
+    return NULL;
+}
+
+void hone_tokens_begin(hone_tokens_job *j, hone_tokens *to, const char *path)
+{
+    *j = (hone_tokens_job){ .to = to, .path = path };
+    j->started = !pthread_create(&j->thread, NULL, read_tokens, j);
+    if (!j->started)
+        read_tokens(j);
+}
+
+hone_status hone_tokens_end(hone_tokens_job *j, hone_err *err)
+{
+    if (j->started)
+        pthread_join(j->thread, NULL);
+    j->started = 0;
+    if (j->status != HONE_OK)
+        *err = j->err;
+    return j->status;
+}
+
 void hone_tokens_close(hone_tokens *t)
 {
     if (t->self)

@@ -6,6 +6,8 @@
 #ifndef HONE_TOKENS_H
 #define HONE_TOKENS_H
 
+#include <pthread.h>
+
 #include "arena.h"
 #include "hone/plugin.h"
 
@@ -23,6 +25,20 @@ typedef struct hone_tokens {
 /* PATH: a model folder or a tokenizer.json. */
 hone_status hone_tokens_open(hone_tokens *, const char *path, hone_err *);
 void hone_tokens_close(hone_tokens *);
+
+/* The same in a thread: a large tokenizer.json takes as long to read as a GPU
+ * does to wake up. end() waits for it; twice, it says the same again. */
+typedef struct hone_tokens_job {
+    hone_tokens *to;
+    const char *path;
+    pthread_t thread;
+    int started;
+    hone_status status;
+    hone_err err;
+} hone_tokens_job;
+
+void hone_tokens_begin(hone_tokens_job *, hone_tokens *, const char *path);
+hone_status hone_tokens_end(hone_tokens_job *, hone_err *);
 
 /* TEXT with each maximal subpart of broken UTF-8 replaced by U+FFFD. Returns
  * TEXT itself if it is valid, else memory from A. */

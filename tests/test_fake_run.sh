@@ -3,7 +3,10 @@
 # Training on the device `fake` gives the bits of the CPU: its addresses fault
 # when the host touches them, its streams are threads that only events order,
 # its programs are captured and replayed, nothing is allocated after step 0.
-# With layers recomputed and sent out, and with streams that are late.
+# With layers recomputed and sent out, and with streams that are late. The host
+# is a step ahead of the device: schedules that look at what was learned, an
+# evaluation, a checkpoint, a signal and steps that are not finite show that it
+# waits where it must.
 #
 # test_fake_run.sh BUILD RECIPE ARGUMENTS... does the same for one's own recipe.
 set -u
@@ -62,6 +65,50 @@ for recipe in full lora; do
         compare "$recipe-$keep" "$work/tiny/$recipe.lua" --set keep=$keep
     done
 done
+
+# What looks at the steps before: the same rates.
+sed 's/hone.cosine { warmup = 1 }/hone.backoff { ratio = 1.01, recover = 5 }/
+     s/every = 2 }/every = 7 }, save = { every = 5 }/' \
+    "$work/tiny/full.lua" > "$work/tiny/backoff.lua"
+sed 's/hone.cosine { warmup = 1 }/hone.plateau { patience = 0 }/
+     s/every = 2 }/every = 3 }, save = { every = 4 }/' \
+    "$work/tiny/lora.lua" > "$work/tiny/plateau.lua"
+compare backoff "$work/tiny/backoff.lua" --set steps=32
+compare plateau "$work/tiny/plateau.lua" --set steps=14
+
+# A signal: what was issued lands and is saved; the same command goes on.
+train "$work/whole" "$work/tiny/backoff.lua" --set steps=40 "${fake[@]}"
+"$hone" run "$work/tiny/backoff.lua" --set steps=40 "${fake[@]}" \
+    --out "$work/stopped" 2> "$work/stopped.log" &
+while kill -0 $! && ! grep '"step": 8,' "$work/stopped/metrics.jsonl"; do
+    sleep 0.01
+done > "$work/log" 2>&1
+kill -INT $!
+wait $!
+status=$?
+[ $status = 130 ] || { echo "interrupted: exit $status"; bad=1; }
+train "$work/stopped" "$work/tiny/backoff.lua" --set steps=40 "${fake[@]}"
+same interrupted "$work/whole" "$work/stopped"
+
+# Steps that are not finite are counted and named, a step later or at once:
+# with weights that are infinite.
+cp -r "$work/tiny" "$work/wild"
+sed -i 's/{/{"initializer_range": 1e39, /' "$work/wild/model/config.json"
+for device in cpu fake; do
+    HONE_FAKE_JITTER=5 "$hone" run "$work/wild/full.lua" "${fake[@]:0:2}" \
+        --set device=$device --set steps=20 \
+        --out "$work/wild.$device" 2> "$work/wild.$device.log"
+    echo "exit $?" >> "$work/wild.$device.log"
+    grep -E "not updated|not finite|^exit" "$work/wild.$device.log" \
+        > "$work/wild.$device.said"
+done
+if [ "$(grep -c "not updated" "$work/wild.cpu.said")" != 5 ] ||
+    ! diff "$work/wild.cpu.said" "$work/wild.fake.said" ||
+    ! diff <(losses "$work/wild.cpu") <(losses "$work/wild.fake"); then
+    echo "not finite: the devices differ"
+    cat "$work/wild".*.log
+    bad=1
+fi
 
 # What was learned is read back alike by both.
 train "$work/run" "$work/tiny/full.lua"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * attention.cu -- the calls of attention and attention_grad; their kernels are
- * in attention_f32.cu and attention_bf16.cu. Rows that belong to no document
- * are 0: outputs are cleared first. The backward pass uses no atomics: one
- * kernel has a tile of keys and goes over the queries, another a tile of
- * queries and goes over the keys, so that every sum has one order.
+ * in attention_f32.cu, attention_bf16.cu and, for Hopper, attention_sm90*.cu.
+ * Rows that belong to no document are 0: outputs are cleared first. The
+ * backward pass uses no atomics: one kernel has a tile of keys and goes over
+ * the queries, another a tile of queries and goes over the keys, so that every
+ * sum has one order.
  */
 #include "attention.cuh"
 
@@ -73,6 +74,8 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
     if (grad)
         need->workspace_bytes =
             a.tokens * a.heads * (int64_t)sizeof(float);
+    if (attention_sm90_covers(a)) /* more than what other cards want */
+        need->workspace_bytes = attention_sm90_bytes(a, grad);
     return HONE_OK;
 }
 
@@ -89,6 +92,13 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     if (a->half && d->arch < 80)
         return hone_fail(err, HONE_EINVAL, "cuda: %s has no bf16; write "
                          "precision = \"fp32\"", d->name);
+    a->processors = d->processors;
+    if (d->arch == 90 && attention_sm90_covers(*a) &&
+        attention_sm90_open(*a, grad) == cudaSuccess) {
+        a->hopper = 1;
+        return HONE_OK;
+    }
+    (void)cudaGetLastError();
     e = a->half ? attention_bf16_open(*a, grad) : attention_f32_open(*a, grad);
     if (e == cudaSuccess)
         return HONE_OK;
@@ -111,13 +121,16 @@ static void forward_run(const void *prepared, const hone_ptr *ptr,
     const attention &a = *(const attention *)prepared;
     attention_ptr p = {};
 
-    (void)workspace;
     p.q = ptr[0].part[0];
     p.k = ptr[1].part[0];
     p.v = ptr[2].part[0];
     p.docs = (const int32_t *)ptr[3].part[0];
     p.out = ptr[4].part[0];
     p.lse = (float *)ptr[5].part[0];
+    if (a.hopper) {
+        attention_sm90(a, p, workspace, (cudaStream_t)stream);
+        return;
+    }
     clear(p.out, a.tokens * a.heads * a.d, a.half, stream);
     clear(p.lse, a.tokens * a.heads, 0, stream);
     (a.half ? attention_bf16 : attention_f32)(a, p, (cudaStream_t)stream);
@@ -141,6 +154,10 @@ static void grad_run(const void *prepared, const hone_ptr *ptr,
     p.dq = ptr[7].part[0];
     p.dk = ptr[8].part[0];
     p.dv = ptr[9].part[0];
+    if (a.hopper) {
+        attention_sm90_grad(a, p, workspace, (cudaStream_t)stream);
+        return;
+    }
     p.delta = (float *)workspace;
     clear(p.dq, sums * a.d, a.half, stream);
     clear(p.dk, a.keys * a.kv_heads * a.d, a.half, stream);

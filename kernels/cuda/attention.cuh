@@ -16,6 +16,9 @@ struct attention {
     int window; /* 0: every earlier key */
     float scale, softcap;
     int half; /* bf16 and tensor cores, else fp32 */
+    int hopper;      /* the kernels for it */
+    int processors;
+    void *encode;    /* the driver's maker of tensor maps */
 };
 
 /* The operands; those of the gradients are NULL in the forward pass. */
@@ -144,5 +147,18 @@ cudaError_t attention_bf16_open(const attention &, bool grad);
 void attention_bf16(const attention &, const attention_ptr &, cudaStream_t);
 void attention_bf16_grad(const attention &, const attention_ptr &,
                          cudaStream_t);
+
+/* The kernels for Hopper: bytes of workspace; open() fails where the build has
+ * no code for it, as on any other card. */
+static inline bool attention_sm90_covers(const attention &a)
+{
+    return a.half && a.d % 8 == 0 && a.d <= 256;
+}
+int64_t attention_sm90_bytes(const attention &, bool grad);
+cudaError_t attention_sm90_open(attention &, bool grad);
+void attention_sm90(const attention &, const attention_ptr &, void *workspace,
+                    cudaStream_t);
+void attention_sm90_grad(const attention &, const attention_ptr &,
+                         void *workspace, cudaStream_t);
 
 #endif

@@ -176,8 +176,8 @@ hone_status cuda_matmul_init(cuda_matmul *mm, cuda_blas *b,
 /* A call that was accepted by the heuristic fails only if the GPU has; then
  * the next sync() says so. cuBLAS takes handles that are not const. */
 void cuda_matmul_run(const cuda_matmul *mm, const void *a, const void *b,
-                     const void *bias, void *c, void *workspace,
-                     hone_stream stream)
+                     const void *bias, const void *from, void *c,
+                     void *workspace, hone_stream stream)
 {
     cublasLtMatmulDescOpaque_t desc = mm->desc;
     cublasLtMatrixLayout_t la = (cublasLtMatrixLayout_t)(uintptr_t)&mm->a;
@@ -188,6 +188,6 @@ void cuda_matmul_run(const cuda_matmul *mm, const void *a, const void *b,
         (void)mm->blas->desc_set(&desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                  &bias, sizeof bias);
     (void)mm->blas->matmul(mm->blas->handle, &desc, &mm->alpha, a, la, b, lb,
-                           &mm->beta, c, lc, c, lc, &mm->algo, workspace,
+                           &mm->beta, from, lc, c, lc, &mm->algo, workspace,
                            (size_t)CUDA_BLAS_WORKSPACE, (cudaStream_t)stream);
 }

@@ -57,7 +57,9 @@ hone_status cuda_blas_open(cuda_blas **, hone_err *);
 void cuda_blas_close(cuda_blas *);
 hone_status cuda_matmul_init(cuda_matmul *, cuda_blas *, const cuda_product *,
                              double alpha, hone_err *);
+/* C = alpha A B, or what lies at FROM is added. */
 void cuda_matmul_run(const cuda_matmul *, const void *a, const void *b,
-                     const void *bias, void *c, void *workspace, hone_stream);
+                     const void *bias, const void *from, void *c,
+                     void *workspace, hone_stream);
 
 #endif

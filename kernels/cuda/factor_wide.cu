@@ -24,10 +24,11 @@ struct wide {
 
 struct wide_job {
     const bf16 *u, *w;
+    const bf16 *from; /* what is added to; NULL: nothing */
     bf16 *y;
     int64_t rows, columns;
     float scale;
-    int k, add;
+    int k;
 };
 
 /* W for columns [c, c + CHUNK): rows of w are rows here. Behind the last
@@ -111,13 +112,13 @@ static __device__ __forceinline__ void leave(const float (&acc)[CHUNK / 8][4],
         float4 high = *(const float4 *)(lines + r * LINE + at + 4);
         float v[8] = { low.x, low.y, low.z, low.w,
                        high.x, high.y, high.z, high.w };
-        uint4 *to = (uint4 *)(j.y + (row + r) * j.columns + c + at);
+        const int64_t place = (row + r) * j.columns + c + at;
         uint32_t old[4] = { 0, 0, 0, 0 };
 
         if (row + r >= j.rows || c + at >= j.columns)
             continue;
-        if (j.add) {
-            uint4 o = *to;
+        if (j.from) {
+            uint4 o = *(const uint4 *)(j.from + place);
             old[0] = o.x, old[1] = o.y, old[2] = o.z, old[3] = o.w;
         }
 #pragma unroll
@@ -125,7 +126,7 @@ static __device__ __forceinline__ void leave(const float (&acc)[CHUNK / 8][4],
             old[e] = two(j.scale * v[2 * e] + __uint_as_float(old[e] << 16),
                          j.scale * v[2 * e + 1] +
                              __uint_as_float(old[e] & 0xffff0000u));
-        *to = { old[0], old[1], old[2], old[3] };
+        *(uint4 *)(j.y + place) = { old[0], old[1], old[2], old[3] };
     }
 }
 
@@ -191,6 +192,7 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
         (c->nin > 2 && c->type[2].storage != HONE_NOTHING))
         return factor_none(c, err);
     need->prepared_bytes = sizeof(wide);
+    need->adds_from = 1;
     return HONE_OK;
 }
 
@@ -218,10 +220,11 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
                 hone_stream stream)
 {
     const wide *d = (const wide *)prepared;
+    const bf16 *from = (const bf16 *)ptr[d->y + 1].part[0];
     const wide_job j = { (const bf16 *)ptr[0].part[0],
                          (const bf16 *)ptr[1].part[0],
-                         (bf16 *)ptr[d->y].part[0], d->rows, d->columns,
-                         d->scale, d->k, d->add };
+                         d->add ? from : NULL, (bf16 *)ptr[d->y].part[0],
+                         d->rows, d->columns, d->scale, d->k };
     cudaStream_t s = (cudaStream_t)stream;
 
     (void)workspace;

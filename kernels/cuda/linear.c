@@ -11,6 +11,7 @@
 typedef struct {
     cuda_matmul mm;
     int a, b, c; /* operands of ours: the two factors, the product */
+    int from;    /* what it is added to */
 } linear;
 
 static int has_bias(const hone_call *c)
@@ -32,6 +33,7 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
                          "covered", c->op);
     need->want[0] = need->want[1] = c->compute;
     need->workspace_bytes = CUDA_BLAS_WORKSPACE;
+    need->adds_from = 1;
     if (out != HONE_F32 && out != c->compute) {
         if (cuda_adds(c, 0))
             return hone_fail(err, HONE_ENOSUP, "cuda: %s: cannot add into "
@@ -66,6 +68,7 @@ static cuda_product shape(const hone_call *c, linear *l)
     l->a = 1;
     l->b = 0;
     l->c = (int)c->nin;
+    l->from = (int)(c->nin + c->nout);
     s.transa = dw || dx ? CUBLAS_OP_N : CUBLAS_OP_T;
     s.transb = dw ? CUBLAS_OP_T : CUBLAS_OP_N;
     s.m = out->dim[1];
@@ -103,7 +106,8 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
     const linear *l = prepared;
 
     cuda_matmul_run(&l->mm, ptr[l->a].part[0], ptr[l->b].part[0],
-                    ptr[2].part[0], ptr[l->c].part[0], workspace, stream);
+                    ptr[2].part[0], ptr[l->from].part[0], ptr[l->c].part[0],
+                    workspace, stream);
 }
 
 CUDA_KERNELS(linear) = {

@@ -113,7 +113,7 @@ static void list_draw(uint64_t seed, int64_t rows, void *attrs, hone_type *type,
                       uint32_t *nin, uint32_t *nout)
 {
     int64_t t = rows ? rows : 1 + draw(&seed, 300);
-    int64_t h = rows ? 4096 : 8 * (1 + draw(&seed, 70));
+    int64_t h = rows ? 4096 : 64 * (1 + draw(&seed, 9));
     uint32_t i, n = rows ? 3 : 1 + (uint32_t)draw(&seed, 4);
 
     ((hone_linear_attrs *)attrs)->scale = draw(&seed, 2) ? 0.75 : 1;

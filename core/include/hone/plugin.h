@@ -356,6 +356,10 @@ typedef struct hone_need {
     /* [nin + nout] in: the storage it has; out: the storage it must have.
      * Where they differ the compiler inserts `convert`. */
     hone_storage *want;
+    /* Set where the kernel can add to what lies elsewhere: run() then takes
+     * the address of what output i adds to from ptr[nin + nout + i]; it may be
+     * the output's own. */
+    int32_t adds_from;
 } hone_need;
 
 typedef struct hone_kernel {
@@ -370,7 +374,8 @@ typedef struct hone_kernel {
     hone_status (*init)(const hone_call *, int threads, void *ctx,
                         void *prepared, hone_err *);
     /* Enqueues the work. Allocates nothing, chooses nothing, may be captured.
-     * PTR: one per operand. Absent operands have part[0] NULL. */
+     * PTR: one per operand; behind them one per output, see adds_from. Absent
+     * operands have part[0] NULL. */
     void (*run)(const void *prepared, const hone_ptr *ptr, void *workspace,
                 hone_stream);
 } hone_kernel;

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attention_sm90.cu -- the forward pass on Hopper, after Shah et al.,
+ * "FlashAttention-3" (2024): scores of the next keys are made by the tensor
+ * cores while the weights of these ones meet their values; warpgroups take
+ * turns at that, so that the exponentials of one hide behind the products of
+ * another.
+ */
+#include "attention_sm90.cuh"
+
+/* D features, WGS warpgroups of 64 queries, N keys a step; queries of two items
+ * of work where there is room. */
+template <int D_, int WGS_, int N_, int STAGES_> struct forward_plan {
+    static constexpr int D = D_, WGS = WGS_, N = N_, STAGES = STAGES_;
+    static constexpr int ITEMS = D <= 128 ? 2 : 1;
+    static constexpr int ROWS = 64 * WGS, BLOCK = 128 * (WGS + 1);
+    static constexpr int Q_BYTES = ROWS * D * 2, K_BYTES = N * D * 2;
+    static constexpr int MINE = WGS == 2 ? 240 : 160;
+    static constexpr int THEIRS = WGS == 2 ? 24 : 32;
+};
+
+template <class P> struct room {
+    alignas(1024) char q[P::ITEMS][P::Q_BYTES];
+    alignas(1024) char k[P::STAGES][P::K_BYTES];
+    alignas(1024) char v[P::STAGES][P::K_BYTES];
+    uint64_t q_full[P::ITEMS], q_empty[P::ITEMS];
+    uint64_t k_full[P::STAGES], k_empty[P::STAGES];
+    uint64_t v_full[P::STAGES], v_empty[P::STAGES];
+};
+
+template <class P>
+static __device__ __forceinline__ void produce(room<P> *r, item *work,
+                                               const maps &m,
+                                               const attention &a,
+                                               const lists &l)
+{
+    const int items = l.counts[0] * a.heads;
+    ring<P::ITEMS> o;
+    ring<P::STAGES> s;
+    int begin, end;
+
+    for (int n = blockIdx.x;; o.next()) {
+        await(&r->q_empty[o.at], o.parity ^ 1);
+        if (n >= items) {
+            work[o.at].head = -1;
+            arrive(&r->q_full[o.at]);
+            return;
+        }
+        tile t = l.queries[n / a.heads].t;
+        int head = n % a.heads, kv = head / a.group;
+        work[o.at] = { t, head };
+        arrive_for(&r->q_full[o.at], P::Q_BYTES);
+        copy_tile<P::D, P::ROWS>(r->q[o.at], &m.q, head, t.q_at + t.first,
+                                 &r->q_full[o.at]);
+        key_range(a, t, t.first, P::ROWS, P::N, &begin, &end);
+        for (int j = (end - 1) / P::N * P::N; j >= begin && end > begin;
+             j -= P::N) {
+            await(&r->k_empty[s.at], s.parity ^ 1);
+            arrive_for(&r->k_full[s.at], P::K_BYTES);
+            copy_tile<P::D, P::N>(r->k[s.at], &m.k, kv, t.k_at + j,
+                                  &r->k_full[s.at]);
+            await(&r->v_empty[s.at], s.parity ^ 1);
+            arrive_for(&r->v_full[s.at], P::K_BYTES);
+            copy_tile<P::D, P::N>(r->v[s.at], &m.v, kv, t.k_at + j,
+                                  &r->v_full[s.at]);
+            s.next();
+        }
+        n = gridDim.x + atomicAdd(l.counts + 2, 1);
+    }
+}
+
+/* Scores become weights; SUM: this thread's share. */
+template <int N>
+static __device__ __forceinline__ void soften(float unit, float (&s)[N],
+                                              float (&max)[2], float (&sum)[2],
+                                              float (&factor)[2])
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float top = max[h], total = 0, base;
+#pragma unroll
+        for (int n = 2 * h; n < N; n += 4)
+            top = fmaxf(top, fmaxf(s[n], s[n + 1]));
+        top = quad_max(top);
+        base = top == -INFINITY ? 0.0f : top * unit;
+        factor[h] = power_of_2(max[h] * unit - base);
+#pragma unroll
+        for (int n = 2 * h; n < N; n += 4) {
+            s[n] = power_of_2(s[n] * unit - base);
+            s[n + 1] = power_of_2(s[n + 1] * unit - base);
+            total += s[n] + s[n + 1];
+        }
+        sum[h] = sum[h] * factor[h] + total;
+        max[h] = top;
+    }
+}
+
+template <class P>
+static __device__ __forceinline__ void consume(room<P> *r, const item *work,
+                                               const attention &a,
+                                               const attention_ptr &p)
+{
+    constexpr int D = P::D, N = P::N;
+    const int group = threadIdx.x / 128 - 1;
+    const float unit = a.scale * LOG2E;
+    float o[D / 2], s[N / 2], max[2], sum[2], factor[2];
+    uint32_t w[N / 4];
+    ring<P::ITEMS> order;
+    ring<P::STAGES> now, v;
+
+    if (group == P::WGS - 1)
+        pass(1, 256);
+    for (;; order.next()) {
+        int begin, end;
+        await(&r->q_full[order.at], order.parity);
+        const tile t = work[order.at].t;
+        const int head = work[order.at].head, i = t.first + 64 * group;
+        const char *q = r->q[order.at];
+        if (head < 0)
+            break;
+        key_range(a, t, t.first, P::ROWS, N, &begin, &end);
+        max[0] = max[1] = -INFINITY;
+        sum[0] = sum[1] = 0;
+#pragma unroll
+        for (int n = 0; n < D / 2; n++)
+            o[n] = 0;
+        if (begin < end) {
+            int j = (end - 1) / N * N;
+            await(&r->k_full[now.at], now.parity);
+            rows_by_rows<D, P::ROWS, N>(s, q, 64 * group, r->k[now.at]);
+            products_wait<0>();
+            pin(s);
+            arrive_warp(&r->k_empty[now.at]);
+            if (a.softcap > 0)
+                cap_scores(a, s);
+            if (!all_seen(a, t, i, 64, j, N))
+                mask<N>(a, t, s, i, j);
+            soften(unit, s, max, sum, factor);
+            halve(w, s);
+            v = now;
+            now.next();
+            for (j -= N; j >= begin; j -= N) {
+                await(&r->k_full[now.at], now.parity);
+                meet(1 + group, 256);
+                rows_by_rows<D, P::ROWS, N>(s, q, 64 * group, r->k[now.at]);
+                await(&r->v_full[v.at], v.parity);
+                weigh_rows<D, N>(o, w, r->v[v.at]);
+                pass(1 + (group + 1) % P::WGS, 256);
+                products_wait<1>();
+                pin(s);
+                arrive_warp(&r->k_empty[now.at]);
+                if (a.softcap > 0)
+                    cap_scores(a, s);
+                if (!all_seen(a, t, i, 64, j, N))
+                    mask<N>(a, t, s, i, j);
+                soften(unit, s, max, sum, factor);
+                products_wait<0>();
+                pin(o);
+                arrive_warp(&r->v_empty[v.at]);
+#pragma unroll
+                for (int n = 0; n < D / 2; n++)
+                    o[n] *= factor[n / 2 % 2];
+                halve(w, s);
+                v = now;
+                now.next();
+            }
+            arrive_warp(&r->q_empty[order.at]);
+            await(&r->v_full[v.at], v.parity);
+            weigh_rows<D, N>(o, w, r->v[v.at]);
+            products_wait<0>();
+            pin(o);
+            arrive_warp(&r->v_empty[v.at]);
+        } else {
+            arrive_warp(&r->q_empty[order.at]);
+        }
+        const int g = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int n = i + g + 8 * h;
+            sum[h] += __shfl_xor_sync(~0u, sum[h], 1);
+            sum[h] += __shfl_xor_sync(~0u, sum[h], 2);
+            if (threadIdx.x % 4 == 0 && n < t.q_len)
+                p.lse[(int64_t)(t.q_at + n) * a.heads + head] =
+                    sum[h] > 0 ? max[h] * a.scale + logf(sum[h]) : 0.0f;
+            sum[h] = sum[h] > 0 ? 1.0f / sum[h] : 0.0f;
+        }
+        const int64_t row = (int64_t)(t.q_at + i) * a.heads + head;
+        give_rows<D>(o, sum, (__nv_bfloat16 *)p.out + row * a.d,
+                     a.heads * a.d, t.q_len - i, a.d);
+    }
+    if (group == 0)
+        meet(1, 256);
+}
+
+template <class P>
+static __global__ void __launch_bounds__(P::BLOCK, 1)
+    forward(const __grid_constant__ maps m,
+            const __grid_constant__ attention a,
+            const __grid_constant__ attention_ptr p,
+            const __grid_constant__ lists l)
+{
+#ifdef HOPPER
+    extern __shared__ char raw[];
+    __shared__ item work[P::ITEMS];
+    room<P> *r = (room<P> *)aligned_room(raw);
+
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < P::ITEMS; i++) {
+            barrier_init(&r->q_full[i], 1);
+            barrier_init(&r->q_empty[i], 4 * P::WGS);
+        }
+        for (int i = 0; i < P::STAGES; i++) {
+            barrier_init(&r->k_full[i], 1);
+            barrier_init(&r->v_full[i], 1);
+            barrier_init(&r->k_empty[i], 4 * P::WGS);
+            barrier_init(&r->v_empty[i], 4 * P::WGS);
+        }
+        barriers_made();
+    }
+    __syncthreads();
+    if (threadIdx.x < 128) {
+        registers_down<P::THEIRS>();
+        if (threadIdx.x == 0)
+            produce<P>(r, work, m, a, l);
+    } else {
+        registers_up<P::MINE>();
+        consume<P>(r, work, a, p);
+    }
+#endif
+}
+
+/* -------------------------------------------------------------- launching */
+
+template <int D>
+using chosen = forward_plan<D, D == 64 ? 3 : 2, D == 256 ? 64 : 128, 2>;
+
+template <class P> static cudaError_t open()
+{
+    return allow(forward<P>, sizeof(room<P>) + 1024);
+}
+
+cudaError_t attention_sm90_forward_open(const attention &a)
+{
+#define OPEN(D) return open<chosen<D>>()
+    FOR_HEAD_SIZE(a.d, OPEN);
+#undef OPEN
+}
+
+int attention_sm90_forward_rows(const attention &a)
+{
+#define ROWS(D) return chosen<D>::ROWS
+    FOR_HEAD_SIZE(a.d, ROWS);
+#undef ROWS
+}
+
+template <class P>
+static void run(const attention &a, const attention_ptr &p, const maps &m,
+                const lists &l, cudaStream_t stream)
+{
+    forward<P><<<a.processors, P::BLOCK, sizeof(room<P>) + 1024, stream>>>(
+        m, a, p, l);
+}
+
+void attention_sm90_forward(const attention &a, const attention_ptr &p,
+                            const maps &m, const lists &l, cudaStream_t stream)
+{
+#define RUN(D) run<chosen<D>>(a, p, m, l, stream)
+    FOR_HEAD_SIZE(a.d, RUN);
+#undef RUN
+}
