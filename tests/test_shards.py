@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,14 +39,14 @@ end, template = function(row)
 end"""
 
 
-def prep(folder, shape, options, workers=2, env=()):
+def prep(folder, shape, options, workers=2, model=TINY):
     recipe = folder / "recipe.lua"
-    recipe.write_text(RECIPE % (TINY, shape, options))
+    recipe.write_text(RECIPE % (model, shape, options))
     cache = tempfile.mkdtemp(dir=folder)
     done = subprocess.run(
         [BUILD / "bin/hone", "prep", recipe, "--json", "--workers",
          str(workers)], capture_output=True, text=True,
-        env={**os.environ, "HONE_CACHE": cache, **dict(env)})
+        env={**os.environ, "HONE_CACHE": cache})
     assert done.returncode == 0, done.stderr
     made = next(pathlib.Path(cache).glob("data/*"))
     left = {p.name for p in made.iterdir()}
@@ -138,6 +139,29 @@ def oddities(folder):
     assert counts["train"]["lengths"]["histogram"] == [[2, 3, 1]]
 
 
+def other_words(folder):
+    """A model that is asked through a template, and rows that do not use it;
+    a text that begins with a BOS, where the tokenizer adds one."""
+    model = folder / "chat"
+    shutil.copytree(TINY, model)
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    config["bos_token"] = config["eos_token"]
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    eos = subprocess.run([BUILD / "bin/hone", "tokenize", TINY], text=True,
+                         input=config["eos_token"], capture_output=True)
+    ids = json.loads(eos.stdout)[-1]
+    (folder / "twice.jsonl").write_text(
+        json.dumps({"input_ids": [ids, ids, 5, ids]}) + "\n")
+    _, counts, said = prep(folder, "tokenized", '"twice.jsonl"', model=model)
+    assert counts["train"]["twice_begun"] == 1 and "two BOS" in said, said
+    assert "chat template" not in said, said
+    (folder / "row.jsonl").write_text(
+        json.dumps({"prompt": "a ", "completion": "b"}) + "\n")
+    _, _, said = prep(folder, "prompt_completion", '"row.jsonl"', model=model)
+    assert "warning: the model has a chat template" in said, said
+
+
 with tempfile.TemporaryDirectory() as name:
-    for test in (read_by_another, the_same_bytes, oddities):
+    for test in (read_by_another, the_same_bytes, oddities, other_words):
         test(pathlib.Path(name))

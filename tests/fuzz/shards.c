@@ -103,9 +103,9 @@ static void copy_over(void)
 static void bomb(void)
 {
     hone_shard_frame *f = (void *)(now + ((hone_shard_head *)now)->index_at);
-    size_t big = 64 << 20, cap = f[3].bytes;
+    size_t big = 16 << 20, cap = f[3].bytes;
     uint8_t *zeros = calloc(1, big), *packed = malloc(ZSTD_compressBound(big));
-    size_t n = ZSTD_compress(packed, ZSTD_compressBound(big), zeros, big, 19);
+    size_t n = ZSTD_compress(packed, ZSTD_compressBound(big), zeros, big, 3);
 
     if (n <= cap) {
         memcpy(now + f[3].at, packed, n);
