@@ -16,6 +16,7 @@
 
 #include "dataset_prep.h"
 #include "dataset_shape.h"
+#include "dataset_state.h"
 #include "log.h"
 
 /* ---------------------------------------------------------------- hashing */
@@ -198,9 +199,11 @@ static int open_cached(hone_dataset *d, const hone_data_config *c,
         status = hone_shard_verify(&d->train.shard, &err);
     if (status == HONE_OK && c->skip_broken)
         status = hone_shard_verify(&d->val.shard, &err);
-    if (status == HONE_OK)
+    if (status == HONE_OK) {
+        hone_prep_state_remove(folder); /* of one who was killed at the end */
         return 1;
-    if (status == HONE_EINVAL) {
+    }
+    if (status == HONE_EINVAL && !d->warned++) {
         char *cure = strrchr(err.msg, ';');
         if (cure)
             *cure = 0;
@@ -234,19 +237,23 @@ static void say_counts(const hone_split *s, const char *name)
              (long long)s->target_tokens, more);
 }
 
-static const char *const *source_files(hone_dataset *d,
-                                       const hone_data_config *c)
+/* By one process at a time; the others find it done. */
+static hone_status make_data(hone_dataset *d, const hone_data_config *c,
+                             const hone_tokens *t, const char *folder,
+                             hone_err *err)
 {
-    const char **list;
-    int n = 0;
+    hone_status status = HONE_OK;
+    int lock;
 
-    while (c->files[n])
-        n++;
-    list = hone_alloc(&d->arena, sizeof *list * (size_t)(n + 2));
-    for (int i = 0; i < n; i++)
-        list[i] = hone_text(&d->arena, c->files[i]);
-    list[n] = c->val_file ? hone_text(&d->arena, c->val_file) : NULL;
-    return list;
+    hone_try(make_folder(d, folder, err));
+    hone_try(hone_prep_lock(folder, &lock, err));
+    if (!open_cached(d, c, folder)) {
+        status = hone_dataset_prepare(&c, 1, t, folder, err);
+        if (status == HONE_OK)
+            status = open_both(d, folder, err);
+    }
+    close(lock);
+    return status;
 }
 
 static hone_status open_data(hone_dataset *d, const hone_data_config *c,
@@ -257,12 +264,9 @@ static hone_status open_data(hone_dataset *d, const hone_data_config *c,
 
     hone_try(hash_data(d, c, shape, t, err));
     folder = cache_folder(d);
-    if (!open_cached(d, c, folder)) {
-        hone_try(make_folder(d, folder, err));
-        hone_try(hone_dataset_prepare(c, shape, t, folder, err));
-        hone_try(open_both(d, folder, err));
-    }
-    d->train.files = d->val.files = source_files(d, c);
+    if (!open_cached(d, c, folder))
+        hone_try(make_data(d, c, t, folder, err));
+    d->train.files = d->val.files = hone_prep_files(&d->arena, &c, 1);
     say_counts(&d->train, "train");
     if (d->val.rows || d->val.skipped)
         say_counts(&d->val, "val");
@@ -308,6 +312,7 @@ hone_lengths hone_dataset_lengths(const hone_dataset *d, int64_t batch)
             all.max = s->shard.max_length;
         all.rows += s->rows;
         all.total += s->tokens;
+        all.squares += s->shard.squares;
     }
     return all;
 }

@@ -12,9 +12,18 @@
 #include "shard.h"
 #include "tokens.h"
 
+/* How rows enter an epoch: TAKE of those that begin with row FIRST, of which
+ * there are ROWS. Where TAKE is another number they are a stream of epochs of
+ * their own: each of them comes again when all others have been. */
+typedef struct hone_share {
+    int64_t first, rows, take;
+} hone_share;
+
 /* One half of the prepared data. */
 typedef struct hone_split {
     int64_t rows, tokens, target_tokens, cut, skipped;
+    const hone_share *share; /* [shares] what an epoch is made of */
+    int shares;              /* 0: of every row once */
     const int32_t *length;  /* [rows] tokens of each row, mapped */
     const int32_t *targets; /* [rows] target tokens of each row, mapped */
     const char *path;       /* of its shard */
@@ -26,6 +35,7 @@ typedef struct hone_dataset {
     hone_arena arena;
     hone_split train, val;
     const char *hash; /* hexadecimal, names the cache folder */
+    int warned;       /* that it was there, but damaged */
 } hone_dataset;
 
 /* Opens the prepared data of a recipe, preparing it first if need be. */
@@ -35,6 +45,9 @@ void hone_dataset_close(hone_dataset *);
 
 /* What a collator must know of both halves; BATCH: rows of a step. */
 hone_lengths hone_dataset_lengths(const hone_dataset *, int64_t batch);
+
+/* Rows of an epoch. */
+int64_t hone_split_epoch(const hone_split *);
 
 /* "data/alpaca.json: row 12", the place that a prepared row came from. */
 void hone_split_name(const hone_split *, int64_t row, char *to, size_t bytes);

@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "log.h"
+
 enum { RING = 3, STACK_BYTES = 256 << 10 };
 
 typedef struct {
@@ -23,7 +25,8 @@ typedef struct {
 
 struct hone_loader {
     hone_loader_spec spec;
-    int64_t total, steps; /* rows of the stream; steps until it ends */
+    int64_t steps; /* until the stream ends */
+    hone_order order; /* of the step read last */
     hone_row_reader *reader;
     buffer ring[RING];
     pthread_t thread;
@@ -36,78 +39,65 @@ struct hone_loader {
     int stop;
 };
 
-/* ------------------------------------------------------------------ order */
-
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
-/* A Feistel network permutes the smallest even power of two that is not below
- * N; walking the cycle until it is below N again permutes [0, N) (Black and
- * Rogaway, Ciphers with arbitrary finite domains). At most four steps are
- * expected. */
-int64_t hone_permute(int64_t seed, int64_t epoch, int64_t i, int64_t n)
-{
-    uint64_t key = mix(mix((uint64_t)seed) + (uint64_t)epoch *
-                                                 0x9e3779b97f4a7c15u);
-    uint64_t x = (uint64_t)i, mask;
-    int half = 1;
-
-    while ((uint64_t)1 << 2 * half < (uint64_t)n)
-        half++;
-    mask = ((uint64_t)1 << half) - 1;
-    do {
-        uint64_t left = x >> half, right = x & mask;
-
-        for (uint64_t round = 1; round <= 6; round++) {
-            uint64_t swap = left ^ (mix(right + mix(key + round)) & mask);
-            left = right;
-            right = swap;
-        }
-        x = left << half | right;
-    } while (x >= (uint64_t)n);
-    return (int64_t)x;
-}
-
-static int64_t row_of(const hone_loader_spec *s, int64_t at)
-{
-    int64_t rows = s->split->rows;
-
-    return s->shuffle ? hone_permute(s->seed, at / rows, at % rows, rows)
-                      : at % rows;
-}
-
 /* ---------------------------------------------------------------- reading */
 
+/* The row is in a damaged frame. Alone, and where the recipe says so, the
+ * step goes on without it; several ranks would not agree on what a step is. */
+static hone_status lose(hone_loader *l, buffer *b, int64_t row)
+{
+    const hone_split *split = l->spec.split;
+    hone_rows *r = &b->rows;
+
+    if (b->err.code != HONE_EINVAL || !l->spec.skip_broken ||
+        l->spec.ranks > 1)
+        return b->err.code;
+    hone_log(HONE_LOG_WARN, "%s; row %lld left out of step %lld", b->err.msg,
+             (long long)row + 1, (long long)r->step + 1);
+    r->lost++;
+    r->all_rows--;
+    r->all_tokens -= split->length[row];
+    r->all_targets -= split->targets[row];
+    return HONE_OK;
+}
+
+static hone_status read_sample(hone_loader *l, buffer *b, int64_t j,
+                               int64_t row)
+{
+    const hone_split *split = l->spec.split;
+    hone_rows *r = &b->rows;
+    int32_t *tokens = b->tokens + r->tokens;
+    uint8_t *mask = b->mask + r->tokens;
+
+    if (hone_row_read(l->reader, row, tokens, mask, &b->err) != HONE_OK)
+        return lose(l, b, row);
+    r->sample[r->count++] = (hone_sample){ (int32_t)j, row, split->length[row],
+                                           tokens, mask };
+    r->tokens += split->length[row];
+    r->targets += split->targets[row];
+    return HONE_OK;
+}
+
+/* The disk hears of all rows before the first is waited for. */
 static hone_status fill(hone_loader *l, buffer *b, int64_t step)
 {
     const hone_loader_spec *s = &l->spec;
-    const hone_split *split = s->split;
-    int64_t from = step * s->batch, count = l->total - from;
     hone_rows *r = &b->rows;
+    int64_t from, count;
 
-    if (count > s->batch)
-        count = s->batch;
+    hone_order_seek(s, &l->order, step);
+    from = l->order.at;
+    count = hone_order_count(s, from);
     *r = (hone_rows){ .step = step, .sample = r->sample, .all_rows = count };
     for (int64_t j = 0; j < count; j++) {
-        int64_t row = row_of(s, from + j);
-        hone_sample *x = &r->sample[r->count];
-        int32_t *tokens = b->tokens + r->tokens;
-        uint8_t *mask = b->mask + r->tokens;
+        int64_t row = hone_order_row(s, from + j);
 
-        r->all_tokens += split->length[row];
-        r->all_targets += split->targets[row];
-        if (j % s->ranks != s->rank)
-            continue;
-        hone_try(hone_row_read(l->reader, row, tokens, mask, &b->err));
-        *x = (hone_sample){ (int32_t)j, row, split->length[row], tokens, mask };
-        r->count++;
-        r->tokens += split->length[row];
-        r->targets += split->targets[row];
+        r->all_tokens += s->split->length[row];
+        r->all_targets += s->split->targets[row];
+        if (j % s->ranks == s->rank)
+            hone_row_expect(l->reader, row);
     }
+    for (int64_t j = s->rank; j < count; j += s->ranks)
+        hone_try(read_sample(l, b, j, hone_order_row(s, from + j)));
     return HONE_OK;
 }
 
@@ -160,7 +150,9 @@ static int64_t most_rows(const hone_loader_spec *s)
 
 static int64_t most_tokens(const hone_loader_spec *s)
 {
-    return most_rows(s) * s->split->shard.max_length;
+    int64_t tokens = most_rows(s) * s->split->shard.max_length;
+
+    return s->tokens && s->tokens < tokens ? s->tokens : tokens;
 }
 
 int64_t hone_loader_bytes(const hone_loader_spec *s)
@@ -208,12 +200,13 @@ hone_status hone_loader_open(hone_loader **out, const hone_loader_spec *s,
     memset(l, 0, sizeof *l);
     l->spec = *s;
     l->first = s->first_step;
-    l->total = s->total_rows ? s->total_rows : s->steps * s->batch;
+    if (!s->total_rows)
+        l->spec.total_rows = s->steps * s->batch;
+    l->steps = s->steps;
+    if (!s->tokens && l->steps > (l->spec.total_rows + s->batch - 1) / s->batch)
+        l->steps = (l->spec.total_rows + s->batch - 1) / s->batch;
     if (!s->split->rows)
-        l->total = 0;
-    l->steps = (l->total + s->batch - 1) / s->batch;
-    if (l->steps > s->steps)
-        l->steps = s->steps;
+        l->steps = 0;
     for (int i = 0; i < RING; i++) {
         l->ring[i].rows.sample = take(&at, most_rows(s) *
                                                (int64_t)sizeof(hone_sample));

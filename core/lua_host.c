@@ -39,7 +39,7 @@ typedef struct {
     double deadline;
     timer_t timer;
     int has_timer;
-    const char *alarm, *outer_alarm; /* a state may run inside another's call */
+    const char *alarm; /* what its timer says */
 } host;
 
 static host *host_of(lua_State *L)
@@ -94,14 +94,13 @@ static void on_count(lua_State *L, lua_Debug *ar)
     lua_error(L);
 }
 
-/* What the timer says; a signal handler may not make it up. */
-static const char *volatile the_alarm;
-
-static void on_alarm(int signal)
+/* A signal handler may not make up what it says: each timer brings its own. */
+static void on_alarm(int signal, siginfo_t *info, void *context)
 {
-    const char *text = the_alarm;
+    const char *text = info->si_value.sival_ptr;
 
     (void)signal;
+    (void)context;
     if (text && write(STDERR_FILENO, text, strlen(text)) < 0)
         _exit(1);
     _exit(2);
@@ -111,7 +110,7 @@ static void on_alarm(int signal)
  * One second behind the hook, which catches everything else. */
 static void start_timer(host *h)
 {
-    struct sigaction act = { .sa_handler = on_alarm };
+    struct sigaction act = { .sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO };
     struct sigevent event = { .sigev_notify = SIGEV_SIGNAL,
                               .sigev_signo = SIGALRM };
     struct itimerspec when = {
@@ -119,16 +118,15 @@ static void start_timer(host *h)
     };
 
     if (!h->has_timer) {
-        sigaction(SIGALRM, &act, NULL);
-        h->has_timer =
-            timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &h->timer) == 0;
         h->alarm = hone_format_text(
             h->arena, "hone: error: %s: one call of a string or table "
             "function ran longer than %d s\n",
             h->chunk_count ? h->chunks[0] : "Lua", (int)HONE_LUA_SECONDS);
+        event.sigev_value.sival_ptr = (void *)h->alarm;
+        sigaction(SIGALRM, &act, NULL);
+        h->has_timer =
+            timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &h->timer) == 0;
     }
-    h->outer_alarm = the_alarm;
-    the_alarm = h->alarm;
     if (h->has_timer)
         timer_settime(h->timer, 0, &when, NULL);
 }
@@ -139,7 +137,6 @@ static void stop_timer(host *h)
 
     if (h->has_timer)
         timer_settime(h->timer, 0, &never, NULL);
-    the_alarm = h->outer_alarm;
 }
 
 /* ---------------------------------------------------------------- globals */
@@ -237,9 +234,9 @@ static void add_library(lua_State *L, const char *name, lua_CFunction open,
 static void add_base(lua_State *L)
 {
     static const char *const names[] = { "assert", "error", "ipairs", "next",
-                                         "pairs", "pcall", "rawequal",
-                                         "rawlen", "select", "tonumber",
-                                         "tostring", "type", NULL };
+                                         "pcall", "rawequal", "rawlen",
+                                         "select", "tonumber", "tostring",
+                                         "type", NULL };
 
     luaL_requiref(L, "_G", luaopen_base, 0);
     for (const char *const *name = names; *name; name++) {
@@ -249,6 +246,8 @@ static void add_base(lua_State *L)
     lua_pop(L, 1);
     lua_pushcfunction(L, print);
     lua_setfield(L, -2, "print");
+    lua_pushcfunction(L, hone_lua_pairs);
+    lua_setfield(L, -2, "pairs");
 }
 
 static int require(lua_State *L);

@@ -59,4 +59,7 @@ void hone_lua_module(lua_State *, const char *name);
  * hone_lua_load(), in the arena, and the line. "?" and 0 if there is none. */
 void hone_lua_where(lua_State *, const char **file, int *line);
 
+/* pairs() in an order that is the same in every state. */
+int hone_lua_pairs(lua_State *);
+
 #endif

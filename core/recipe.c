@@ -149,9 +149,25 @@ static void copy_data(hone_recipe *recipe, const hone_made *n)
     };
 }
 
+static const char *const *copy_sets(hone_arena *a, const char *const *sets)
+{
+    const char **list;
+    int n = 0;
+
+    while (sets && sets[n])
+        n++;
+    list = hone_alloc(a, sizeof *list * (size_t)(n + 1));
+    for (int i = 0; i < n; i++)
+        list[i] = hone_text(a, sets[i]);
+    return list;
+}
+
+static hone_status fork_functions(const hone_data_functions *,
+                                  hone_data_functions *to, hone_err *);
+
 /* Functions outlive the reading: the state they live in goes to the recipe. */
 static void take_functions(hone_recipe *recipe, const hone_made *data,
-                           hone_reader *r)
+                           const char *const *sets, hone_reader *r)
 {
     const hone_rows *rows = data->config;
     const int refs[] = { rows->map, rows->template };
@@ -172,6 +188,10 @@ static void take_functions(hone_recipe *recipe, const hone_made *data,
     }
     f->lua = r->L;
     r->L = NULL;
+    f->fork = fork_functions;
+    f->file = recipe->file;
+    f->source = recipe->source;
+    f->sets = copy_sets(&recipe->arena, sets);
     recipe->data.functions = f;
 }
 
@@ -272,11 +292,51 @@ hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
     if (s == HONE_OK) {
         copy_train(recipe, train);
         hone_reader_choices(recipe, train);
-        take_functions(recipe, ((hone_train *)train->config)->data, r);
+        take_functions(recipe, ((hone_train *)train->config)->data, sets, r);
     }
     hone_lua_close(r->L);
     r->L = NULL;
     return s;
+}
+
+/* The same text read in the same way makes the same references. */
+static hone_status fork_functions(const hone_data_functions *f,
+                                  hone_data_functions *to, hone_err *err)
+{
+    hone_recipe *again = calloc(1, sizeof *again);
+    const char *messages = "";
+    hone_made *train = NULL;
+    hone_reader *r;
+    hone_status status;
+    size_t bytes;
+
+    if (!again)
+        return hone_fail(err, HONE_EIO, "out of host memory");
+    status = read_made(again, f->file, f->sets, &r, &train, &messages);
+    if (status == HONE_OK && strcmp(again->source, f->source))
+        status = HONE_EINVAL;
+    if (status != HONE_OK) {
+        hone_lua_close(r->L);
+        hone_recipe_free(again);
+        free(again);
+        return hone_fail(err, HONE_EINVAL, "%s: it has changed since it was "
+                         "read", f->file);
+    }
+    hone_lua_seal(r->L, &bytes);
+    *to = *f;
+    to->lua = r->L;
+    to->fork = NULL;
+    to->own = again;
+    return HONE_OK;
+}
+
+void hone_recipe_unfork(hone_data_functions *f)
+{
+    hone_lua_close(f->lua);
+    hone_recipe_free(f->own);
+    free(f->own);
+    f->lua = NULL;
+    f->own = NULL;
 }
 
 hone_status hone_recipe_explain(const char *file, const char *const *sets,

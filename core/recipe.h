@@ -35,6 +35,13 @@ typedef struct hone_data_functions {
     int map, template;     /* references in its registry; 0: not given */
     const char *code;      /* what they depend on: see hone_lua_print() */
     size_t code_bytes;
+    /* The same functions once more, in a state of their own for one thread,
+     * which calls this: the recipe is read again. NULL: not possible. */
+    hone_status (*fork)(const struct hone_data_functions *,
+                        struct hone_data_functions *to, hone_err *);
+    const char *file, *source; /* of the recipe, and its text */
+    const char *const *sets;   /* its --set */
+    struct hone_recipe *own;   /* of a fork */
 } hone_data_functions;
 
 /* hone.data.SHAPE { ... }; the shape is a file recipes/data/SHAPE.lua */
@@ -105,6 +112,8 @@ typedef struct hone_recipe {
 hone_status hone_recipe_read(hone_recipe *, const char *file,
                              const char *const *sets, const char **messages);
 void hone_recipe_free(hone_recipe *);
+/* Ends a fork, in whatever thread; nothing else is freed. */
+void hone_recipe_unfork(hone_data_functions *);
 
 /* Prints option KEY of a recipe ("optimizer.lr", "optimizer"; NULL: all), its
  * value and where that comes from, to OUT; what is wrong to PROBLEMS. */

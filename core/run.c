@@ -213,8 +213,9 @@ static void say_plan(const run *r)
     char text[32];
 
     hone_log(HONE_LOG_NOTE,
-             "%lld steps of %lld rows (%lld rows, %lld target tokens to learn "
+             "%lld steps of %s%lld rows (%lld rows, %lld target tokens to learn "
              "from) on %s, %s planned", (long long)s->steps,
+             s->recipe->global_tokens ? "at most " : "",
              (long long)s->batch, (long long)s->data.train.rows,
              (long long)s->data.train.target_tokens, s->machine.info.name,
              hone_bytes_text(r->host_bytes + r->device_bytes, text));

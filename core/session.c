@@ -115,7 +115,6 @@ static hone_status open_data(hone_session *s, int with_training,
 {
     const hone_recipe *r = s->recipe;
     double warmup;
-    int64_t rows;
 
     hone_try(placed(s, r->model_line, "model",
                     hone_tokens_end(tokens, err), err));
@@ -126,20 +125,22 @@ static hone_status open_data(hone_session *s, int with_training,
     hone_tokens_close(&s->tokens); /* prepared: no text is read any more */
     hone_data_functions_close(r->data.functions);
     s->has_data = 1;
-    rows = s->data.train.rows;
-    if (r->global_tokens)
-        return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.train: global_tokens "
-                         "is not supported yet; give global_batch (rows)",
-                         r->file, r->line);
-    if (r->global_batch < s->rank.ranks)
+    if (with_training && s->data.train.rows == 0)
+        return hone_fail(err, HONE_EINVAL, "%s: no row is left to train on",
+                         r->file);
+    if (r->global_batch && r->global_batch < s->rank.ranks)
         return hone_fail(err, HONE_EINVAL, "%s:%d: hone.train: global_batch "
                          "(%lld) must be at least the number of ranks (%d)",
                          r->file, r->line, (long long)r->global_batch,
                          s->rank.ranks);
-    s->batch = r->global_batch;
-    s->total_rows = r->steps ? r->steps * s->batch
-                             : (int64_t)ceil(r->epochs * (double)rows - 1e-9);
-    s->steps = (s->total_rows + s->batch - 1) / s->batch;
+    hone_try(placed(s, r->line, "train",
+                    hone_loader_specs(r, &s->data, &s->train_rows,
+                                      &s->val_rows, err), err));
+    s->train_rows.rank = s->val_rows.rank = s->rank.rank;
+    s->train_rows.ranks = s->val_rows.ranks = s->rank.ranks;
+    s->batch = s->train_rows.batch > s->val_rows.batch ? s->train_rows.batch
+                                                       : s->val_rows.batch;
+    s->steps = s->train_rows.steps;
     warmup = hone_option_real(r->schedule.component->options,
                               r->schedule.config, "warmup");
     if (with_training && warmup > (double)s->steps)
@@ -147,15 +148,6 @@ static hone_status open_data(hone_session *s, int with_training,
                  "run has %lld: the full rate is never reached", r->file,
                  r->schedule.line, r->schedule.component->name, warmup,
                  (long long)s->steps);
-    s->train_rows = (hone_loader_spec){
-        .split = &s->data.train, .seed = r->seed, .shuffle = r->shuffle,
-        .batch = s->batch, .steps = s->steps, .total_rows = s->total_rows,
-        .rank = s->rank.rank, .ranks = s->rank.ranks };
-    s->val_rows = s->train_rows;
-    s->val_rows.split = &s->data.val;
-    s->val_rows.shuffle = 0;
-    s->val_rows.total_rows = s->data.val.rows;
-    s->val_rows.steps = (s->data.val.rows + s->batch - 1) / s->batch;
     return HONE_OK;
 }
 

@@ -47,7 +47,7 @@ typedef struct hone_session {
     uint32_t buckets;
     hone_storage compute; /* of activations */
     double init_range; /* of the config, for init = "random" */
-    int64_t batch, steps, total_rows; /* rows of a step; of the whole run */
+    int64_t batch, steps; /* rows of a step, at most */
     hone_loader_spec train_rows, val_rows;
     hone_store store;
     hone_program train[HONE_MAX_BUCKETS], eval[HONE_MAX_BUCKETS];

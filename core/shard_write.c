@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * shard_write.c -- writes a shard: tokens collect in one frame, which is
- * compressed and written when it is full; the index grows in memory and
- * follows the last frame; the head is written last of all.
+ * shard_write.c -- see shard_write.h. Tokens collect in a pack of some frames,
+ * which a worker compresses while the next one fills; packs are written in
+ * their order. The head is written last of all.
  */
+#include "shard_write.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,42 +15,61 @@
 #include <xxhash.h>
 #include <zstd.h>
 
-#include "shard.h"
+enum {
+    LEVEL = 3,
+    PACK_FRAMES = 16,
+    PACK_TOKENS = PACK_FRAMES * HONE_FRAME_TOKENS,
+    RAW_BYTES = HONE_FRAME_TOKENS * 6 + 2, /* of a frame, at most */
+    BUFFER_BYTES = 1 << 16,
+    CHUNK = 2048 /* records read at a time */
+};
 
-enum { LEVEL = 3 };
+/* A file that grows at its end. */
+typedef struct {
+    const char *path;
+    int fd;
+    uint64_t bytes; /* in the file */
+    size_t have;    /* in the buffer */
+    uint8_t buffer[BUFFER_BYTES];
+} spool;
+
+typedef struct {
+    hone_job job;
+    uint32_t token_bytes, count, frames;
+    ZSTD_CCtx *zstd;
+    const char *failed;
+    hone_shard_frame frame[PACK_FRAMES]; /* without their places */
+    int32_t token[PACK_TOKENS];
+    uint8_t mask[PACK_TOKENS];
+    uint8_t raw[RAW_BYTES];
+    uint8_t *packed;
+    size_t packed_cap, packed_bytes;
+} pack;
 
 struct hone_shard_writer {
     hone_arena arena;
-    const char *path, *part;
-    int fd;
-    ZSTD_CCtx *zstd;
+    hone_workers *workers;
     hone_shard_head head;
-    uint64_t at; /* bytes written */
-    /* the open frame */
-    uint32_t count;
-    int32_t tokens[HONE_FRAME_TOKENS];
-    uint8_t mask[HONE_FRAME_TOKENS];
-    uint8_t raw[HONE_FRAME_TOKENS * 6 + 2];
-    uint8_t *packed;
-    size_t packed_cap;
-    /* the index */
-    hone_shard_frame *frame;
-    uint64_t *start, *origin;
-    int32_t *length, *targets;
-    uint64_t frame_cap, start_cap, origin_cap, length_cap, targets_cap;
+    spool file, frames, records;
+    const char *rows_path;
+    pack **pack; /* [packs]; made when they are needed */
+    int packs;
+    uint64_t first, next; /* packs on their way: numbers from first to next */
 };
 
-static hone_status put_at(hone_shard_writer *w, const void *data,
-                          uint64_t bytes, uint64_t at, hone_err *err)
+/* ------------------------------------------------------------------ spools */
+
+static hone_status put_at(const spool *s, const void *data, uint64_t bytes,
+                          uint64_t at, hone_err *err)
 {
     const uint8_t *from = data;
 
     while (bytes > 0) {
-        ssize_t n = pwrite(w->fd, from, bytes, (off_t)at);
+        ssize_t n = pwrite(s->fd, from, bytes, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return hone_fail(err, HONE_EIO, "%s: %s", w->part,
+            return hone_fail(err, HONE_EIO, "%s: %s", s->path,
                              strerror(n < 0 ? errno : ENOSPC));
         from += n;
         at += (uint64_t)n;
@@ -57,12 +78,246 @@ static hone_status put_at(hone_shard_writer *w, const void *data,
     return HONE_OK;
 }
 
-static hone_status put(hone_shard_writer *w, const void *data, uint64_t bytes,
+static hone_status flush(spool *s, hone_err *err)
+{
+    size_t n = s->have;
+
+    s->have = 0;
+    hone_try(put_at(s, s->buffer, n, s->bytes, err));
+    s->bytes += n;
+    return HONE_OK;
+}
+
+static hone_status put(spool *s, const void *data, uint64_t bytes,
                        hone_err *err)
 {
-    hone_try(put_at(w, data, bytes, w->at, err));
-    w->at += bytes;
+    if (s->have + bytes > BUFFER_BYTES)
+        hone_try(flush(s, err));
+    if (bytes > BUFFER_BYTES) {
+        hone_try(put_at(s, data, bytes, s->bytes, err));
+        s->bytes += bytes;
+        return HONE_OK;
+    }
+    if (bytes)
+        memcpy(s->buffer + s->have, data, bytes);
+    s->have += bytes;
     return HONE_OK;
+}
+
+static uint64_t place(const spool *s)
+{
+    return s->bytes + s->have;
+}
+
+/* KEEP: bytes of an earlier writer that stay; there must be as many. */
+static hone_status open_spool(spool *s, const char *path, uint64_t keep,
+                              hone_err *err)
+{
+    s->path = path;
+    s->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (s->fd < 0 || lseek(s->fd, 0, SEEK_END) < (off_t)keep ||
+        ftruncate(s->fd, (off_t)keep))
+        return hone_fail(err, HONE_EIO, "%s: %s", path,
+                         s->fd < 0 ? strerror(errno) : "it is cut short");
+    s->bytes = keep;
+    return HONE_OK;
+}
+
+static hone_status read_back(const spool *s, void *to, uint64_t bytes,
+                             uint64_t at, hone_err *err)
+{
+    uint8_t *into = to;
+
+    while (bytes > 0) {
+        ssize_t n = pread(s->fd, into, bytes, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return hone_fail(err, HONE_EIO, "%s: %s", s->path,
+                             n < 0 ? strerror(errno) : "it is cut short");
+        into += n;
+        at += (uint64_t)n;
+        bytes -= (uint64_t)n;
+    }
+    return HONE_OK;
+}
+
+static hone_status sync_spool(spool *s, hone_err *err)
+{
+    hone_try(flush(s, err));
+    if (fdatasync(s->fd))
+        return hone_fail(err, HONE_EIO, "%s: %s", s->path, strerror(errno));
+    return HONE_OK;
+}
+
+/* ------------------------------------------------------------------- packs */
+
+/* Tokens in their width, then the runs of the mask. Returns the bytes. */
+static size_t fill_raw(pack *p, uint32_t from, uint32_t count)
+{
+    uint8_t *to = p->raw;
+    uint8_t value = 0;
+    uint16_t run = 0;
+
+    for (uint32_t i = from; i < from + count; i++) {
+        memcpy(to, &p->token[i], p->token_bytes);
+        to += p->token_bytes;
+    }
+    for (uint32_t i = from; i <= from + count; i++) {
+        if (i < from + count && p->mask[i] == value) {
+            run++;
+            continue;
+        }
+        memcpy(to, &run, 2);
+        to += 2;
+        value = !value;
+        run = 1;
+    }
+    return (size_t)(to - p->raw);
+}
+
+/* By a worker: all tokens of the pack, the last frame may be short. */
+static void compress(hone_job *job, int worker)
+{
+    pack *p = (pack *)job;
+
+    (void)worker;
+    p->packed_bytes = 0;
+    p->frames = 0;
+    for (uint32_t from = 0; from < p->count; from += HONE_FRAME_TOKENS) {
+        uint32_t left = p->count - from;
+        size_t raw = fill_raw(p, from, left < HONE_FRAME_TOKENS
+                                           ? left : HONE_FRAME_TOKENS);
+        uint8_t *to = p->packed + p->packed_bytes;
+        size_t bytes = ZSTD_compressCCtx(p->zstd, to,
+                                         p->packed_cap - p->packed_bytes,
+                                         p->raw, raw, LEVEL);
+
+        if (ZSTD_isError(bytes)) {
+            p->failed = ZSTD_getErrorName(bytes);
+            return;
+        }
+        p->frame[p->frames++] = (hone_shard_frame){
+            0, (uint32_t)bytes, (uint32_t)raw, XXH64(to, bytes, 0) };
+        p->packed_bytes += bytes;
+    }
+}
+
+static pack *pack_at(hone_shard_writer *w, uint64_t number)
+{
+    pack **p = &w->pack[number % (uint64_t)w->packs];
+
+    if (!*p) {
+        *p = hone_alloc(&w->arena, sizeof **p);
+        (*p)->job.run = compress;
+        (*p)->token_bytes = w->head.token_bytes;
+        (*p)->packed_cap = PACK_FRAMES * ZSTD_compressBound(RAW_BYTES);
+        (*p)->packed = hone_alloc(&w->arena, (*p)->packed_cap);
+        (*p)->zstd = ZSTD_createCCtx();
+    }
+    return *p;
+}
+
+/* The oldest pack on its way, to the file. */
+static hone_status write_oldest(hone_shard_writer *w, hone_err *err)
+{
+    pack *p = pack_at(w, w->first);
+    uint64_t at = place(&w->file);
+
+    hone_workers_wait(w->workers, &p->job);
+    w->first++;
+    if (p->failed)
+        return hone_fail(err, HONE_EIO, "%s: zstd: %s", w->file.path,
+                         p->failed);
+    for (uint32_t i = 0; i < p->frames; i++) {
+        p->frame[i].at = at;
+        at += p->frame[i].bytes;
+    }
+    w->head.frames += p->frames;
+    p->count = 0;
+    hone_try(put(&w->frames, p->frame, p->frames * sizeof *p->frame, err));
+    return put(&w->file, p->packed, p->packed_bytes, err);
+}
+
+/* Hands the open pack to the workers and opens the next. */
+static hone_status send_pack(hone_shard_writer *w, hone_err *err)
+{
+    hone_workers_add(w->workers, &pack_at(w, w->next)->job, 1);
+    w->next++;
+    if (w->next - w->first == (uint64_t)w->packs)
+        return write_oldest(w, err);
+    return HONE_OK;
+}
+
+/* Writes all but the last N tokens; nothing is on its way afterwards. */
+static hone_status settle(hone_shard_writer *w, uint32_t n, hone_err *err)
+{
+    pack *p = pack_at(w, w->next), *then;
+    uint32_t full = p->count - n;
+
+    if (full) {
+        p->count = full;
+        hone_try(send_pack(w, err)); /* p keeps its tokens */
+        then = pack_at(w, w->next);
+        memmove(then->token, p->token + full, n * sizeof *p->token);
+        memmove(then->mask, p->mask + full, n);
+        then->count = n;
+    }
+    while (w->first < w->next)
+        hone_try(write_oldest(w, err));
+    return HONE_OK;
+}
+
+/* ------------------------------------------------------------------- rows */
+
+uint64_t hone_row_hash(const int32_t *tokens, const uint8_t *mask, int64_t n)
+{
+    uint64_t seed = XXH64(mask, (size_t)n, 0);
+
+    return XXH64(tokens, (size_t)n * sizeof *tokens, seed);
+}
+
+hone_status hone_shard_add(hone_shard_writer *w, const hone_shard_row *row,
+                           hone_err *err)
+{
+    hone_row_record record = { (int32_t)row->count, row->targets, row->origin,
+                               row->hash };
+
+    for (int64_t done = 0; done < row->count;) {
+        pack *p = pack_at(w, w->next);
+        int64_t n = PACK_TOKENS - p->count;
+
+        if (n > row->count - done)
+            n = row->count - done;
+        memcpy(p->token + p->count, row->tokens + done,
+               (size_t)n * sizeof *p->token);
+        memcpy(p->mask + p->count, row->mask + done, (size_t)n);
+        p->count += (uint32_t)n;
+        done += n;
+        if (p->count == PACK_TOKENS)
+            hone_try(send_pack(w, err));
+    }
+    w->head.rows++;
+    w->head.tokens += (uint64_t)row->count;
+    w->head.targets += (uint64_t)row->targets;
+    return put(&w->records, &record, sizeof record, err);
+}
+
+hone_status hone_shard_records(hone_shard_writer *w, uint64_t first,
+                               hone_row_record *to, uint64_t count,
+                               hone_err *err)
+{
+    hone_try(flush(&w->records, err));
+    return read_back(&w->records, to, count * sizeof *to, first * sizeof *to,
+                     err);
+}
+
+/* -------------------------------------------------------- begin and go on */
+
+static const char *beside(hone_arena *a, const char *path, const char *ending)
+{
+    return hone_format_text(a, "%.*s%s", (int)(strlen(path) - 6), path,
+                            ending); /* without ".shard" */
 }
 
 static void hex_bytes(uint8_t *to, size_t n, const char *hex)
@@ -73,180 +328,281 @@ static void hex_bytes(uint8_t *to, size_t n, const char *hex)
     }
 }
 
-hone_status hone_shard_create(hone_shard_writer **out, const char *path,
-                              int32_t vocab, const char *tokenizer,
-                              hone_err *err)
+static void begin_head(hone_shard_head *h, const hone_shard_spec *spec)
+{
+    memcpy(h->magic, "HONESHRD", 8);
+    h->version = HONE_SHARD_VERSION;
+    h->token_bytes = spec->vocab <= 65536 ? 2 : 4;
+    h->frame_tokens = HONE_FRAME_TOKENS;
+    h->vocab = (uint32_t)spec->vocab;
+    hex_bytes(h->tokenizer, sizeof h->tokenizer, spec->tokenizer);
+}
+
+static hone_status open_files(hone_shard_writer *w, const char *path,
+                              const hone_shard_mark *from, hone_err *err)
+{
+    hone_arena *a = &w->arena;
+
+    w->rows_path = beside(a, path, ".rows.part");
+    hone_try(open_spool(&w->file, beside(a, path, ".shard.part"),
+                        from ? from->at : 0, err));
+    hone_try(open_spool(&w->frames, beside(a, path, ".frames.part"),
+                        from ? from->frames * sizeof(hone_shard_frame) : 0,
+                        err));
+    return open_spool(&w->records, beside(a, path, ".records.part"),
+                      from ? from->rows * sizeof(hone_row_record) : 0, err);
+}
+
+/* The frame that was not full goes on in the open pack. */
+static hone_status take_up(hone_shard_writer *w, const hone_shard_mark *from,
+                           hone_err *err)
+{
+    static const hone_shard_head empty;
+    pack *p = pack_at(w, 0);
+
+    if (!from)
+        return put(&w->file, &empty, sizeof empty, err);
+    w->head.rows = from->rows;
+    w->head.tokens = from->tokens;
+    w->head.targets = from->targets;
+    w->head.frames = from->frames;
+    p->count = from->open;
+    memcpy(p->token, from->token, from->open * sizeof *p->token);
+    memcpy(p->mask, from->mask, from->open);
+    return HONE_OK;
+}
+
+hone_status hone_shard_create(hone_shard_writer **out,
+                              const hone_shard_spec *spec,
+                              const hone_shard_mark *from, hone_err *err)
 {
     hone_arena arena = { 0 };
     hone_shard_writer *w = hone_alloc(&arena, sizeof *w);
-
-    w->path = hone_text(&arena, path);
-    w->part = hone_format_text(&arena, "%s.%ld.part", path, (long)getpid());
-    w->packed_cap = ZSTD_compressBound(sizeof w->raw);
-    w->packed = hone_alloc(&arena, w->packed_cap);
-    memcpy(w->head.magic, "HONESHRD", 8);
-    w->head.version = HONE_SHARD_VERSION;
-    w->head.token_bytes = vocab <= 65536 ? 2 : 4;
-    w->head.frame_tokens = HONE_FRAME_TOKENS;
-    w->head.vocab = (uint32_t)vocab;
-    hex_bytes(w->head.tokenizer, sizeof w->head.tokenizer, tokenizer);
-    w->at = sizeof w->head;
-    w->arena = arena;
-    *out = w;
-    w->zstd = ZSTD_createCCtx();
-    w->fd = open(w->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (w->fd < 0 || !w->zstd) {
-        hone_fail(err, HONE_EIO, "%s: %s", w->part, strerror(errno));
-        hone_shard_discard(w);
-        *out = NULL;
-        return HONE_EIO;
-    }
-    return HONE_OK;
-}
-
-/* Tokens in their width, then the runs of the mask. Returns the bytes. */
-static size_t fill_raw(hone_shard_writer *w)
-{
-    uint8_t *to = w->raw;
-    uint8_t value = 0;
-    uint16_t run = 0;
-
-    for (uint32_t i = 0; i < w->count; i++) {
-        memcpy(to, &w->tokens[i], w->head.token_bytes);
-        to += w->head.token_bytes;
-    }
-    for (uint32_t i = 0; i <= w->count; i++) {
-        if (i < w->count && w->mask[i] == value) {
-            run++;
-            continue;
-        }
-        memcpy(to, &run, 2);
-        to += 2;
-        value = !value;
-        run = 1;
-    }
-    return (size_t)(to - w->raw);
-}
-
-static hone_status flush(hone_shard_writer *w, hone_err *err)
-{
-    hone_shard_frame f = { .at = w->at };
-    size_t raw, bytes;
-
-    if (!w->count)
-        return HONE_OK;
-    raw = fill_raw(w);
-    bytes = ZSTD_compressCCtx(w->zstd, w->packed, w->packed_cap, w->raw, raw,
-                              LEVEL);
-    if (ZSTD_isError(bytes))
-        return hone_fail(err, HONE_EIO, "%s: zstd: %s", w->part,
-                         ZSTD_getErrorName(bytes));
-    f.bytes = (uint32_t)bytes;
-    f.raw_bytes = (uint32_t)raw;
-    f.hash = XXH64(w->packed, bytes, 0);
-    hone_push(&w->arena, w->frame, w->head.frames, w->frame_cap);
-    w->frame[w->head.frames++] = f;
-    w->count = 0;
-    return put(w, w->packed, bytes, err);
-}
-
-static void index_row(hone_shard_writer *w, int64_t count, int32_t targets,
-                      uint64_t origin)
-{
-    uint64_t i = w->head.rows++;
-
-    hone_push(&w->arena, w->start, i, w->start_cap);
-    hone_push(&w->arena, w->origin, i, w->origin_cap);
-    hone_push(&w->arena, w->length, i, w->length_cap);
-    hone_push(&w->arena, w->targets, i, w->targets_cap);
-    w->start[i] = w->head.tokens;
-    w->origin[i] = origin;
-    w->length[i] = (int32_t)count;
-    w->targets[i] = targets;
-    w->head.tokens += (uint64_t)count;
-    w->head.targets += (uint64_t)targets;
-}
-
-hone_status hone_shard_add(hone_shard_writer *w, const int32_t *tokens,
-                           const uint8_t *mask, int64_t count, uint64_t origin,
-                           hone_err *err)
-{
-    int32_t targets = 0;
-
-    for (int64_t i = 0; i < count; i++) {
-        w->tokens[w->count] = tokens[i];
-        w->mask[w->count++] = mask[i] != 0;
-        targets += i > 0 && mask[i];
-        if (w->count == HONE_FRAME_TOKENS)
-            hone_try(flush(w, err));
-    }
-    index_row(w, count, targets, origin);
-    return HONE_OK;
-}
-
-static hone_status put_index(hone_shard_writer *w, hone_err *err)
-{
-    static const uint8_t zeros[8];
-    hone_shard_head *h = &w->head;
-    XXH64_state_t *hash = XXH64_createState();
-    struct {
-        const void *data;
-        uint64_t bytes;
-    } part[] = { { w->frame, h->frames * sizeof *w->frame },
-                 { w->start, h->rows * sizeof *w->start },
-                 { w->origin, h->rows * sizeof *w->origin },
-                 { w->length, h->rows * sizeof *w->length },
-                 { w->targets, h->rows * sizeof *w->targets } };
-    hone_status status = put(w, zeros, -w->at % 8, err);
-
-    h->index_at = w->at;
-    XXH64_reset(hash, 0);
-    for (int i = 0; i < 5 && status == HONE_OK; i++) {
-        if (part[i].bytes)
-            XXH64_update(hash, part[i].data, part[i].bytes);
-        status = put(w, part[i].data, part[i].bytes, err);
-    }
-    h->index_bytes = w->at - h->index_at;
-    h->index_hash = XXH64_digest(hash);
-    XXH64_freeState(hash);
-    return status;
-}
-
-static hone_status finish(hone_shard_writer *w, hone_err *err)
-{
-    hone_shard_head *h = &w->head;
-
-    hone_try(flush(w, err));
-    hone_try(put_index(w, err));
-    h->head_hash = XXH64(h, offsetof(hone_shard_head, head_hash), 0);
-    hone_try(put_at(w, h, sizeof *h, 0, err));
-    if (fsync(w->fd) || rename(w->part, w->path))
-        return hone_fail(err, HONE_EIO, "%s: %s", w->path, strerror(errno));
-    return HONE_OK;
-}
-
-hone_status hone_shard_finish(hone_shard_writer *w,
-                              const hone_shard_counts *counts, hone_err *err)
-{
     hone_status status;
 
-    w->head.counts = *counts;
-    status = finish(w, err);
-    hone_shard_discard(w);
+    w->arena = arena;
+    w->workers = spec->workers;
+    w->file.fd = w->frames.fd = w->records.fd = -1;
+    w->packs = hone_workers_count(spec->workers) + 2;
+    w->pack = hone_alloc(&w->arena, sizeof *w->pack * (size_t)w->packs);
+    begin_head(&w->head, spec);
+    status = open_files(w, spec->path, from, err);
+    if (status == HONE_OK)
+        status = take_up(w, from, err);
+    if (status != HONE_OK) {
+        hone_shard_close_writer(w);
+        return status;
+    }
+    *out = w;
+    return HONE_OK;
+}
+
+hone_status hone_shard_stand(hone_shard_writer *w, hone_shard_mark *mark,
+                             hone_err *err)
+{
+    pack *p = pack_at(w, w->next);
+
+    hone_try(settle(w, p->count % HONE_FRAME_TOKENS, err));
+    p = pack_at(w, w->next);
+    hone_try(sync_spool(&w->file, err));
+    hone_try(sync_spool(&w->frames, err));
+    hone_try(sync_spool(&w->records, err));
+    mark->at = place(&w->file);
+    mark->rows = w->head.rows;
+    mark->tokens = w->head.tokens;
+    mark->targets = w->head.targets;
+    mark->frames = w->head.frames;
+    mark->open = p->count;
+    memcpy(mark->token, p->token, p->count * sizeof *p->token);
+    memcpy(mark->mask, p->mask, p->count);
+    return HONE_OK;
+}
+
+/* --------------------------------------------------------------- the index */
+
+typedef enum { STARTS, LENGTHS, TARGETS, ORIGINS } column;
+
+/* What a record gives to a column; its bytes. */
+static size_t item(const hone_row_record *r, column c, uint64_t row,
+                   uint64_t start, uint8_t *to)
+{
+    if (c == STARTS && row % HONE_ROW_STRIDE)
+        return 0;
+    switch (c) {
+    case STARTS:
+        memcpy(to, &start, 8);
+        return 8;
+    case ORIGINS:
+        memcpy(to, &r->origin, 8);
+        return 8;
+    case LENGTHS:
+        memcpy(to, &r->length, 4);
+        return 4;
+    default:
+        memcpy(to, &r->targets, 4);
+        return 4;
+    }
+}
+
+static hone_status put_column(hone_shard_writer *w, spool *to, column c,
+                              XXH64_state_t *hash, hone_err *err)
+{
+    hone_row_record record[CHUNK];
+    uint8_t made[CHUNK * 8];
+    uint64_t start = 0;
+
+    for (uint64_t row = 0; row < w->head.rows;) {
+        uint64_t n = w->head.rows - row < CHUNK ? w->head.rows - row : CHUNK;
+        size_t bytes = 0;
+
+        hone_try(hone_shard_records(w, row, record, n, err));
+        for (uint64_t i = 0; i < n; i++, row++) {
+            bytes += item(&record[i], c, row, start, made + bytes);
+            start += (uint64_t)record[i].length;
+        }
+        XXH64_update(hash, made, bytes);
+        hone_try(put(to, made, bytes, err));
+    }
+    return HONE_OK;
+}
+
+static hone_status put_frames(hone_shard_writer *w, XXH64_state_t *hash,
+                              hone_err *err)
+{
+    uint8_t buffer[BUFFER_BYTES];
+    uint64_t all = w->head.frames * sizeof(hone_shard_frame);
+
+    hone_try(flush(&w->frames, err));
+    for (uint64_t at = 0; at < all;) {
+        uint64_t n = all - at < sizeof buffer ? all - at : sizeof buffer;
+
+        hone_try(read_back(&w->frames, buffer, n, at, err));
+        XXH64_update(hash, buffer, n);
+        hone_try(put(&w->file, buffer, n, err));
+        at += n;
+    }
+    return HONE_OK;
+}
+
+static hone_status put_index(hone_shard_writer *w, XXH64_state_t *hash,
+                             hone_err *err)
+{
+    static const uint8_t zeros[8];
+
+    hone_try(put(&w->file, zeros, -place(&w->file) % 8, err));
+    w->head.index_at = place(&w->file);
+    XXH64_reset(hash, 0);
+    hone_try(put_frames(w, hash, err));
+    hone_try(put_column(w, &w->file, STARTS, hash, err));
+    hone_try(put_column(w, &w->file, LENGTHS, hash, err));
+    hone_try(put_column(w, &w->file, TARGETS, hash, err));
+    w->head.index_bytes = place(&w->file) - w->head.index_at;
+    w->head.index_hash = XXH64_digest(hash);
+    return HONE_OK;
+}
+
+/* The file of the rows' origins, behind the shard's own index. */
+static hone_status put_origins(hone_shard_writer *w, XXH64_state_t *hash,
+                               hone_err *err)
+{
+    hone_origin_head head = { .rows = w->head.rows,
+                              .index_hash = w->head.index_hash };
+    spool *to = hone_alloc(&w->arena, sizeof *to);
+    hone_status status;
+
+    memcpy(head.magic, "HONEROWS", 8);
+    status = open_spool(to, w->rows_path, 0, err);
+    if (status == HONE_OK)
+        status = put(to, &head, sizeof head, err);
+    XXH64_reset(hash, 0);
+    if (status == HONE_OK)
+        status = put_column(w, to, ORIGINS, hash, err);
+    head.hash = XXH64_digest(hash);
+    if (status == HONE_OK)
+        status = sync_spool(to, err);
+    if (status == HONE_OK)
+        status = put_at(to, &head, sizeof head, 0, err);
+    if (status == HONE_OK)
+        status = sync_spool(to, err);
+    if (to->fd >= 0)
+        close(to->fd);
     return status;
 }
 
-void hone_shard_discard(hone_shard_writer *w)
+hone_status hone_shard_seal(hone_shard_writer *w,
+                            const hone_shard_counts *counts, hone_err *err)
+{
+    hone_shard_head *h = &w->head;
+    XXH64_state_t *hash = XXH64_createState();
+    hone_status status = settle(w, 0, err);
+
+    h->counts = *counts;
+    if (status == HONE_OK)
+        status = put_index(w, hash, err);
+    if (status == HONE_OK)
+        status = put_origins(w, hash, err);
+    XXH64_freeState(hash);
+    hone_try(status);
+    h->head_hash = XXH64(h, offsetof(hone_shard_head, head_hash), 0);
+    hone_try(flush(&w->file, err));
+    hone_try(put_at(&w->file, h, sizeof *h, 0, err));
+    return sync_spool(&w->file, err);
+}
+
+void hone_shard_close_writer(hone_shard_writer *w)
 {
     hone_arena arena;
 
     if (!w)
         return;
-    if (w->fd >= 0) {
-        close(w->fd);
-        unlink(w->part); /* not there any more after finish() */
+    for (; w->first < w->next; w->first++)
+        hone_workers_wait(w->workers, &pack_at(w, w->first)->job);
+    for (int i = 0; i < w->packs; i++)
+        if (w->pack[i])
+            ZSTD_freeCCtx(w->pack[i]->zstd);
+    for (int i = 0; i < 3; i++) {
+        spool *s[] = { &w->file, &w->frames, &w->records };
+        if (s[i]->fd >= 0)
+            close(s[i]->fd);
     }
-    ZSTD_freeCCtx(w->zstd);
     arena = w->arena; /* the writer itself lies in it */
     hone_arena_free(&arena);
+}
+
+/* ------------------------------------------------------------- publishing */
+
+static void remove_all(const char *path, const char *const *ending, int count)
+{
+    hone_arena a = { 0 };
+
+    for (int i = 0; i < count; i++)
+        unlink(beside(&a, path, ending[i]));
+    hone_arena_free(&a);
+}
+
+/* In the order in which they go: the shard itself is last to get its name. */
+static const char *const part[] = { ".frames.part", ".records.part",
+                                    ".rows.part", ".shard.part" };
+
+hone_status hone_shard_publish(const char *path, hone_err *err)
+{
+    hone_arena a = { 0 };
+    hone_status status = HONE_OK;
+
+    remove_all(path, part, 2);
+    for (int i = 2; i < 4 && status == HONE_OK; i++) {
+        const char *from = beside(&a, path, part[i]);
+        char *to = hone_text(&a, from);
+
+        to[strlen(to) - strlen(".part")] = '\0';
+        if (rename(from, to) && (errno != ENOENT || access(to, F_OK)))
+            status = hone_fail(err, HONE_EIO, "%s: %s", to, strerror(errno));
+    }
+    hone_arena_free(&a);
+    return status;
+}
+
+void hone_shard_clean(const char *path)
+{
+    remove_all(path, part, 4);
 }

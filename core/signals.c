@@ -36,3 +36,13 @@ int hone_interrupted(void)
 {
     return caught;
 }
+
+void hone_signals_release(void)
+{
+    struct sigaction a;
+
+    memset(&a, 0, sizeof a);
+    a.sa_handler = SIG_DFL;
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+}

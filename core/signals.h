@@ -9,5 +9,7 @@
 
 void hone_signals_catch(void);
 int hone_interrupted(void);
+/* Signals end the process again, as if they had never been caught. */
+void hone_signals_release(void);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * verb_prep.c -- `hone prep RECIPE [--show N] [--json]`: prepares the data of
- * a recipe, or finds it prepared, and shows what a model will see of it.
+ * verb_prep.c -- `hone prep RECIPE [--show N] [--json] [--workers N]`: prepares
+ * the data of a recipe, or finds it prepared, and shows what a model will see
+ * of it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,21 +10,10 @@
 #include <unistd.h>
 
 #include "dataset.h"
+#include "log.h"
+#include "prep_report.h"
 #include "tokens.h"
 #include "verbs.h"
-
-static void json_split(const char *name, const hone_split *s, const char *end)
-{
-    const hone_shard_counts *c = &s->shard.head->counts;
-
-    printf("\"%s\": {\"rows\": %lld, \"tokens\": %lld, "
-           "\"target_tokens\": %lld, \"cut\": %llu, \"skipped\": %llu, "
-           "\"split\": %llu, \"dropped\": %llu, \"broken\": %llu}%s",
-           name, (long long)s->rows, (long long)s->tokens,
-           (long long)s->target_tokens, (unsigned long long)c->cut,
-           (unsigned long long)c->skipped, (unsigned long long)c->split,
-           (unsigned long long)c->dropped, (unsigned long long)c->broken, end);
-}
 
 /* Tokens [FROM, TO) as text: the loss counts them, in green, or it does not;
  * special ones are set off by their background, so that text that only looks
@@ -106,6 +96,38 @@ static hone_status show(const hone_tokens *t, const hone_split *s, int64_t rows,
     return status;
 }
 
+/* A batch that cannot hold a row is no fault of the data: it is said, and what
+ * is known of the data all the same. */
+static void report(const hone_recipe *r, const hone_dataset *d, int json)
+{
+    const hone_split *split[] = { &d->train, &d->val };
+    hone_half_report half[2];
+    hone_batch_report batch;
+    hone_err err;
+    int has_batch = hone_report_batch(&batch, r, d, &err) == HONE_OK;
+
+    if (!has_batch)
+        hone_log(HONE_LOG_WARN, "%s:%d: hone.%s: %s", r->file, r->batch.line,
+                 r->batch.component->name, err.msg);
+    if (!json)
+        printf("%s\n%s\n", d->train.path, d->val.path);
+    for (int i = 0; i < 2; i++) {
+        const hone_batch_report *b = has_batch && i == 0 ? &batch : NULL;
+
+        hone_report_half(&half[i], r, split[i], i ? "val" : "train");
+        for (int k = 0; k < half[i].warnings.count; k++)
+            hone_log(HONE_LOG_WARN, "%s", half[i].warnings.text[k]);
+        if (json)
+            printf("%s", i ? ", " : "{");
+        if (json)
+            hone_report_json(&half[i], b);
+        else if (i == 0 || split[i]->rows)
+            hone_report_print(&half[i], b);
+    }
+    if (json)
+        printf("}\n");
+}
+
 static hone_status prepare(const hone_recipe *r, int64_t rows, int json,
                            hone_err *err)
 {
@@ -120,25 +142,27 @@ static hone_status prepare(const hone_recipe *r, int64_t rows, int json,
     hone_try(hone_tokens_open(&tokens, r->model.path, err));
     status = hone_dataset_open(&data, r, &tokens, err);
     if (status == HONE_OK) {
-        if (json) {
-            putchar('{');
-            json_split("train", &data.train, ", ");
-            json_split("val", &data.val, "}\n");
-        } else {
-            printf("%s\n%s\n", data.train.path, data.val.path);
+        report(r, &data, json);
+        if (!json)
             status = show(&tokens, &data.train, rows, err);
-        }
         hone_dataset_close(&data);
     }
     hone_tokens_close(&tokens);
     return status;
 }
 
+static int is_number(const char *text)
+{
+    return !text || (text[0] && !text[strspn(text, "0123456789")]);
+}
+
 int hone_verb_prep(int argc, char **argv)
 {
-    const char *recipe[2], *rows = NULL, *json = NULL, *sets[64] = { NULL };
+    const char *recipe[2], *rows = NULL, *json = NULL, *workers = NULL;
+    const char *sets[64] = { NULL };
     const hone_arg args[] = { { "--show", &rows, NULL, 0 },
                               { "--json", &json, NULL, 1 },
+                              { "--workers", &workers, NULL, 0 },
                               { "--set", NULL, sets, 0 },
                               { NULL, NULL, NULL, 0 } };
     const char *messages = NULL;
@@ -148,11 +172,13 @@ int hone_verb_prep(int argc, char **argv)
 
     if (hone_args(argc, argv, args, recipe, 1, &err) != HONE_OK)
         return hone_report_error(&err);
-    if (!recipe[0] || (rows && rows[strspn(rows, "0123456789")])) {
+    if (!recipe[0] || !is_number(rows) || !is_number(workers)) {
         hone_fail(&err, HONE_EINVAL,
-                  "usage: hone prep RECIPE [--show N] [--json]");
+                  "usage: hone prep RECIPE [--show N] [--json] [--workers N]");
         return hone_report_error(&err);
     }
+    if (workers)
+        setenv("HONE_WORKERS", workers, 1);
     if (hone_recipe_read(&r, recipe[0], sets, &messages) != HONE_OK) {
         fprintf(stderr, "%s\n", messages);
         hone_recipe_free(&r);

@@ -35,7 +35,7 @@ static const verb verbs[] = {
     { "check", hone_verb_check, "RECIPE", "read a recipe and all it names" },
     { "explain", hone_verb_explain, "RECIPE [KEY]",
       "which line set an option" },
-    { "prep", hone_verb_prep, "RECIPE [--show N] [--json]",
+    { "prep", hone_verb_prep, "RECIPE [--show N] [--json] [--workers N]",
       "prepare the data: rows to token shards" },
     { "plan", hone_verb_plan, "RECIPE [--json]",
       "every byte of the run, before it starts" },

@@ -2,8 +2,9 @@
  *
  * quiet.c -- for LD_PRELOAD: says whether a run takes memory between step 0
  * and its end. What it watches for needs nothing of the program under test:
- * step 0 is near when SIGINT gets a handler, and all is over when run.json is
- * renamed into place once more. In between every function that takes memory
+ * step 0 is near when SIGINT gets a handler for good (while data is prepared it
+ * has one for a while), and all is over when run.json is renamed into place
+ * once more. In between every function that takes memory
  * is counted, and the process's address space must not grow: that shows what
  * libraries map behind these functions. Prints one line to stderr at the end;
  * with QUIET_ABORT set, aborts at the first call with a backtrace instead.
@@ -101,7 +102,10 @@ int sigaction(int signal, const struct sigaction *new, struct sigaction *old)
     if (!next)
         *(void **)&next = dlsym(RTLD_NEXT, "sigaction");
     result = next(signal, new, old);
-    if (signal == SIGINT && new && !over && !watching) {
+    if (signal == SIGINT && new && new->sa_handler == SIG_DFL) {
+        watching = 0;
+        memset((void *)calls, 0, sizeof calls);
+    } else if (signal == SIGINT && new && !over && !watching) {
         mapped_at_start = mapped_kib();
         watching = 1;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_loader.c -- shards give back what was written, damage is named, and the
- * order of rows is a pure function of seed and step for any number of ranks.
+ * test_loader.c -- shards give back what was written, damage is named, rows
+ * stay as long as they are lent and nothing is allocated.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,8 +14,9 @@
 #include <cmocka.h>
 
 #include "loader.h"
+#include "shards.h"
 
-enum { ROWS = 301, BATCH = 16 };
+enum { BATCH = 16 };
 
 static char folder[] = "/tmp/hone-loader-XXXXXX";
 static char path[64];
@@ -32,43 +33,12 @@ void *malloc(size_t bytes)
 }
 #endif
 
-static int32_t row_length(int row)
-{
-    return row == 7 ? 3 * HONE_FRAME_TOKENS + 5 : 2 + row * 37 % 400;
-}
-
-static int32_t row_token(int row, int i)
-{
-    return (row * 7919 + i * 31) % 49152;
-}
-
-static uint8_t row_mask(int row, int i)
-{
-    return row % 3 ? i >= row_length(row) / 2 : (uint8_t)(i % 2);
-}
-
 static void write_shard(int32_t vocab)
 {
-    static int32_t tokens[4 * HONE_FRAME_TOKENS];
-    static uint8_t mask[4 * HONE_FRAME_TOKENS];
-    hone_shard_counts counts = { 1, 2, 3, 4, 5 };
-    hone_shard_writer *w;
-    hone_err err;
-    char hash[65];
+    hone_err err = { 0 };
 
-    memset(hash, 'a', 64);
-    hash[64] = 0;
-    assert_int_equal(hone_shard_create(&w, path, vocab, hash, &err), HONE_OK);
-    for (int r = 0; r < ROWS; r++) {
-        for (int i = 0; i < row_length(r); i++) {
-            tokens[i] = row_token(r, i);
-            mask[i] = row_mask(r, i);
-        }
-        assert_int_equal(hone_shard_add(w, tokens, mask, row_length(r),
-                                        hone_origin(r % 2, r + 1), &err),
-                         HONE_OK);
-    }
-    assert_int_equal(hone_shard_finish(w, &counts, &err), HONE_OK);
+    if (write_rows(path, vocab, 2, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
 }
 
 static void open_split(hone_split *s, hone_arena *a)
@@ -159,42 +129,22 @@ static int64_t stream(const hone_loader_spec *spec, int64_t *order)
     return steps;
 }
 
-static void order_is_the_same_for_any_ranks(void **state)
+/* test_order.c has the order for several ranks and after restarts. */
+static void rows_are_lent(void **state)
 {
     hone_arena a = { 0 };
     hone_split s;
-    int64_t one[4 * ROWS], many[4 * ROWS];
-    hone_loader_spec spec = { .seed = 5, .shuffle = 1, .batch = BATCH };
+    int64_t order[4 * ROWS];
+    hone_loader_spec spec = { .seed = 5, .shuffle = 1, .batch = BATCH,
+                              .ranks = 1, .total_rows = 3 * ROWS,
+                              .steps = (3 * ROWS + BATCH - 1) / BATCH };
 
     (void)state;
     write_shard(49152);
     open_split(&s, &a);
     spec.split = &s;
-    spec.total_rows = 3 * ROWS;
-    spec.steps = (3 * ROWS + BATCH - 1) / BATCH;
-    spec.ranks = 1;
-    assert_int_equal(stream(&spec, one), spec.steps);
-    for (int epoch = 0; epoch < 3; epoch++) {
-        uint8_t seen[ROWS] = { 0 };
-        for (int i = 0; i < ROWS; i++)
-            assert_int_equal(seen[one[epoch * ROWS + i]]++, 0);
-    }
-    assert_memory_not_equal(one, one + ROWS, ROWS * sizeof *one);
-    for (int ranks = 2; ranks <= 3; ranks++) {
-        memset(many, 0xff, sizeof many);
-        spec.ranks = ranks;
-        for (spec.rank = 0; spec.rank < ranks; spec.rank++)
-            stream(&spec, many);
-        spec.rank = 0;
-        assert_memory_equal(one, many, 3 * ROWS * sizeof *one);
-    }
-    /* resumed: the same rows as without a stop */
-    memset(many, 0xff, sizeof many);
-    spec.ranks = 1;
-    spec.first_step = 20;
-    assert_int_equal(stream(&spec, many), spec.steps - 20);
-    assert_memory_equal(one + 20 * BATCH, many + 20 * BATCH,
-                        (3 * ROWS - 20 * BATCH) * sizeof *one);
+    assert_int_equal(stream(&spec, order), spec.steps);
+    assert_memory_not_equal(order, order + ROWS, ROWS * sizeof *order);
     hone_shard_close(&s.shard);
     hone_arena_free(&a);
 }
@@ -349,8 +299,12 @@ static int make_folder(void **state)
 
 static int remove_folder(void **state)
 {
+    char rows[80];
+
     (void)state;
+    snprintf(rows, sizeof rows, "%s/train.rows", folder);
     unlink(path);
+    unlink(rows);
     return rmdir(folder);
 }
 
@@ -358,7 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),
-        cmocka_unit_test(order_is_the_same_for_any_ranks),
+        cmocka_unit_test(rows_are_lent),
         cmocka_unit_test(totals_are_of_the_whole_batch),
         cmocka_unit_test(permute_is_a_bijection),
         cmocka_unit_test(damage_is_named),

@@ -370,6 +370,8 @@ static void two_ranks_uneven(void **state)
 
     (void)state;
     check_ranks(&v);
+    v.more = "global_batch = nil, global_tokens = 700, steps = nil, epochs = 1";
+    check_ranks(&v);
 }
 
 /* One rank is gone: the other learns nothing from half of the rows. */

@@ -7,6 +7,8 @@
  */
 #include "hone/plugin.h"
 
+#include <math.h>
+
 #include "order.h"
 
 struct pad {
@@ -20,19 +22,32 @@ static const hone_option options[] = {
     HONE_OPT_END
 };
 
-/* Adds buckets of ROWS rows: lengths from the shortest to the longest row, in
- * steps of `multiple`, or of a multiple of it where there are too many. */
+/* Adds buckets of ROWS rows: lengths from the shortest to the longest row, each
+ * multiple of `multiple`; where that would be too many, each longer than the
+ * one before by the same factor, so that short rows are padded no more than
+ * long ones. */
 static void add_lengths(const struct pad *c, const hone_lengths *in,
                         int64_t rows, int64_t most, hone_bucket *out,
                         uint32_t *count)
 {
     int64_t max = round_up(in->max, c->multiple);
     int64_t min = round_up(in->min > 0 ? in->min : 1, c->multiple);
-    int64_t levels = (max - min) / c->multiple + 1;
-    int64_t step = (levels + most - 1) / most * c->multiple;
+    int64_t levels = (max - min) / c->multiple + 1, last = 0;
+    double factor = levels > most ? pow((double)max / (double)min,
+                                        1.0 / (double)(most - 1)) : 1;
 
-    for (int64_t n = (max - min) / step; n >= 0; n--) {
-        out[*count].tokens = rows * (max - n * step);
+    for (int64_t i = 0; last < max; i++) {
+        int64_t n = min + i * c->multiple;
+
+        if (levels > most)
+            n = i == most - 1 ? max
+                              : round_up((int64_t)((double)min *
+                                                   pow(factor, (double)i)),
+                                         c->multiple);
+        if (n <= last)
+            continue;
+        last = n < max ? n : max;
+        out[*count].tokens = rows * last;
         out[*count].docs = rows;
         ++*count;
     }

@@ -563,6 +563,7 @@ typedef struct hone_lengths {
     uint32_t size;
     int64_t rows, min, max, total; /* of the prepared data, train and val */
     int64_t batch;                 /* rows of a step on this rank, at most */
+    double squares;                /* sum of the squares of the lengths */
 } hone_lengths;
 
 /* The layout of one step: row i lies in micro-batch micro[i], from token
