@@ -513,7 +513,8 @@ typedef struct hone_row {
 
 typedef struct hone_format {
     uint32_t size;
-    const char *const *endings; /* "json", NULL */
+    const char *const *endings; /* "json", "json.gz", NULL; the longest that a
+                                   file's name ends with decides */
     hone_status (*open)(const hone_host *, const char *path, void **reader,
                         hone_err *);
     /* HONE_END after the last row. A damaged row: HONE_EINVAL with file and
@@ -522,6 +523,10 @@ typedef struct hone_format {
      * of a row is not checked: the engine parses it. */
     hone_status (*next)(void *reader, hone_row *, hone_err *);
     void (*close)(void *reader);
+    /* Instead of open, where the component has options: its config, filled
+     * from the options of hone.data; NULL: all defaults. */
+    hone_status (*open_with)(const hone_host *, const char *path,
+                             const void *config, void **reader, hone_err *);
 } hone_format;
 
 #define HONE_SPECIALS 1u  /* encode: add what the tokenizer adds (BOS...) */
