@@ -14,10 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "dataset_files.h"
 #include "dataset_prep.h"
 #include "dataset_shape.h"
 #include "dataset_state.h"
 #include "log.h"
+#include "option.h"
 
 /* ---------------------------------------------------------------- hashing */
 
@@ -38,7 +40,21 @@ static void hash_text(EVP_MD_CTX *h, const char *text)
     hash_bytes(h, text ? text : "", text ? strlen(text) : 0);
 }
 
-static hone_status hash_file(EVP_MD_CTX *h, const char *path, hone_err *err)
+static void hash_format(EVP_MD_CTX *h, const hone_data_config *c,
+                        const hone_component *format)
+{
+    const void *config = hone_format_config_of(c, format);
+    char text[256];
+
+    hash_text(h, format->name);
+    for (const hone_option *o = format->options; config && o->name; o++) {
+        hone_option_text(o, config, text, sizeof text);
+        hash_text(h, text);
+    }
+}
+
+static hone_status hash_file(EVP_MD_CTX *h, const hone_data_config *c,
+                             const char *path, hone_err *err)
 {
     hone_arena a = { 0 };
     uint8_t *buffer;
@@ -48,7 +64,7 @@ static hone_status hash_file(EVP_MD_CTX *h, const char *path, hone_err *err)
     int fd;
 
     hone_try(hone_format_find(path, &format, err));
-    hash_text(h, format->name);
+    hash_format(h, c, format);
     buffer = hone_alloc(&a, READ_BYTES);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     while (fd >= 0 && (n = read(fd, buffer, READ_BYTES)) > 0) {
@@ -87,8 +103,8 @@ static hone_status hash_all(EVP_MD_CTX *h, const hone_data_config *c,
     if (c->functions)
         hash_bytes(h, c->functions->code, c->functions->code_bytes);
     for (const char *const *f = c->files; *f; f++)
-        hone_try(hash_file(h, *f, err));
-    return c->val_file ? hash_file(h, c->val_file, err) : HONE_OK;
+        hone_try(hash_file(h, c, *f, err));
+    return c->val_file ? hash_file(h, c, c->val_file, err) : HONE_OK;
 }
 
 static hone_status hash_data(hone_dataset *d, const hone_data_config *c,

@@ -131,6 +131,21 @@ static const char *const *renames(hone_arena *a, const hone_made *data)
     return list;
 }
 
+/* The configs of formats lie in that of the data. */
+static const hone_format_config *formats(hone_arena *a, const hone_made *data)
+{
+    const hone_format_config *from = data->maker->formats;
+    hone_format_config *list;
+    int n = 0;
+
+    while (from[n].component)
+        n++;
+    list = hone_copy(a, from, (size_t)n + 1, (size_t)n + 1, sizeof *list);
+    for (int i = 0; i < n; i++)
+        list[i].config = (char *)data->config + (size_t)from[i].config;
+    return list;
+}
+
 static void copy_data(hone_recipe *recipe, const hone_made *n)
 {
     const hone_rows *rows = n->config;
@@ -146,6 +161,7 @@ static void copy_data(hone_recipe *recipe, const hone_made *n)
         .too_long = rows->too_long + HONE_LONG_CUT,
         .skip_broken = rows->broken,
         .field = renames(&recipe->arena, n),
+        .formats = formats(&recipe->arena, n),
     };
 }
 

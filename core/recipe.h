@@ -15,6 +15,7 @@ typedef struct hone_model_config {
     const char *path; /* absolute */
     int storage;      /* 0: as in the file; else index into its choices */
     const char *init; /* "random" or NULL */
+    const char *revision; /* of a model in the Hub's cache, or NULL */
 } hone_model_config;
 
 /* hone.lora { ... } */
@@ -44,6 +45,12 @@ typedef struct hone_data_functions {
     struct hone_recipe *own;   /* of a fork */
 } hone_data_functions;
 
+/* The options that a recipe gives a format. */
+typedef struct hone_format_config {
+    const hone_component *component; /* NULL ends a list */
+    const void *config;
+} hone_format_config;
+
 /* hone.data.SHAPE { ... }; the shape is a file recipes/data/SHAPE.lua */
 typedef struct hone_data_config {
     const char *shape;             /* "alpaca" */
@@ -55,6 +62,7 @@ typedef struct hone_data_config {
     int skip_broken;               /* broken = "skip" */
     const char *const *field;      /* renames: "prompt", "question", NULL */
     hone_data_functions *functions; /* or NULL */
+    const hone_format_config *formats; /* or NULL: all defaults */
 } hone_data_config;
 
 typedef enum { HONE_LONG_CUT = 1, HONE_LONG_DROP, HONE_LONG_SPLIT,

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "dataset_files.h"
+#include "hub.h"
 #include "option.h"
 #include "registry.h"
 
@@ -60,12 +62,40 @@ static void check_one_of(hone_reader *r, const hone_made *train,
                         a, b);
 }
 
+/* NAME, if it is marked as one that the Hub's cache may have, as a path; what
+ * cannot be found is a message, or for files of a recipe's folder its path. */
+static const char *find_in_hub(hone_reader *r, const hone_where *where,
+                               const char *kind, const char *revision,
+                               const char *name)
+{
+    const char *folder, *behind;
+    const hone_component *format;
+    hone_status s;
+    hone_err err;
+
+    if (strncmp(name, HONE_HUB_MARK, strlen(HONE_HUB_MARK)))
+        return name;
+    name += strlen(HONE_HUB_MARK);
+    hone_hub_is_name(name, &behind);
+    s = hone_hub_find(r->arena, kind, name, revision, &folder, &err);
+    if (s == HONE_OK && !behind[0])
+        return folder;
+    if (s == HONE_OK)
+        return hone_format_text(r->arena, "%s/%s", folder, behind);
+    name = hone_absolute(r->arena, where->set ? NULL : where->file, name);
+    if (s != HONE_ENOSUP || hone_format_find(name, &format, NULL) != HONE_OK)
+        hone_reader_say(r, where, "%s: %s", name, err.msg);
+    return name;
+}
+
 static void check_model(hone_reader *r, const hone_made *model,
                         const hone_train *t)
 {
-    const hone_model_config *c = model->config;
+    hone_model_config *c = model->config;
     hone_where where = hone_made_where(r, model);
 
+    if (c->path)
+        c->path = find_in_hub(r, &where, "models", c->revision, c->path);
     if (c->init && strcmp(c->init, "random"))
         hone_reader_say(r, &where, "'init' is \"%s\", must be \"random\"",
                         c->init);
@@ -90,11 +120,29 @@ static void check_renames(hone_reader *r, const hone_made *data)
                                 "\"%s\"", f[k].name, f[i].name, c->rename[i]);
 }
 
+/* What the names of a recipe stand for, from here on. */
+static void check_files(hone_reader *r, hone_rows *c, const hone_where *where)
+{
+    int n = 0, said = r->count;
+    const char **names;
+    hone_err err;
+
+    while (c->files && c->files[n])
+        n++;
+    names = hone_alloc(r->arena, (size_t)(n + 1) * sizeof *names);
+    for (int i = 0; i < n; i++)
+        names[i] = find_in_hub(r, where, "datasets", c->revision, c->files[i]);
+    if (n && r->count == said &&
+        hone_files_expand(r->arena, names, &c->files, &err) != HONE_OK)
+        hone_reader_say(r, where, "%s", err.msg);
+}
+
 static void check_data(hone_reader *r, const hone_made *data)
 {
-    const hone_rows *c = data->config;
+    hone_rows *c = data->config;
     hone_where where = hone_made_where(r, data);
 
+    check_files(r, c, &where);
     check_renames(r, data);
     for (int i = 0; c->val.file && c->files && c->files[i]; i++)
         if (!strcmp(c->files[i], c->val.file))

@@ -258,7 +258,7 @@ static void check_file(report *r, const char *label, hone_shape *shape,
 
     if (s == HONE_OK) {
         const hone_format *f = c->ops;
-        s = f->open(&hone_the_host, path, &reader, &err);
+        s = hone_format_open(&r->recipe->data, c, path, &reader, &err);
         if (s == HONE_OK) {
             s = try_rows(r, f, reader, shape, path, &err);
             f->close(reader);
