@@ -79,6 +79,8 @@ static const shape shapes[HONE_KINDS] = {
                            { SLOT(hone_logger, write) } },
     [HONE_KIND_EXPORTER] = { SIZE_UP_TO(hone_exporter, write),
                              { SLOT(hone_exporter, write) } },
+    [HONE_KIND_VERB] = { SIZE_UP_TO(hone_verb, run),
+                         { SLOT(hone_verb, usage), SLOT(hone_verb, run) } },
 };
 
 int hone_kind_is_called(hone_kind kind)

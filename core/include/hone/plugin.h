@@ -626,6 +626,16 @@ typedef struct hone_exporter {
     hone_status (*write)(const void *config, const hone_export *, hone_err *);
 } hone_exporter;
 
+/* ------------------------------------------------------------------ verbs */
+
+/* `hone NAME ...`, where no verb of the engine's has that name. */
+typedef struct hone_verb {
+    uint32_t size;
+    const char *usage; /* what follows the name: "ORG/NAME [--revision R]" */
+    /* Gets what follows the name; returns the exit status. */
+    int (*run)(const hone_host *, int argc, char **argv);
+} hone_verb;
+
 /* ------------------------------------------------- components and plugins */
 
 typedef enum {
@@ -640,6 +650,7 @@ typedef enum {
     HONE_KIND_COLLECTIVE,
     HONE_KIND_LOGGER,
     HONE_KIND_EXPORTER,
+    HONE_KIND_VERB,
     HONE_KINDS
 } hone_kind;
 
