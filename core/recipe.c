@@ -132,7 +132,8 @@ static const char *const *renames(hone_arena *a, const hone_made *data)
 }
 
 /* The configs of formats lie in that of the data. */
-static const hone_format_config *formats(hone_arena *a, const hone_made *data)
+const hone_format_config *hone_made_formats(hone_arena *a,
+                                            const hone_made *data)
 {
     const hone_format_config *from = data->maker->formats;
     hone_format_config *list;
@@ -153,15 +154,15 @@ static void copy_data(hone_recipe *recipe, const hone_made *n)
     recipe->has_data = 1;
     recipe->data_line = n->line;
     recipe->data = (hone_data_config){
-        .shape = n->maker->shape,
+        .shape = rows->shape ? rows->shape : n->maker->shape,
         .files = rows->files,
         .val = rows->val.rows,
         .val_file = rows->val.file,
         .max_tokens = rows->max_tokens,
         .too_long = rows->too_long + HONE_LONG_CUT,
         .skip_broken = rows->broken,
-        .field = renames(&recipe->arena, n),
-        .formats = formats(&recipe->arena, n),
+        .field = rows->shape ? rows->found : renames(&recipe->arena, n),
+        .formats = hone_made_formats(&recipe->arena, n),
     };
 }
 

@@ -141,8 +141,11 @@ static void check_data(hone_reader *r, const hone_made *data)
 {
     hone_rows *c = data->config;
     hone_where where = hone_made_where(r, data);
+    int said = r->count;
 
     check_files(r, c, &where);
+    if (!strcmp(data->maker->shape, "auto") && c->files && r->count == said)
+        hone_reader_recognise(r, data, &where);
     check_renames(r, data);
     for (int i = 0; c->val.file && c->files && c->files[i]; i++)
         if (!strcmp(c->files[i], c->val.file))

@@ -97,6 +97,8 @@ typedef struct hone_rows {
     int too_long, broken; /* index into their choices */
     int map, template;    /* functions */
     const char *revision; /* of a dataset in the Hub's cache */
+    const char *shape;        /* that hone.data.auto found, or NULL */
+    const char *const *found; /* its field, the name in the file, ..., NULL */
     const char *rename[]; /* one for each field of the shape; then the configs
                              of the formats */
 } hone_rows;
@@ -174,6 +176,14 @@ hone_made *hone_made_copy(hone_reader *, const hone_made *);
 hone_made *hone_made_at(lua_State *, int index);
 /* Whether a value may stand for the option of hone.train with this name. */
 int hone_made_fits(const hone_made *, const char *option);
+
+/* Its formats with their configs, for the recipe. */
+const hone_format_config *hone_made_formats(hone_arena *,
+                                            const hone_made *data);
+
+/* Of hone.data.auto: finds the shape of its first file's rows. */
+void hone_reader_recognise(hone_reader *, const hone_made *data,
+                           const hone_where *);
 
 /* Makes `require "hone"` work. */
 void hone_reader_module(hone_reader *);

@@ -354,10 +354,13 @@ static int index_module(lua_State *L)
     return 1;
 }
 
-static int no_call(lua_State *L)
+/* hone.data { ... } is hone.data.auto { ... }. */
+static int call_data(lua_State *L)
 {
-    return luaL_error(L, "write hone.data.SHAPE { ... }, such as "
-                      "hone.data.alpaca; this is the table of shapes");
+    push_constructor(reader_of(L), "data.auto");
+    lua_replace(L, 1); /* the table hone.data */
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
 }
 
 static int no_write(lua_State *L)
@@ -395,7 +398,8 @@ void hone_reader_module(hone_reader *r)
     push_module(r, "");
     push_module(r, "data.");
     lua_getmetatable(L, -1);
-    lua_pushcfunction(L, no_call);
+    lua_pushlightuserdata(L, r);
+    lua_pushcclosure(L, call_data, 1);
     lua_setfield(L, -2, "__call");
     lua_pop(L, 1);
     lua_pushstring(L, "data");
