@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "option.h"
@@ -75,6 +76,8 @@ hone_status hone_format_find(const char *path, const hone_component **out,
     *out = format_of(path);
     if (*out)
         return HONE_OK;
+    if (access(path, F_OK))
+        return hone_fail(err, HONE_EINVAL, "%s: %s", path, strerror(errno));
     list_endings(known, sizeof known);
     return hone_fail(err, HONE_EINVAL,
                      "%s: no format reads files that end in '%s'; there are: "

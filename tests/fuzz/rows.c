@@ -2,7 +2,7 @@
  *
  * rows.c -- prints the rows of a data file as a format plugin hands them out,
  * one a line, then what it says of damage, behind a "!". For the comparisons
- * of tests/fuzz and tests/test_formats.py:
+ * of tests/fuzz/damaged_files.py and tests/test_formats.py:
  *
  *     format_rows FORMAT.so FILE...
  */

@@ -241,12 +241,15 @@ static int read_node(builder *b, int parent, int depth, int *index)
     return 1;
 }
 
-/* A list or a map that is not shaped like one is an ordinary group. */
+/* A list or a map that is not shaped like one is an ordinary group; a map that
+ * has keys alone is the list of them. */
 static void check_meaning(parquet *p, node *n)
 {
     const node *inner = n->children == 1 ? &p->nodes[n->child] : NULL;
     int fits = n->type < 0 && inner && inner->repetition == R_REPEATED;
 
+    if (n->means == M_MAP && fits && inner->children == 1)
+        n->means = M_LIST;
     if (n->means == M_MAP)
         fits = fits && inner->children == 2 &&
                p->nodes[inner->child].type >= 0 &&

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The same rows from every format give the same shard, byte for byte; lists of
+messages come out of Parquet as they went in; folders, patterns and packed
+files; the shape of rows is recognised. With HONE_TEST_DATA every Parquet file
+of the format's own test set is read as tests/golden/parquet_rows.txt says,
+which tests/parity/formats.py has held to pyarrow."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import zlib
+
+import rowfiles
+
+BUILD = pathlib.Path(sys.argv[1]).resolve()
+SOURCE = pathlib.Path(__file__).resolve().parents[1]
+RECIPE = """local hone = require "hone"
+return hone.train {
+  model = hone.model "%s/datasets/tiny",
+  data = hone.data%s { %s },
+  batch = hone.pack {}, optimizer = hone.adamw {},
+  global_batch = 4, steps = 3,
+}
+"""
+ODD = ["plain", "", "two\nlines\r\nand more", 'a "quote", a comma; a\ttab',
+       "日本語 \U0001f600", " spaces ", "\\back \x01\x1f\x7f", "x" * 3000, "'",
+       "}]{[,:", "null", "0"]
+
+
+def expect(what, truth, got=""):
+    if not truth:
+        sys.exit(f"test_formats: {what}\n{got}")
+
+
+def rows_of(path):
+    """Rows and messages about damage."""
+    name = path.name.split(".")[1]
+    plugin = BUILD / "lib/hone/plugins" / f"{ {'tsv': 'csv'}.get(name, name)}.so"
+    out = subprocess.run([BUILD / "bin/format_rows", plugin, path],
+                         capture_output=True, check=True).stdout
+    lines = out.decode("utf-8", "replace").split("\n")[:-2]
+    return ([json.loads(x) for x in lines if x[0] != "!"],
+            [x for x in lines if x[0] == "!"])
+
+
+def prep(folder, shape, options, *words):
+    recipe = folder / "recipe.lua"
+    recipe.write_text(RECIPE % (SOURCE, shape, options))
+    done = subprocess.run(
+        [BUILD / "bin/hone", "prep", recipe, *words], text=True,
+        capture_output=True, env=dict(os.environ, HONE_CACHE=folder / "cache"))
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_same_shards(folder):
+    rows = [{"instruction": f"{i} {ODD[i % len(ODD)]}",
+             "input": ODD[i * 5 % len(ODD)], "output": ODD[i * 7 % len(ODD)]}
+            for i in range(300)]
+    shards = set()
+    for name, data in rowfiles.all_files(rows).items():
+        (folder / name).write_bytes(data)
+        code, out, err = prep(folder, ".alpaca", f'"{name}", val = 20')
+        expect(name, code == 0, err)
+        shards.add(tuple(pathlib.Path(p).read_bytes()
+                         for p in out.split("\n")[:2]))
+        expect(f"{name}: another shard", len(shards) == 1)
+
+
+def test_messages(folder):
+    rows = [{"id": str(i), "messages": [
+        {"role": "user", "content": f"q{i}"},
+        {"role": "assistant", "content": None if i % 5 == 0 else "x" * i}][
+            :i % 3]} for i in range(100)]
+    rows[0]["messages"] = [{"role": "user", "content": "q"}]
+    for codec in rowfiles.CODECS:
+        for version in (1, 2):
+            path = folder / "m.parquet"
+            path.write_bytes(rowfiles.parquet(
+                rows, codec, version, rowfiles.DICTIONARY, 9, 40, True))
+            expect(f"messages, {codec}, {version}",
+                   rows_of(path) == (rows, []), rows_of(path))
+
+
+def test_text(folder):
+    (folder / "t.txt").write_bytes(b"\xef\xbb\xbf\n\na\r\nb\n\n\nc \"d\"\n")
+    for how, texts in (("line", ["a", "b", 'c "d"']),
+                       ("paragraph", ["a\nb", 'c "d"']),
+                       ("file", ['\n\na\r\nb\n\n\nc "d"\n'])):
+        code, out, err = prep(folder, ".text",
+                              f'"t.txt", document = "{how}"', "--json")
+        expect(how, code == 0 and json.loads(out)["train"]["rows"] ==
+               len(texts), out + err)
+    expect("txt", rows_of(folder / "t.txt")[0] ==
+           [{"text": t} for t in ("a", "b", 'c "d"')])
+
+
+def test_places(folder):
+    row = b'{"text": "a b c"}\n'
+    for path in ("d/z.jsonl", "d/a/b.jsonl", "d/b.csv", "d/.hidden.jsonl",
+                 "d/README.md", "t/train-1.jsonl", "t/test-1.jsonl"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"text\na b c\n" if path.endswith("csv")
+                                    else row)
+    for names, order in (
+            ('"d"', ["d/a/b.jsonl", "d/b.csv", "d/z.jsonl"]),
+            ('"d/*.jsonl", "d/b.csv"', ["d/z.jsonl", "d/b.csv"]),
+            ('"d/[a-m]*"', ["d/a/b.jsonl", "d/b.csv"]),
+            ('"t"', ["t/train-1.jsonl"])):
+        code, out, err = prep(folder, ".text", names, "--show", "9")
+        shown = [line.split("--- ")[1].split(": row")[0]
+                 for line in out.split("\n") if line.startswith("--- ")]
+        expect(names, shown == [str(folder / p) for p in order], out + err)
+    for names, word in (('"d/*.parquet"', "no file is called so"),
+                        ('"e"', "No such file"), ('"d/a"', "")):
+        code, _, err = prep(folder, ".text", names)
+        expect(names, (code == 2) == bool(word) and word in err, err)
+
+
+def test_recognised(folder):
+    for row, shape in (
+            ({"instruction": "a", "output": "b"}, "alpaca"),
+            ({"instruction": "a", "response": "b"}, 'output = "response"'),
+            ({"question": "a", "answer": "b"}, 'prompt = "question"'),
+            ({"prompt": "a", "completion": "b"}, "prompt_completion"),
+            ({"text": "a b"}, "text"),
+            ({"input_ids": [1, 2, 3]}, "tokenized"),
+            ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference")):
+        (folder / "r.json").write_text(json.dumps([row]))
+        code, _, err = prep(folder, "", '"r.json"')
+        expect(f"{row}", code == 0 and shape in err, err)
+    (folder / "r.json").write_text('[{"a": 1}]')
+    code, _, err = prep(folder, "", '"r.json"')
+    expect("none of them", code == 2 and "no shape" in err, err)
+
+
+def test_damage(folder):
+    for name, data, rows, words in (
+            ("a.csv", b"a,b\n1,2\n3\n4,5\n", 2,
+             ["row 2 (line 3): 1 fields, and the first line names 2"]),
+            ("b.csv", b'a,b\n"1"x,2\n4,5\n', 1, ["row 1 (line 2): text behind"]),
+            ("c.csv", b'a,b\n1,2\n"1,2\n4,5\n', 1, [":3: the row that begins"]),
+            ("d.csv", b"a,a\n1,2\n", 0, ["two columns"]),
+            ("e.csv", "a,b\n".encode("utf-16"), 0, ["UTF-16"]),
+            ("f.json", b'{"a": 1} {"a": 2}\n{"a"', 2, ["does not end"]),
+            ("g.jsonl", rowfiles.pack(b'{"a": 1}\n' * 9, "gzip")[:-9], 9,
+             ["cut short"]),
+            ("h.jsonl", rowfiles.zstd(b'{"a": 1}\n' * 9)[:-9], 8,
+             ["cut short"]),
+            ("i.parquet", b"PAR1 and more bytes", 0, ["no Parquet file"])):
+        path = folder / name
+        path.write_bytes(data)
+        got, said = rows_of(path)
+        expect(name, len(got) == rows and len(said) == len(words) and
+               all(w in s for w, s in zip(words, said)), (got, said))
+
+
+def test_bombs(folder):
+    """What is packed small and is large does not stay long."""
+    path = folder / "z.jsonl"
+    path.write_bytes(rowfiles.pack(b'{"a": "' + b"x" * (65 << 20) + b'"}\n{"a"'
+                                   b": 1}\n", "gzip"))
+    got, said = rows_of(path)
+    expect("a long row costs itself", got == [{"a": 1}] and
+           "longer than 64 MiB" in said[0], said)
+
+
+def test_parquet_goldens(_):
+    data = os.environ.get("HONE_TEST_DATA")
+    if not data:
+        print("HONE_TEST_DATA is not set: no Parquet test set")
+        return
+    for line in (SOURCE / "tests/golden/parquet_rows.txt").open():
+        if line[0] == "#":
+            continue
+        name, count, crc, said = line.rstrip("\n").split("\t")
+        path = pathlib.Path(data) / "parquet" / name
+        out = subprocess.run([BUILD / "bin/format_rows",
+                              BUILD / "lib/hone/plugins/parquet.so", path],
+                             capture_output=True, check=True).stdout
+        lines = out.split(b"\n")[:-2]
+        rows = [x for x in lines if x[:1] != b"!"]
+        damage = b"".join(x for x in lines if x[:1] == b"!").decode()
+        expect(name, len(rows) == int(count) and
+               zlib.crc32(b"\n".join(rows)) == int(crc, 16) and
+               damage.endswith(said) and bool(damage) == bool(said), damage)
+
+
+for test in [f for n, f in sorted(globals().items()) if n.startswith("test_")]:
+    with tempfile.TemporaryDirectory() as place:
+        test(pathlib.Path(place))
+        print("ok", test.__name__)
