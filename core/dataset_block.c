@@ -149,9 +149,13 @@ static void add_segment(hone_block *b, hone_mapper *m, const hone_segment *g)
     b->count += n;
 }
 
-/* Damage of the row alone, with its place. */
+static hone_status fit(hone_block *b, hone_mapper *m, hone_source_row *r,
+                       int64_t from, hone_err *err);
+
+/* Damage of the row alone, with its place. *FROM: the block's first token of
+ * the row of tokens that is not finished. */
 static hone_status tokenize(hone_block *b, hone_mapper *m, hone_source_row *r,
-                            hone_err *err)
+                            int64_t *from, hone_err *err)
 {
     const hone_segment *segment;
     size_t bytes;
@@ -163,6 +167,10 @@ static hone_status tokenize(hone_block *b, hone_mapper *m, hone_source_row *r,
                                    &count, &line, &why);
 
     for (int i = 0; i < count && s == HONE_OK; i++) {
+        if (segment[i].begins) {
+            hone_try(fit(b, m, r, *from, err));
+            *from = b->count;
+        }
         if (segment[i].ids)
             s = add_ids(b, m->tokens, &segment[i], &why);
         else
@@ -291,7 +299,7 @@ void hone_block_map(hone_job *job, int worker)
         r->status = opened;
         r->fatal = opened != HONE_OK;
         if (opened == HONE_OK)
-            r->status = tokenize(b, m, r, &err);
+            r->status = tokenize(b, m, r, &from, &err);
         if (r->status == HONE_OK)
             r->status = fit(b, m, r, from, &err);
         if (r->status != HONE_OK)

@@ -111,6 +111,7 @@ typedef struct {
     hone_arena *arena;
     const char **file;
     int count, cap;
+    const char *note;
 } list;
 
 static hone_status add_file(list *l, const char *path, hone_err *err)
@@ -181,8 +182,9 @@ static void keep_train(list *l, int from, const char *folder)
         found += is_train(l->file[i] + strlen(folder));
     if (!found || found == l->count - from)
         return;
-    hone_log(HONE_LOG_NOTE, "%s: %d files; %d of them, called train, are taken",
-             folder, l->count - from, found);
+    l->note = hone_format_text(l->arena, "%s: %d files; %d of them, called "
+                               "train, are taken", folder, l->count - from,
+                               found);
     for (int i = from; i < l->count; i++)
         if (is_train(l->file[i] + strlen(folder)))
             l->file[n++] = l->file[i];
@@ -225,7 +227,8 @@ static hone_status add_pattern(list *l, const char *pattern, hone_err *err)
 }
 
 hone_status hone_files_expand(hone_arena *a, const char *const *names,
-                              const char *const **files, hone_err *err)
+                              const char *const **files, const char **note,
+                              hone_err *err)
 {
     list l = { .arena = a };
     struct stat st;
@@ -238,5 +241,6 @@ hone_status hone_files_expand(hone_arena *a, const char *const *names,
     hone_push(a, l.file, l.count, l.cap);
     l.file[l.count] = NULL;
     *files = l.file;
+    *note = l.note;
     return HONE_OK;
 }

@@ -23,8 +23,10 @@ const void *hone_format_config_of(const hone_data_config *,
 /* Files, patterns (* ? [...]) and folders, absolute paths, to files: each name
  * in the order given, what it stands for in the order of the bytes of the
  * paths. A folder is all in it, and in folders in it, that a format reads;
- * where some of that is called train..., that alone. *FILES ends with NULL. */
+ * where some of that is called train..., that alone, which *NOTE then says.
+ * *FILES ends with NULL. */
 hone_status hone_files_expand(hone_arena *, const char *const *names,
-                              const char *const **files, hone_err *);
+                              const char *const **files, const char **note,
+                              hone_err *);
 
 #endif

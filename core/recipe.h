@@ -43,7 +43,10 @@ typedef struct hone_data_functions {
     const char *file, *source; /* of the recipe, and its text */
     const char *const *sets;   /* its --set */
     struct hone_recipe *own;   /* of a fork */
+    int borrowed;              /* the state is another source's */
 } hone_data_functions;
+
+enum { HONE_MOST_SOURCES = 64 }; /* of hone.mix */
 
 /* The options that a recipe gives a format. */
 typedef struct hone_format_config {
@@ -63,6 +66,10 @@ typedef struct hone_data_config {
     const char *const *field;      /* renames: "prompt", "question", NULL */
     hone_data_functions *functions; /* or NULL */
     const hone_format_config *formats; /* or NULL: all defaults */
+    const char *notes[2]; /* what files and shape were taken for, or NULL */
+    int line;             /* of its constructor */
+    const struct hone_data_config *next; /* source of hone.mix, or NULL */
+    double weight;        /* of this source; 0: its number of rows */
 } hone_data_config;
 
 typedef enum { HONE_LONG_CUT = 1, HONE_LONG_DROP, HONE_LONG_SPLIT,
@@ -120,6 +127,8 @@ typedef struct hone_recipe {
 hone_status hone_recipe_read(hone_recipe *, const char *file,
                              const char *const *sets, const char **messages);
 void hone_recipe_free(hone_recipe *);
+/* Closes the Lua state of its functions, once all data is prepared. */
+void hone_recipe_close_functions(const hone_recipe *);
 /* Ends a fork, in whatever thread; nothing else is freed. */
 void hone_recipe_unfork(hone_data_functions *);
 

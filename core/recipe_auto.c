@@ -7,7 +7,6 @@
 #include "recipe_host.h"
 
 #include "dataset_files.h"
-#include "log.h"
 #include "lua_json.h"
 #include "tokens.h"
 
@@ -74,8 +73,8 @@ static void keep(hone_reader *r, lua_State *L, hone_rows *c)
     }
     c->shape = hone_text(r->arena, lua_tostring(L, -3));
     c->found = names;
-    hone_log(HONE_LOG_NOTE, "%s: taken for %s: %s", c->files[0], c->shape,
-             lua_tostring(L, -1));
+    c->notes[1] = hone_format_text(r->arena, "%s: taken for %s: %s",
+                                   c->files[0], c->shape, lua_tostring(L, -1));
 }
 
 static hone_status ask(hone_reader *r, hone_rows *c, json_t *row, hone_err *err)

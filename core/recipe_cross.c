@@ -133,7 +133,8 @@ static void check_files(hone_reader *r, hone_rows *c, const hone_where *where)
     for (int i = 0; i < n; i++)
         names[i] = find_in_hub(r, where, "datasets", c->revision, c->files[i]);
     if (n && r->count == said &&
-        hone_files_expand(r->arena, names, &c->files, &err) != HONE_OK)
+        hone_files_expand(r->arena, names, &c->files, &c->notes[0], &err) !=
+            HONE_OK)
         hone_reader_say(r, where, "%s", err.msg);
 }
 
@@ -193,13 +194,17 @@ static void check_schedule(hone_reader *r, const hone_made *schedule,
                         (long long)steps);
 }
 
+static const hone_rows *rows_of(const hone_made *data)
+{
+    return data->config;
+}
+
 /* ----------------------------------------------------------- the layout */
 
 /* A row of max_tokens must fit where rows are laid. */
 static void check_layout(hone_reader *r, const hone_train *t,
-                         const hone_made *train)
+                         const hone_rows *rows, const hone_made *train)
 {
-    const hone_rows *rows = t->data->config;
     const hone_option *o = t->batch ? hone_option_find(
                                           t->batch->maker->options, "tokens")
                                     : NULL;
@@ -262,7 +267,6 @@ static void check_out(hone_reader *r, const hone_train *t,
                       const hone_made *train)
 {
     const hone_model_config *m = t->model ? t->model->config : NULL;
-    const hone_rows *rows = t->data ? t->data->config : NULL;
     hone_where where = hone_made_where(r, train);
     const char *inside = NULL;
 
@@ -270,9 +274,10 @@ static void check_out(hone_reader *r, const hone_train *t,
         return;
     if (m && m->path && lies_in(r->arena, m->path, t->out))
         inside = m->path;
-    for (int i = 0; rows && rows->files && rows->files[i]; i++)
-        if (lies_in(r->arena, rows->files[i], t->out))
-            inside = rows->files[i];
+    for (const hone_made *d = t->data; d; d = rows_of(d)->next)
+        for (const char *const *f = rows_of(d)->files; f && *f; f++)
+            if (lies_in(r->arena, *f, t->out))
+                inside = *f;
     if (inside)
         hone_reader_say(r, &where, "'out' is %s, and %s lies in it: a run "
                         "needs a folder of its own", t->out, inside);
@@ -342,6 +347,7 @@ void hone_reader_cross_check(hone_reader *r, hone_made *train)
     const hone_made *const parts[] = { t->model, t->adapter,   t->data,
                                        t->batch, t->optimizer, t->schedule };
     hone_where where = hone_made_where(r, train);
+    int held = 0;
 
     check_parts(r, train);
     check_one_of(r, train, "epochs", "steps");
@@ -351,14 +357,16 @@ void hone_reader_cross_check(hone_reader *r, hone_made *train)
             check_required(r, parts[i]);
     if (t->model)
         check_model(r, t->model, t);
-    if (t->data) {
-        const hone_val *val = &((hone_rows *)t->data->config)->val;
-        check_data(r, t->data);
-        check_layout(r, t, train);
-        if (t->eval_every && !val->file && !(val->rows > 0))
-            hone_reader_say(r, &where, "'eval.every' needs held-out rows; "
-                            "give the data val = 0.02 or so");
+    for (const hone_made *d = t->data; d; d = rows_of(d)->next) {
+        if (d != t->data)
+            check_required(r, d);
+        check_data(r, d);
+        check_layout(r, t, rows_of(d), train);
+        held |= rows_of(d)->val.file || rows_of(d)->val.rows > 0;
     }
+    if (t->data && t->eval_every && !held)
+        hone_reader_say(r, &where, "'eval.every' needs held-out rows; give the "
+                        "data val = 0.02 or so");
     if (t->adapter)
         hone_reader_adapter_init(r, t->adapter);
     if (t->schedule)

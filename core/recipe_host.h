@@ -99,6 +99,9 @@ typedef struct hone_rows {
     const char *revision; /* of a dataset in the Hub's cache */
     const char *shape;        /* that hone.data.auto found, or NULL */
     const char *const *found; /* its field, the name in the file, ..., NULL */
+    const char *notes[2]; /* what the names of files and the shape stand for */
+    hone_made *next;      /* the next source of hone.mix, or NULL */
+    double weight;        /* 0: not given */
     const char *rename[]; /* one for each field of the shape; then the configs
                              of the formats */
 } hone_rows;

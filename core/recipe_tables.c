@@ -366,8 +366,8 @@ const hone_maker *hone_maker_find(hone_arena *a, const char *name,
     static const hone_maker *const own[] = { &hone_maker_train,
                                              &hone_maker_model,
                                              &hone_maker_lora };
-    const char *names[MOST_NAMES] = { "data", "extend" };
-    int n = 2;
+    const char *names[MOST_NAMES] = { "data", "extend", "mix" };
+    int n = 3;
 
     *why = NULL;
     if (!strncmp(name, "data.", 5))

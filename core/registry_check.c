@@ -230,7 +230,7 @@ static hone_status check_kind(const hone_component *c, hone_err *err)
 static int is_reserved(const char *name)
 {
     static const char *const words[] = { "train", "model", "lora", "data",
-                                         "extend", NULL };
+                                         "extend", "mix", NULL };
 
     for (int i = 0; words[i]; i++)
         if (!strcmp(words[i], name))

@@ -157,8 +157,9 @@ static void what_is_wrong_is_said(void **state)
           ": row 1 (line 1): field 'output' is null" },
         { "e14.json", "[]", ": no row to train on; 0 were read, 0 without a "
                             "target token, left out, broken or too long" },
-        { "e15.txt", "x", ": no format reads files that end in '.txt'; there "
-                          "are: .json, .jsonl, .ndjson" },
+        { "e15.pdf", "x", ": no format reads files that end in '.pdf'; there "
+                          "are: .csv, .tsv, .json, .jsonl, .ndjson, .parquet, "
+                          ".txt, .text" },
     };
     char message[600];
     work w;
