@@ -77,7 +77,9 @@ hone_status hone_format_find(const char *path, const hone_component **out,
     if (*out)
         return HONE_OK;
     if (access(path, F_OK))
-        return hone_fail(err, HONE_EINVAL, "%s: %s", path, strerror(errno));
+        return hone_fail(err, HONE_EINVAL, "%s: %s; a dataset of the Hub comes "
+                         "with: hone fetch datasets/ORG/NAME", path,
+                         strerror(errno));
     list_endings(known, sizeof known);
     return hone_fail(err, HONE_EINVAL,
                      "%s: no format reads files that end in '%s'; there are: "

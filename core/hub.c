@@ -66,8 +66,8 @@ hone_status hone_hub_find(hone_arena *a, const char *kind, const char *name,
 
     revision = revision ? revision : "main";
     if (access(root, F_OK))
-        return hone_fail(err, HONE_ENOSUP, "neither here nor in the Hugging "
-                         "Face cache (%s); get it with: hone fetch %s%.*s",
+        return hone_fail(err, HONE_ENOSUP, "not in the Hugging Face cache "
+                         "(%s); get it with: hone fetch %s%.*s",
                          root, prefix,
                          (int)((slash - name) + 1 + (int)part_of(slash + 1)),
                          name);

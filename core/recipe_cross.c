@@ -62,14 +62,14 @@ static void check_one_of(hone_reader *r, const hone_made *train,
                         a, b);
 }
 
-/* NAME, if it is marked as one that the Hub's cache may have, as a path; what
- * cannot be found is a message, or for files of a recipe's folder its path. */
+/* NAME, if it is marked as one that the Hub's cache may have, as a path. Where
+ * the cache has nothing of that name it is a path from the recipe's folder: who
+ * opens it will say that it is not there. */
 static const char *find_in_hub(hone_reader *r, const hone_where *where,
                                const char *kind, const char *revision,
                                const char *name)
 {
     const char *folder, *behind;
-    const hone_component *format;
     hone_status s;
     hone_err err;
 
@@ -83,7 +83,7 @@ static const char *find_in_hub(hone_reader *r, const hone_where *where,
     if (s == HONE_OK)
         return hone_format_text(r->arena, "%s/%s", folder, behind);
     name = hone_absolute(r->arena, where->set ? NULL : where->file, name);
-    if (s != HONE_ENOSUP || hone_format_find(name, &format, NULL) != HONE_OK)
+    if (s != HONE_ENOSUP || revision)
         hone_reader_say(r, where, "%s: %s", name, err.msg);
     return name;
 }

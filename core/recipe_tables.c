@@ -304,8 +304,6 @@ static const char *not_yet(const char *shape)
     if (!strcmp(shape, "messages") || !strcmp(shape, "sharegpt"))
         return "chat templates are not there yet; hone.data.prompt_completion "
                "with a map of your own takes such rows";
-    if (!strcmp(shape, "preference"))
-        return "preferences are not there yet; hone learns from texts";
     return NULL;
 }
 

@@ -291,8 +291,8 @@ return hone.train {
     expect("a pattern in it", code == 0 and
            json.loads(out)["train"]["rows"] == 5, out + err)
     for key, word in (("model.revision=v2", "fetch org/tiny --revision v2"),
-                      ("model.path=org/none", "hone fetch org/none"),
-                      ("data.path=org/none", "hone fetch datasets/org/none")):
+                      ("model.path=org/none", "hone fetch ORG/NAME"),
+                      ("data.path=org/none", "hone fetch datasets/ORG/NAME")):
         code, out, err = hone(home, "check", recipe, "--set", key)
         expect(key, code == 2 and word in err, err)
     expect("nobody was asked", not Hub.asked)

@@ -6,71 +6,18 @@
  * commits. Broken downloads go on where they were; every file's hash is
  * checked; what the server says is attacker input.
  */
-#include <curl/curl.h>
-#include <dlfcn.h>
+#include "fetch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <jansson.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "hone/plugin.h"
-
-enum { MOST_ANSWER = 64 << 20, MOST_INCLUDES = 64, MOST_TRIES = 5,
-       MOST_PATH = 4096, PROGRESS_S = 5 };
-
-/* Every verb loads every plugin, and libcurl brings two dozen libraries: it is
- * loaded when something is fetched. */
-static struct {
-    __typeof__(&curl_easy_init) init;
-    __typeof__(&curl_easy_cleanup) cleanup;
-    CURLcode (*setopt)(CURL *, CURLoption, ...);
-    CURLcode (*getinfo)(CURL *, CURLINFO, ...);
-    __typeof__(&curl_easy_perform) perform;
-    __typeof__(&curl_easy_strerror) strerror;
-    __typeof__(&curl_slist_append) append;
-    __typeof__(&curl_slist_free_all) free_all;
-} curl;
-
-typedef struct {
-    const char *path;    /* in the repository */
-    const char *etag;    /* names its blob */
-    int64_t size;        /* -1: not known */
-    int is_lfs;          /* etag is a SHA-256; else git's SHA-1 of a blob */
-} item;
-
-typedef struct {
-    const hone_host *host;
-    const char *kind, *name, *revision; /* "models", "org/name", "main" */
-    const char *include[MOST_INCLUDES];
-    int includes;
-    char endpoint[MOST_PATH / 4], root[MOST_PATH / 4], commit[41];
-    CURL *handle;
-    struct curl_slist *headers;
-    json_t *answer;
-    hone_err *err;
-} job;
-
-/* What is received: into memory (TEXT) or a file, from byte AT on. */
-typedef struct {
-    job *job;
-    const item *file;
-    int fd;
-    int64_t at, began, range_at;
-    char *text;
-    size_t bytes;
-    int too_much, failed; /* errno */
-    time_t said;
-} sink;
-
-HONE_PRINTF(2, 3)
-static hone_status fail(job *j, const char *fmt, ...)
+hone_status fail(job *j, const char *fmt, ...)
 {
     va_list ap;
 
@@ -79,225 +26,6 @@ static hone_status fail(job *j, const char *fmt, ...)
     vsnprintf(j->err->msg, sizeof j->err->msg, fmt, ap);
     va_end(ap);
     return HONE_EINVAL;
-}
-
-/* The network's, the server's or the disk's fault, not that of the command. */
-#define FAIL_IO(j, ...)                                                        \
-    (fail((j), __VA_ARGS__), (j)->err->code = HONE_EIO)
-
-static const char *env(const char *name)
-{
-    const char *value = getenv(name);
-
-    return value && value[0] ? value : NULL;
-}
-
-/* ---------------------------------------------------------------- libcurl */
-
-static hone_status load_curl(job *j)
-{
-    static const char *const names[] = { "curl_easy_init", "curl_easy_cleanup",
-                                         "curl_easy_setopt",
-                                         "curl_easy_getinfo",
-                                         "curl_easy_perform",
-                                         "curl_easy_strerror",
-                                         "curl_slist_append",
-                                         "curl_slist_free_all" };
-    void *const to[] = { &curl.init,    &curl.cleanup,  &curl.setopt,
-                         &curl.getinfo, &curl.perform,  &curl.strerror,
-                         &curl.append,  &curl.free_all };
-    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-
-    if (!library)
-        return fail(j, "%s; install libcurl4", dlerror());
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        void *symbol = dlsym(library, names[i]);
-
-        if (!symbol)
-            return fail(j, "%s", dlerror());
-        memcpy(to[i], &symbol, sizeof symbol);
-    }
-    j->handle = curl.init();
-    return j->handle ? HONE_OK : fail(j, "libcurl does not start");
-}
-
-static void say_progress(sink *s)
-{
-    time_t now = time(NULL);
-
-    if (now < s->said + PROGRESS_S)
-        return;
-    s->said = now;
-    if (s->file->size > 0)
-        s->job->host->log(s->job->host, 2, "%s: %.0f of %.0f MB",
-                          s->file->path, 1e-6 * (double)s->at,
-                          1e-6 * (double)s->file->size);
-}
-
-static size_t keep_text(sink *s, const char *data, size_t bytes)
-{
-    char *text;
-
-    if (s->bytes + bytes > MOST_ANSWER) {
-        s->too_much = 1;
-        return 0;
-    }
-    text = realloc(s->text, s->bytes + bytes + 1);
-    if (!text)
-        return 0;
-    s->text = text;
-    memcpy(text + s->bytes, data, bytes);
-    s->bytes += bytes;
-    text[s->bytes] = 0;
-    return bytes;
-}
-
-/* Other answers than 200 and 206 are pages for people. One without the range
- * that was asked for begins at the file's first byte. */
-static size_t receive(char *data, size_t one, size_t bytes, void *self)
-{
-    sink *s = self;
-    long code = 0;
-
-    bytes *= one;
-    curl.getinfo(s->job->handle, CURLINFO_RESPONSE_CODE, &code);
-    if (s->fd < 0)
-        return keep_text(s, data, bytes);
-    if (code != 200 && code != 206)
-        return bytes;
-    if (s->began < 0) {
-        s->at = code == 206 ? s->range_at : 0;
-        s->began = s->at;
-        if (ftruncate(s->fd, s->at))
-            s->failed = errno;
-    }
-    if (s->file->size >= 0 && s->at + (int64_t)bytes > s->file->size) {
-        s->too_much = 1;
-        return 0;
-    }
-    for (size_t done = 0; done < bytes && !s->failed;) {
-        ssize_t n = pwrite(s->fd, data + done, bytes - done, s->at);
-
-        if (n < 0 && errno != EINTR)
-            s->failed = errno;
-        if (n > 0) {
-            s->at += n;
-            done += (size_t)n;
-        }
-    }
-    say_progress(s);
-    return s->failed ? 0 : bytes;
-}
-
-/* "Content-Range: bytes 100-199/200": a range that begins elsewhere than asked
- * for would leave a hole. */
-static size_t receive_header(char *data, size_t one, size_t bytes, void *self)
-{
-    static const char name[] = "content-range: bytes ";
-    sink *s = self;
-    long long from;
-
-    bytes *= one;
-    if (bytes > sizeof name && !strncasecmp(data, name, sizeof name - 1)) {
-        from = strtoll(data + sizeof name - 1, NULL, 10);
-        s->range_at = from >= 0 && from <= s->at ? from : 0;
-        if (s->range_at != from)
-            s->too_much = 1;
-    }
-    return s->too_much ? 0 : bytes;
-}
-
-static void limit_protocols(CURL *h, const char *url)
-{
-    int plain = !strncmp(url, "http:", 5);
-
-#if LIBCURL_VERSION_NUM >= 0x075500
-    curl.setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl.setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, plain ? "http,https" : "https");
-#else
-    curl.setopt(h, CURLOPT_PROTOCOLS, CURLPROTO_HTTP | CURLPROTO_HTTPS);
-    curl.setopt(h, CURLOPT_REDIR_PROTOCOLS,
-                CURLPROTO_HTTPS | (plain ? CURLPROTO_HTTP : 0));
-#endif
-}
-
-/* One request. libcurl keeps the token from other hosts that it is sent on
- * to. */
-static CURLcode get(job *j, const char *url, sink *s, long *code)
-{
-    const char *stall = env("HF_HUB_DOWNLOAD_TIMEOUT");
-    char range[32];
-    CURLcode result;
-
-    s->began = -1;
-    s->range_at = 0;
-    curl.setopt(j->handle, CURLOPT_URL, url);
-    curl.setopt(j->handle, CURLOPT_HTTPHEADER, j->headers);
-    curl.setopt(j->handle, CURLOPT_FOLLOWLOCATION, 1L);
-    curl.setopt(j->handle, CURLOPT_MAXREDIRS, 8L);
-    curl.setopt(j->handle, CURLOPT_NOSIGNAL, 1L);
-    curl.setopt(j->handle, CURLOPT_CONNECTTIMEOUT, 30L);
-    curl.setopt(j->handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl.setopt(j->handle, CURLOPT_LOW_SPEED_TIME,
-                stall && atol(stall) > 0 ? atol(stall) : 30L);
-    curl.setopt(j->handle, CURLOPT_USERAGENT, "hone/" HONE_VERSION);
-    curl.setopt(j->handle, CURLOPT_WRITEFUNCTION, receive);
-    curl.setopt(j->handle, CURLOPT_WRITEDATA, s);
-    curl.setopt(j->handle, CURLOPT_HEADERFUNCTION, receive_header);
-    curl.setopt(j->handle, CURLOPT_HEADERDATA, s);
-    limit_protocols(j->handle, url);
-    snprintf(range, sizeof range, "%lld-", (long long)s->at);
-    curl.setopt(j->handle, CURLOPT_RANGE, s->at ? range : NULL);
-    result = curl.perform(j->handle);
-    *code = 0;
-    curl.getinfo(j->handle, CURLINFO_RESPONSE_CODE, code);
-    return result;
-}
-
-/* A path as a part of a URL; slashes stay if KEEP says so. */
-static void escape(char *to, size_t room, const char *text, const char *keep)
-{
-    size_t n = 0;
-
-    for (; *text && n + 4 < room; text++)
-        if (strchr(keep, *text) || strchr("-_.~", *text) ||
-            (*text >= '0' && *text <= '9') || (*text >= 'a' && *text <= 'z') ||
-            (*text >= 'A' && *text <= 'Z'))
-            to[n++] = *text;
-        else
-            n += (size_t)snprintf(to + n, room - n, "%%%02X",
-                                  (unsigned char)*text);
-    to[n] = 0;
-}
-
-static hone_status refused(job *j, const char *url, long code)
-{
-    if (code == 401 || code == 403)
-        return fail(j, "%s: the server wants to know who asks (%ld); accept "
-                    "the model's terms on its page and set HF_TOKEN", url,
-                    code);
-    if (code == 404)
-        return fail(j, "%s: not there (404); is the name right, and the "
-                    "revision? A dataset is fetched as datasets/ORG/NAME", url);
-    return FAIL_IO(j, "%s: the server answers %ld", url, code);
-}
-
-/* Whether another try may help: the server's own trouble. */
-static int is_passing(long code)
-{
-    return code == 429 || code >= 500;
-}
-
-/* 0.2 s, 0.4 s, ... */
-static void wait_before(int attempt)
-{
-    struct timespec t = { 0, 200000000 };
-
-    for (int i = 1; i < attempt; i++) {
-        t.tv_sec = 2 * t.tv_sec + 2 * t.tv_nsec / 1000000000;
-        t.tv_nsec = 2 * t.tv_nsec % 1000000000;
-    }
-    nanosleep(&t, NULL);
 }
 
 /* --------------------------------------------------------- what there is */
@@ -347,27 +75,27 @@ static hone_status list_files(job *j)
     hone_status status = HONE_OK;
     int again = 1;
 
-    escape(revision, sizeof revision, j->revision, "");
+    http_escape(revision, sizeof revision, j->revision, "");
     snprintf(url, sizeof url, "%s/api/%s/%s/revision/%s?blobs=true",
              j->endpoint, j->kind, j->name, revision);
     for (int attempt = 1; again; attempt++) {
         sink s = { .job = j, .fd = -1 };
         long code;
-        CURLcode result = get(j, url, &s, &code);
+        CURLcode result = http_get(j, url, &s, &code);
 
         again = attempt < MOST_TRIES && !s.too_much &&
-                (result != CURLE_OK || is_passing(code));
+                (result != CURLE_OK || http_is_passing(code));
         if (s.too_much)
             status = fail(j, "%s: the answer is longer than 64 MiB", url);
         else if (result != CURLE_OK)
-            status = FAIL_IO(j, "%s: %s", url, curl.strerror(result));
+            status = FAIL_IO(j, "%s: %s", url, http_error(result));
         else if (code != 200)
-            status = refused(j, url, code);
+            status = http_refused(j, url, code);
         else
             status = read_answer(j, url, &s);
         free(s.text);
         if (again)
-            wait_before(attempt);
+            http_wait(attempt);
     }
     return status;
 }
@@ -458,7 +186,7 @@ static hone_status receive_file(job *j, const char *url, const item *f, int fd)
         CURLcode result;
         long code;
 
-        result = get(j, url, &s, &code);
+        result = http_get(j, url, &s, &code);
         if (s.failed)
             return FAIL_IO(j, "%s: %s", f->path, strerror(s.failed));
         if (s.too_much)
@@ -468,9 +196,9 @@ static hone_status receive_file(job *j, const char *url, const item *f, int fd)
         if (result == CURLE_OK && code == 416)
             s.at = before = 0; /* what is here is no beginning of it */
         else if (result == CURLE_OK && code != 200 && code != 206 &&
-                 !is_passing(code))
-            return refused(j, url, code);
-        else if (result == CURLE_OK && !is_passing(code) &&
+                 !http_is_passing(code))
+            return http_refused(j, url, code);
+        else if (result == CURLE_OK && !http_is_passing(code) &&
                  (f->size < 0 || s.at == f->size))
             break;
         tries = s.at > before ? 0 : tries + 1;
@@ -478,9 +206,9 @@ static hone_status receive_file(job *j, const char *url, const item *f, int fd)
             return result != CURLE_OK
                        ? FAIL_IO(j, "%s: %s; what was received is kept: the "
                                  "same command goes on", url,
-                                 curl.strerror(result))
-                       : refused(j, url, code);
-        wait_before(tries ? tries : 1);
+                                 http_error(result))
+                       : http_refused(j, url, code);
+        http_wait(tries ? tries : 1);
     }
     return HONE_OK;
 }
@@ -526,7 +254,7 @@ static hone_status fetch_blob(job *j, const item *f)
             close(fd);
         return HONE_EINVAL;
     }
-    escape(path, sizeof path, f->path, "/");
+    http_escape(path, sizeof path, f->path, "/");
     snprintf(url, sizeof url, "%s/%s%s/resolve/%s/%s", j->endpoint,
              strcmp(j->kind, "models") ? "datasets/" : "", j->name, j->commit,
              path);
@@ -627,7 +355,6 @@ static hone_status prepare(job *j)
     static const char *const offline[] = { "HF_HUB_OFFLINE",
                                            "TRANSFORMERS_OFFLINE" };
     const char *endpoint = env("HF_ENDPOINT");
-    char header[4096];
 
     for (int i = 0; i < 2; i++)
         if (env(offline[i]) && strcmp(env(offline[i]), "0"))
@@ -637,12 +364,7 @@ static hone_status prepare(job *j)
     if (j->endpoint[strlen(j->endpoint) - 1] == '/')
         j->endpoint[strlen(j->endpoint) - 1] = 0;
     hone_try(find_cache(j));
-    hone_try(load_curl(j));
-    if (env("HF_TOKEN")) {
-        snprintf(header, sizeof header, "Authorization: Bearer %s",
-                 env("HF_TOKEN"));
-        j->headers = curl.append(NULL, header);
-    }
+    hone_try(http_open(j, env("HF_TOKEN")));
     return fetch_all(j);
 }
 
@@ -699,10 +421,7 @@ static int fetch_run(const hone_host *host, int argc, char **argv)
     if (status != HONE_OK)
         host->log(host, 0, "%s", err.msg);
     json_decref(j.answer);
-    if (j.headers)
-        curl.free_all(j.headers);
-    if (j.handle)
-        curl.cleanup(j.handle);
+    http_close(&j);
     return status == HONE_OK ? 0 : err.code == HONE_EIO ? 1 : 2;
 }
 
