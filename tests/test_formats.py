@@ -167,6 +167,68 @@ def test_bombs(folder):
            "longer than 64 MiB" in said[0], said)
 
 
+def count_of(path):
+    """Rows as Python reads them; of the Parquet file the test set has one."""
+    if path.suffix == ".parquet":
+        return 7473
+    text = path.read_text()
+    if path.suffix == ".txt":
+        return sum(bool(line) for line in text.split("\n"))
+    if text.lstrip().startswith("["):
+        return len(json.loads(text))
+    return sum(bool(line.strip()) for line in text.split("\n"))
+
+
+# What the shape of rows follows from: the folder's files that are prepared as
+# they are, with rows that have no target or other rows of tokens.
+MATERIAL = {
+    "instruct/alpaca_fmt/*.json": "alpaca", "instruct/axolotl/alpaca.json":
+    "alpaca", "instruct/axolotl/*tokenized*.json": "tokenized",
+    "instruct/llamafactory/alpaca_*.json": "alpaca",
+    "instruct/llamafactory/identity.json": "alpaca",
+    "instruct/torchtune/alpaca_tiny.json": "alpaca",
+    "instruct/torchtune/instruct_tiny.json": "alpaca",
+    "instruct/torchtune/stack_exchange_paired_tiny.json": "preference",
+    "parquet/gsm8k_verl_train.parquet": "prompt_completion",
+    "corpora/*.txt": "text",
+}
+
+
+def test_material(folder):
+    data = os.environ.get("HONE_TEST_DATA")
+    if not data:
+        print("HONE_TEST_DATA is not set: no datasets of the test material")
+        return
+    paths = [(p, shape) for pattern, shape in MATERIAL.items()
+             for p in sorted(pathlib.Path(data).glob(pattern))]
+    expect("the material is there", len(paths) >= 14, paths)
+    for path, shape in paths:
+        if shape == "tokenized":  # made by tokenizers with more ids
+            continue
+        code, out, err = prep(folder, "", f'"{path}"', "--json")
+        expect(path, code == 0 and f"taken for {shape}" in err, err)
+        counts = json.loads(out)["train"]
+        rows = counts["rows"] // (2 if shape == "preference" else 1)
+        expect(path, rows + counts["skipped"] == count_of(path),
+               f"{rows} {count_of(path)}")
+        expect(path, counts["target_tokens"] > rows)
+
+
+def test_mapped_material(folder):
+    """Rows that fit no shape, by a function."""
+    data = os.environ.get("HONE_TEST_DATA")
+    if not data:
+        return
+    path = f"{data}/instruct/japanese/jcommonsenseqa_train_v1.3.jsonl"
+    code, out, err = prep(folder, ".prompt_completion", f"""
+        "{path}", map = function(row)
+          return {{ prompt = row.question .. "\\n",
+                    completion = row["choice" .. row.label] }}
+        end""", "--json")
+    expect(path, code == 0 and json.loads(out)["train"]["rows"] ==
+           count_of(pathlib.Path(path)), out + err)
+
+
 def test_parquet_goldens(_):
     data = os.environ.get("HONE_TEST_DATA")
     if not data:
