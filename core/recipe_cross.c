@@ -120,6 +120,28 @@ static void check_renames(hone_reader *r, const hone_made *data)
                                 "\"%s\"", f[k].name, f[i].name, c->rename[i]);
 }
 
+/* `val` is one file. */
+static void check_val(hone_reader *r, hone_rows *c, const hone_where *where)
+{
+    const char *name[2] = { NULL, NULL }, *note;
+    const char *const *files;
+    int said = r->count;
+    hone_err err;
+
+    if (!c->val.file)
+        return;
+    name[0] = find_in_hub(r, where, "datasets", c->revision, c->val.file);
+    if (r->count > said)
+        return;
+    if (hone_files_expand(r->arena, name, &files, &note, &err) != HONE_OK)
+        hone_reader_say(r, where, "%s", err.msg);
+    else if (files[1])
+        hone_reader_say(r, where, "'val' is one file, and %s is several",
+                        name[0]);
+    else
+        c->val.file = files[0];
+}
+
 /* What the names of a recipe stand for, from here on. */
 static void check_files(hone_reader *r, hone_rows *c, const hone_where *where)
 {
@@ -136,6 +158,7 @@ static void check_files(hone_reader *r, hone_rows *c, const hone_where *where)
         hone_files_expand(r->arena, names, &c->files, &c->notes[0], &err) !=
             HONE_OK)
         hone_reader_say(r, where, "%s", err.msg);
+    check_val(r, c, where);
 }
 
 static void check_data(hone_reader *r, const hone_made *data)

@@ -300,7 +300,7 @@ static int set_form(hone_reader *r, hone_made *n, const hone_option *o,
         return 1;
     case HONE_FORM_VAL:
         *(hone_val *)member(n, o) =
-            (hone_val){ .file = path_from(r, where, text) };
+            (hone_val){ .file = path_or_hub(r, where, text) };
         return 1;
     case HONE_FORM_KEEP:
         *(hone_keeping *)member(n, o) =

@@ -113,7 +113,12 @@ def test_places(folder):
         shown = [line.split("--- ")[1].split(": row")[0]
                  for line in out.split("\n") if line.startswith("--- ")]
         expect(names, shown == [str(folder / p) for p in order], out + err)
-    for names, word in (('"d/*.parquet"', "no file is called so"),
+    code, out, err = prep(folder, ".text", '"d/z.jsonl", val = "d/*.csv"',
+                          "--json")
+    expect("val as a pattern", code == 0 and
+           json.loads(out)["val"]["rows"] == 1, err)
+    for names, word in (('"d/z.jsonl", val = "d/*"', "is several"),
+                        ('"d/*.parquet"', "no file is called so"),
                         ('"e"', "No such file"), ('"d/a"', "")):
         code, _, err = prep(folder, ".text", names)
         expect(names, (code == 2) == bool(word) and word in err, err)
