@@ -89,13 +89,14 @@ hone_status hone_hub_find(hone_arena *a, const char *kind, const char *name,
                      name, revision);
 }
 
-const char *hone_hub_model(hone_arena *a, const char *typed)
+const char *hone_hub_model(const char *typed)
 {
+    static hone_arena names;
     const char *folder;
     hone_err err;
 
-    if (!access(typed, F_OK) || !hone_hub_is_name(typed, NULL) ||
-        hone_hub_find(a, "models", typed, NULL, &folder, &err) != HONE_OK)
+    if (!typed || !access(typed, F_OK) || !hone_hub_is_name(typed, NULL) ||
+        hone_hub_find(&names, "models", typed, NULL, &folder, &err) != HONE_OK)
         return typed;
     return folder;
 }

@@ -20,8 +20,8 @@ hone_status hone_hub_find(hone_arena *, const char *kind, const char *name,
                           const char *revision, const char **folder,
                           hone_err *);
 
-/* TYPED, or the folder of the model in the cache where no folder has that
- * name. */
-const char *hone_hub_model(hone_arena *, const char *typed);
+/* TYPED on a command line (or NULL), or the folder of the model in the cache
+ * where no folder has that name; kept as long as the process. */
+const char *hone_hub_model(const char *typed);
 
 #endif

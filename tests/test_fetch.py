@@ -117,13 +117,13 @@ def reset(files, **how):
         setattr(Hub, name, value)
 
 
-def hone(home, *words, **more):
+def hone(home, *words, text=None, **more):
     env = dict(os.environ, HF_HOME=str(home), HF_ENDPOINT=ENDPOINT, **more)
     for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE"):
         if name not in more:
             env.pop(name, None)
     done = subprocess.run([BUILD / "bin/hone", *words], env=env, text=True,
-                          capture_output=True, timeout=120)
+                          input=text, capture_output=True, timeout=120)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -291,10 +291,15 @@ return hone.train {
     expect("a pattern in it", code == 0 and
            json.loads(out)["train"]["rows"] == 5, out + err)
     for key, word in (("model.revision=v2", "fetch org/tiny --revision v2"),
-                      ("model.path=org/none", "hone fetch ORG/NAME"),
+                      ("model.path=org/none", "hone fetch org/none"),
                       ("data.path=org/none", "hone fetch datasets/ORG/NAME")):
         code, out, err = hone(home, "check", recipe, "--set", key)
         expect(key, code == 2 and word in err, err)
+    code, out, err = hone(home, "tokenize", "org/tiny", text="a\n")
+    expect("tokenize", code == 0 and out.startswith("["), err)
+    code, out, err = hone(home, "generate", "org/tiny", "--prompt", "a",
+                          "--max-tokens", "1")
+    expect("generate", code == 0, err)
     expect("nobody was asked", not Hub.asked)
 
 
