@@ -284,6 +284,24 @@ def parquet(rows, codec="none", version=1, encoding=PLAIN, per_page=100,
     return out.getvalue()
 
 
+# ---------------------------------------------------------------- reading
+
+def read_rows(out):
+    """What format_rows prints: the texts of rows, what is said of damage."""
+    rows, said, at = [], [], 0
+    while at < len(out):
+        if out[at:at + 1] == b"!":
+            end = out.index(b"\n", at)
+            said.append(out[at + 3:end].decode("utf-8", "replace"))
+            at = end + 1
+        else:
+            blank = out.index(b" ", at)
+            end = blank + 1 + int(out[at:blank])
+            rows.append(out[blank + 1:end])
+            at = end + 1
+    return rows, said
+
+
 # ------------------------------------------------------------------- text
 
 def as_csv(rows, separator=","):

@@ -41,9 +41,8 @@ def rows_of(path):
     plugin = BUILD / "lib/hone/plugins" / f"{ {'tsv': 'csv'}.get(name, name)}.so"
     out = subprocess.run([BUILD / "bin/format_rows", plugin, path],
                          capture_output=True, check=True).stdout
-    lines = out.decode("utf-8", "replace").split("\n")[:-2]
-    return ([json.loads(x) for x in lines if x[0] != "!"],
-            [x for x in lines if x[0] == "!"])
+    rows, said = rowfiles.read_rows(out)
+    return [json.loads(row.decode("utf-8", "replace")) for row in rows], said
 
 
 def prep(folder, shape, options, *words):
@@ -247,9 +246,8 @@ def test_parquet_goldens(_):
         out = subprocess.run([BUILD / "bin/format_rows",
                               BUILD / "lib/hone/plugins/parquet.so", path],
                              capture_output=True, check=True).stdout
-        lines = out.split(b"\n")[:-2]
-        rows = [x for x in lines if x[:1] != b"!"]
-        damage = b"".join(x for x in lines if x[:1] == b"!").decode()
+        rows, said_here = rowfiles.read_rows(out)
+        damage = "".join(said_here)
         expect(name, len(rows) == int(count) and
                zlib.crc32(b"\n".join(rows)) == int(crc, 16) and
                damage.endswith(said) and bool(damage) == bool(said), damage)

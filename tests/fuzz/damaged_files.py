@@ -160,16 +160,13 @@ def read_ours(build, ending, path):
     if done.returncode:
         return None, f"exit {done.returncode}: " + done.stderr.decode(
             "utf-8", "replace")[-2000:]
-    lines = done.stdout.decode("utf-8", "replace").split("\n")[:-2]
-    rows, refused = [], False
-    for line in lines:
-        if line[:1] == "!":
-            refused = True
-            if not line[3:].strip():
-                return None, "a refusal without a word"
-            continue
+    texts, said = rowfiles.read_rows(done.stdout)
+    if not all(text.strip() for text in said):
+        return None, "a refusal without a word"
+    rows, refused = [], bool(said)
+    for text in texts:
         try:
-            rows.append(json.loads(line, parse_constant=None))
+            rows.append(json.loads(text.decode("utf-8", "replace")))
         except (ValueError, RecursionError):
             refused = True
     return rows, refused

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * rows.c -- prints the rows of a data file as a format plugin hands them out,
- * one a line, then what it says of damage, behind a "!". For the comparisons
- * of tests/fuzz/damaged_files.py and tests/test_formats.py:
+ * rows.c -- prints the rows of a data file as a format plugin hands them out:
+ * each behind the number of its bytes and a blank; what it says of damage,
+ * behind "!STATUS ". tests/rowfiles.py reads this:
  *
- *     format_rows FORMAT.so FILE...
+ *     format_rows FORMAT.so FILE
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -37,6 +37,7 @@ static void print_rows(const hone_format *f, void *reader)
         if (status == HONE_END)
             return;
         if (status == HONE_OK) {
+            printf("%zu ", row.bytes);
             fwrite(row.json, 1, row.bytes, stdout);
             putchar('\n');
         } else {
@@ -53,27 +54,23 @@ int main(int argc, char **argv)
     void *plugin = argc > 2 ? dlopen(argv[1], RTLD_NOW) : NULL;
     void *symbol = plugin ? dlsym(plugin, "hone_plugin_entry") : NULL;
     const hone_format *f;
+    void *reader;
+    hone_err err = { HONE_OK, "" };
+    hone_status status;
 
     if (!symbol) {
-        fprintf(stderr, "usage: format_rows FORMAT.so FILE...\n%s\n",
+        fprintf(stderr, "usage: format_rows FORMAT.so FILE\n%s\n",
                 argc > 2 ? dlerror() : "");
         return 2;
     }
     memcpy(&entry, &symbol, sizeof entry);
     f = entry()->components[0]->ops;
-    for (int i = 2; i < argc; i++) {
-        void *reader;
-        hone_err err = { HONE_OK, "" };
-        hone_status status = f->open(&host, argv[i], &reader, &err);
-
-        if (status == HONE_OK) {
-            print_rows(f, reader);
-            f->close(reader);
-        } else {
-            printf("!%d %s\n", (int)status, err.msg);
-        }
-        printf("= %s\n", argv[i]); /* no row begins so */
-        fflush(stdout);
+    status = f->open(&host, argv[2], &reader, &err);
+    if (status == HONE_OK) {
+        print_rows(f, reader);
+        f->close(reader);
+    } else {
+        printf("!%d %s\n", (int)status, err.msg);
     }
     return 0;
 }

@@ -20,6 +20,9 @@ import uuid
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+import rowfiles
+
 
 def plain(v, t):
     """A value of pyarrow's as it stands in hone's rows."""
@@ -81,9 +84,9 @@ def ours(build, path):
     out = subprocess.run(
         [build / "bin/format_rows", build / "lib/hone/plugins/parquet.so",
          path], capture_output=True, check=True).stdout
-    lines = out.decode("utf-8", "replace").split("\n")[:-2]
-    return ([json.loads(x, strict=False) for x in lines if x[0] != "!"],
-            "".join(x for x in lines if x[0] == "!"))
+    rows, said = rowfiles.read_rows(out)
+    return ([json.loads(r.decode("utf-8", "replace")) for r in rows],
+            "".join(said))
 
 
 def compare(build, path):
