@@ -161,6 +161,20 @@ def test_damage(folder):
                all(w in s for w, s in zip(words, said)), (got, said))
 
 
+def test_skipped(folder):
+    """broken = "skip" leaves damaged rows out and counts them."""
+    (folder / "s.csv").write_bytes(b'text\na b\nc,d\n"e"f\ng h\n')
+    (folder / "s.json").write_bytes(b'[{"text": "a b"}, {"text": }, {"x": 1}]')
+    for name, rows, broken in (("s.csv", 2, 2), ("s.json", 1, 2)):
+        code, _, err = prep(folder, ".text", f'"{name}"', "--json")
+        expect(name, code == 2 and f"{name}: row 2" in err, err)
+        code, out, err = prep(folder, ".text", f'"{name}", broken = "skip"',
+                              "--json")
+        counts = json.loads(out)["train"]
+        expect(name, (counts["rows"], counts["broken"]) == (rows, broken) and
+               err.count("left out") >= broken, (out, err))
+
+
 def test_bombs(folder):
     """What is packed small and is large does not stay long."""
     path = folder / "z.jsonl"
