@@ -173,12 +173,19 @@ def read_ours(build, ending, path):
 
 
 def text_of(data):
-    if data[:2] == b"\x1f\x8b" or data[:4] == b"\x28\xb5\x2f\xfd":
-        return None  # what can be unpacked was not damaged
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    """Unpacked, if pyarrow is there to do it; None: it cannot be."""
+    kind = "gzip" if data[:2] == b"\x1f\x8b" else \
+        "zstd" if data[:4] == b"\x28\xb5\x2f\xfd" else None
+    if kind and not parity:
         return None
+    if kind:
+        try:
+            source = parity.pa.py_buffer(data)
+            data = parity.pa.CompressedInputStream(
+                parity.pa.BufferReader(source), kind).read()
+        except Exception:
+            return None
+    return data.decode("utf-8-sig", "replace")
 
 
 def read_json(text):
@@ -242,7 +249,7 @@ def read_theirs(ending, path, data):
         finally:
             child.kill()
             child.join()
-    text = text_of(data)
+    text, ending = text_of(data), ending.split(".")[0]
     if text is None:
         return None
     if ending == "jsonl":
