@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 BUILD = pathlib.Path(sys.argv[1]).resolve()
 SOURCE = pathlib.Path(__file__).resolve().parents[1]
@@ -36,6 +37,7 @@ class Hub:
     token = None
     other = None          # a host to be sent on to
     breaks = 0            # answers that end half way
+    stalls = 0            # answers that stop half way
     takes_ranges = True
     spoils = 0            # answers with a wrong byte
     fails = 0             # answers of 503
@@ -59,6 +61,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             Hub.breaks -= 1
             data = data[:len(data) // 2]
             self.close_connection = True
+        elif code in (200, 206) and len(data) > 1000 and Hub.stalls > 0:
+            Hub.stalls -= 1
+            self.wfile.write(data[:len(data) // 2])
+            self.wfile.flush()
+            time.sleep(20)
+            return
         self.wfile.write(data)
 
     def list_files(self):
@@ -111,7 +119,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def reset(files, **how):
     Hub.files, Hub.lfs, Hub.asked = files, (), []
     Hub.token = Hub.other = None
-    Hub.breaks = Hub.spoils = Hub.fails = 0
+    Hub.breaks = Hub.stalls = Hub.spoils = Hub.fails = 0
     Hub.takes_ranges = True
     for name, value in how.items():
         setattr(Hub, name, value)
@@ -172,6 +180,15 @@ def test_breaks(home):
     ranges = [r for _, r, _ in Hub.asked if r]
     expect("it goes on where it was",
            ranges[-1] != ranges[0] and len(ranges) >= 6, Hub.asked)
+
+
+def test_stalls(home):
+    files = {"w": BIG}
+    reset(files, stalls=1)
+    code, _, err = hone(home, "fetch", "org/name", HF_HUB_DOWNLOAD_TIMEOUT="1")
+    expect("a server that says nothing more", code == 0, err)
+    expect("it goes on", Hub.asked[-1][1] == f"bytes={len(BIG) // 2}-")
+    expect_laid_out(home, files, ())
 
 
 def test_no_ranges(home):

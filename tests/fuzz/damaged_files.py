@@ -7,7 +7,7 @@ there) reads the damaged file, hone's rows are the same or it refuses.
 
     python3 tests/fuzz/damaged_files.py BUILD [FILES_OF_EACH_KIND [SEED]]
 
-1,000 of each kind take about 4 minutes under ASan. With HONE_TEST_DATA the
+1,000 of each kind take about 6 minutes under ASan. With HONE_TEST_DATA the
 test set of Parquet files is damaged too.
 """
 import csv
