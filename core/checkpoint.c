@@ -225,6 +225,13 @@ static void delete_others(const hone_checkpoint *c, int64_t step)
             return;
 }
 
+/* What a kill left in the midst of a save or of a deletion. */
+static void delete_unfinished(const hone_checkpoint *c)
+{
+    delete_folder(c->fresh);
+    delete_folder(c->old);
+}
+
 /* ----------------------------------------------------------------- writing */
 
 hone_status hone_checkpoint_prepare(hone_checkpoint *c, hone_arena *a,
@@ -259,8 +266,7 @@ hone_status hone_checkpoint_begin(hone_checkpoint *c, hone_err *err)
     size_t bytes;
     const void *header = hone_saver_header(c->saver, &bytes);
 
-    delete_folder(c->fresh);
-    delete_folder(c->old);
+    delete_unfinished(c);
     hone_try(hone_make_folder(c->fresh, err));
     XXH3_128bits_reset(c->hash);
     XXH3_128bits_update(c->hash, header, bytes);
@@ -377,6 +383,8 @@ hone_status hone_checkpoint_open(hone_checkpoint *c, int64_t step,
                              "version of hone? --fresh starts over", file);
     }
     c->saved = step;
+    delete_unfinished(c);
+    delete_others(c, step);
     return HONE_OK;
 }
 

@@ -121,6 +121,7 @@ static hone_status backward(const hone_compiler *c, hone_graph *g,
     hone_try(keep_by_layer(c, keep, layers, err));
     hone_try(hone_pass_autodiff(g, loss, seed, err));
     hone_pass_accumulate(g);
+    hone_try(hone_pass_again(g, c->machine->packs, err));
     hone_try(hone_pass_chunk(g, logits,
                              chunk_rows(c, &g->tensor[logits].type), err));
     return hone_pass_recompute(g, keep, layers, err);

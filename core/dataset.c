@@ -14,10 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "dataset_files.h"
 #include "dataset_prep.h"
 #include "dataset_shape.h"
 #include "dataset_state.h"
 #include "log.h"
+#include "option.h"
 
 /* ---------------------------------------------------------------- hashing */
 
@@ -38,7 +40,21 @@ static void hash_text(EVP_MD_CTX *h, const char *text)
     hash_bytes(h, text ? text : "", text ? strlen(text) : 0);
 }
 
-static hone_status hash_file(EVP_MD_CTX *h, const char *path, hone_err *err)
+static void hash_format(EVP_MD_CTX *h, const hone_data_config *c,
+                        const hone_component *format)
+{
+    const void *config = hone_format_config_of(c, format);
+    char text[256];
+
+    hash_text(h, format->name);
+    for (const hone_option *o = format->options; config && o->name; o++) {
+        hone_option_text(o, config, text, sizeof text);
+        hash_text(h, text);
+    }
+}
+
+static hone_status hash_file(EVP_MD_CTX *h, const hone_data_config *c,
+                             const char *path, hone_err *err)
 {
     hone_arena a = { 0 };
     uint8_t *buffer;
@@ -48,7 +64,7 @@ static hone_status hash_file(EVP_MD_CTX *h, const char *path, hone_err *err)
     int fd;
 
     hone_try(hone_format_find(path, &format, err));
-    hash_text(h, format->name);
+    hash_format(h, c, format);
     buffer = hone_alloc(&a, READ_BYTES);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     while (fd >= 0 && (n = read(fd, buffer, READ_BYTES)) > 0) {
@@ -64,9 +80,9 @@ static hone_status hash_file(EVP_MD_CTX *h, const char *path, hone_err *err)
     return n < 0 ? HONE_EINVAL : HONE_OK;
 }
 
-static hone_status hash_all(EVP_MD_CTX *h, const hone_data_config *c,
-                            const hone_shape *shape, const hone_tokens *t,
-                            hone_err *err)
+static hone_status hash_source(EVP_MD_CTX *h, const hone_data_config *c,
+                               const hone_shape *shape, const hone_tokens *t,
+                               hone_err *err)
 {
     char options[256];
     const char *text;
@@ -87,13 +103,30 @@ static hone_status hash_all(EVP_MD_CTX *h, const hone_data_config *c,
     if (c->functions)
         hash_bytes(h, c->functions->code, c->functions->code_bytes);
     for (const char *const *f = c->files; *f; f++)
-        hone_try(hash_file(h, *f, err));
-    return c->val_file ? hash_file(h, c->val_file, err) : HONE_OK;
+        hone_try(hash_file(h, c, *f, err));
+    return c->val_file ? hash_file(h, c, c->val_file, err) : HONE_OK;
+}
+
+static hone_status hash_all(EVP_MD_CTX *h, hone_dataset *d,
+                            const hone_data_config *c, const hone_tokens *t,
+                            hone_err *err)
+{
+    for (; c; c = c->next) {
+        hone_shape *shape;
+        hone_status status;
+
+        hone_try(hone_shape_open(&shape, c, err));
+        if (!hone_shape_trains(shape))
+            d->untrained = hone_text(&d->arena, c->shape);
+        status = hash_source(h, c, shape, t, err);
+        hone_shape_close(shape);
+        hone_try(status);
+    }
+    return HONE_OK;
 }
 
 static hone_status hash_data(hone_dataset *d, const hone_data_config *c,
-                             const hone_shape *shape, const hone_tokens *t,
-                             hone_err *err)
+                             const hone_tokens *t, hone_err *err)
 {
     EVP_MD_CTX *h = EVP_MD_CTX_new();
     uint8_t digest[EVP_MAX_MD_SIZE];
@@ -101,7 +134,7 @@ static hone_status hash_data(hone_dataset *d, const hone_data_config *c,
     hone_status status;
 
     EVP_DigestInit_ex(h, EVP_sha256(), NULL);
-    status = hash_all(h, c, shape, t, err);
+    status = hash_all(h, d, c, t, err);
     EVP_DigestFinal_ex(h, digest, NULL);
     EVP_MD_CTX_free(h);
     for (int i = 0; i < 32; i++)
@@ -237,8 +270,102 @@ static void say_counts(const hone_split *s, const char *name)
              (long long)s->target_tokens, more);
 }
 
+/* ---------------------------------------------------------------- sources */
+
+typedef struct {
+    const hone_data_config *config[HONE_MOST_SOURCES];
+    int count;
+} source_list;
+
+static source_list list_sources(const hone_data_config *c)
+{
+    source_list l = { .count = 0 };
+
+    for (; c && l.count < HONE_MOST_SOURCES; c = c->next)
+        l.config[l.count++] = c;
+    return l;
+}
+
+/* The first row of the training half that comes from file FILE or one behind
+ * it: rows lie in the order of the files. */
+static int64_t first_row_from(const hone_split *s, int file)
+{
+    int64_t low = 0, high = s->rows;
+
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+
+        if (hone_origin_file(s->shard.origin[middle]) < file)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* An epoch has as many rows as all sources together. Of each it takes its part
+ * of the weights, whole rows by the largest remainder. */
+static void share_by_weight(hone_share *share, const source_list *l,
+                            int64_t rows)
+{
+    double rest[HONE_MOST_SOURCES], all = 0;
+    int64_t left = rows;
+
+    for (int i = 0; i < l->count; i++)
+        all += l->config[i]->weight;
+    for (int i = 0; i < l->count; i++) {
+        double part = (double)rows * (l->config[i]->weight / all);
+
+        share[i].take = (int64_t)part;
+        rest[i] = part - (double)share[i].take;
+        left -= share[i].take;
+    }
+    for (; left > 0; left--) {
+        int most = 0;
+
+        for (int i = 1; i < l->count; i++)
+            if (rest[i] > rest[most])
+                most = i;
+        share[most].take++;
+        rest[most] = -1;
+    }
+}
+
+static hone_status share_rows(hone_dataset *d, const source_list *l,
+                              hone_err *err)
+{
+    hone_split *s = &d->train;
+    hone_share *share = hone_alloc(&d->arena, sizeof *share * (size_t)l->count);
+    int file = 0;
+
+    if (l->count < 2)
+        return HONE_OK;
+    for (int i = 0; i < l->count; i++) {
+        share[i].first = first_row_from(s, file);
+        for (const char *const *f = l->config[i]->files; *f; f++)
+            file++;
+        share[i].rows = first_row_from(s, file) - share[i].first;
+        share[i].take = share[i].rows;
+        if (!share[i].rows)
+            return hone_fail(err, HONE_EINVAL, "%s: no row to train on; a "
+                             "source of a mix needs one",
+                             l->config[i]->files[0]);
+    }
+    if (l->config[0]->weight > 0)
+        share_by_weight(share, l, s->rows);
+    for (int i = 0; i < l->count; i++)
+        if (!share[i].take)
+            return hone_fail(err, HONE_EINVAL, "%s: its weight %g is less than "
+                             "a row in an epoch of %lld",
+                             l->config[i]->files[0], l->config[i]->weight,
+                             (long long)s->rows);
+    s->share = share;
+    s->shares = l->count;
+    return HONE_OK;
+}
+
 /* By one process at a time; the others find it done. */
-static hone_status make_data(hone_dataset *d, const hone_data_config *c,
+static hone_status make_data(hone_dataset *d, const source_list *l,
                              const hone_tokens *t, const char *folder,
                              hone_err *err)
 {
@@ -247,8 +374,8 @@ static hone_status make_data(hone_dataset *d, const hone_data_config *c,
 
     hone_try(make_folder(d, folder, err));
     hone_try(hone_prep_lock(folder, &lock, err));
-    if (!open_cached(d, c, folder)) {
-        status = hone_dataset_prepare(&c, 1, t, folder, err);
+    if (!open_cached(d, l->config[0], folder)) {
+        status = hone_dataset_prepare(l->config, l->count, t, folder, err);
         if (status == HONE_OK)
             status = open_both(d, folder, err);
     }
@@ -256,33 +383,48 @@ static hone_status make_data(hone_dataset *d, const hone_data_config *c,
     return status;
 }
 
-static hone_status open_data(hone_dataset *d, const hone_data_config *c,
-                             const hone_tokens *t, hone_shape *shape,
-                             hone_err *err)
+static void say_sources(const hone_dataset *d, const source_list *l)
+{
+    const hone_split *s = &d->train;
+
+    for (int i = 0; i < s->shares; i++)
+        hone_log(HONE_LOG_NOTE, "%s%s: %lld of %lld rows of an epoch, from "
+                 "%lld", l->config[i]->files[0],
+                 l->config[i]->files[1] ? "..." : "",
+                 (long long)s->share[i].take,
+                 (long long)hone_split_epoch(s), (long long)s->share[i].rows);
+}
+
+static hone_status open_data(hone_dataset *d, const source_list *l,
+                             const hone_tokens *t, hone_err *err)
 {
     const char *folder;
 
-    hone_try(hash_data(d, c, shape, t, err));
+    for (int i = 0; i < 2 * l->count; i++)
+        if (l->config[i / 2]->notes[i % 2])
+            hone_log(HONE_LOG_NOTE, "%s", l->config[i / 2]->notes[i % 2]);
+    hone_try(hash_data(d, l->config[0], t, err));
     folder = cache_folder(d);
-    if (!open_cached(d, c, folder))
-        hone_try(make_data(d, c, t, folder, err));
-    d->train.files = d->val.files = hone_prep_files(&d->arena, &c, 1);
+    if (!open_cached(d, l->config[0], folder))
+        hone_try(make_data(d, l, t, folder, err));
+    d->train.files = d->val.files = hone_prep_files(&d->arena, l->config,
+                                                    l->count);
+    hone_try(share_rows(d, l, err));
     say_counts(&d->train, "train");
     if (d->val.rows || d->val.skipped)
         say_counts(&d->val, "val");
+    say_sources(d, l);
     return HONE_OK;
 }
 
 hone_status hone_dataset_open(hone_dataset *d, const hone_recipe *r,
                               const hone_tokens *t, hone_err *err)
 {
-    hone_shape *shape;
+    source_list l = list_sources(&r->data);
     hone_status status;
 
     memset(d, 0, sizeof *d);
-    hone_try(hone_shape_open(&shape, &r->data, err));
-    status = open_data(d, &r->data, t, shape, err);
-    hone_shape_close(shape);
+    status = open_data(d, &l, t, err);
     if (status != HONE_OK)
         hone_dataset_close(d);
     return status;

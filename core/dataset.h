@@ -36,6 +36,7 @@ typedef struct hone_dataset {
     hone_split train, val;
     const char *hash; /* hexadecimal, names the cache folder */
     int warned;       /* that it was there, but damaged */
+    const char *untrained; /* a shape that there is no loss for, or NULL */
 } hone_dataset;
 
 /* Opens the prepared data of a recipe, preparing it first if need be. */

@@ -5,6 +5,7 @@
  */
 #include "dataset_block.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,20 +150,42 @@ static void add_segment(hone_block *b, hone_mapper *m, const hone_segment *g)
     b->count += n;
 }
 
-/* Damage of the row alone, with its place. */
+static hone_status fit(hone_block *b, hone_mapper *m, hone_source_row *r,
+                       int64_t from, hone_err *err);
+
+enum { PLACE_BYTES = 64 };
+
+/* "row 3 (line 5)"; not every format has lines. LINE: of the row's text. */
+static const char *place(char *to, const hone_source_row *r, int line)
+{
+    if (r->line)
+        snprintf(to, PLACE_BYTES, "row %lld (line %lld)", (long long)r->number,
+                 (long long)r->line + line - 1);
+    else
+        snprintf(to, PLACE_BYTES, "row %lld", (long long)r->number);
+    return to;
+}
+
+/* Damage of the row alone, with its place. *FROM: the block's first token of
+ * the row of tokens that is not finished. */
 static hone_status tokenize(hone_block *b, hone_mapper *m, hone_source_row *r,
-                            hone_err *err)
+                            int64_t *from, hone_err *err)
 {
     const hone_segment *segment;
     size_t bytes;
     const char *json = hone_utf8_repair(&m->row, b->text + r->at, r->bytes,
                                         &bytes);
     int count = 0, line = 1;
+    char where[PLACE_BYTES];
     hone_err why;
     hone_status s = hone_shape_map(m->shape[b->source], json, bytes, &segment,
                                    &count, &line, &why);
 
     for (int i = 0; i < count && s == HONE_OK; i++) {
+        if (segment[i].begins) {
+            hone_try(fit(b, m, r, *from, err));
+            *from = b->count;
+        }
         if (segment[i].ids)
             s = add_ids(b, m->tokens, &segment[i], &why);
         else
@@ -171,9 +194,8 @@ static hone_status tokenize(hone_block *b, hone_mapper *m, hone_source_row *r,
     r->what |= s == HONE_OK && !count ? HONE_ROW_LEFT : 0;
     if (s == HONE_OK)
         return HONE_OK;
-    return hone_fail(err, HONE_EINVAL, "%s: row %lld (line %lld): %.900s",
-                     b->path, (long long)r->number,
-                     (long long)r->line + line - 1, why.msg);
+    return hone_fail(err, HONE_EINVAL, "%s: %s: %.900s", b->path,
+                     place(where, r, line), why.msg);
 }
 
 /* -------------------------------------------------------- a row's length */
@@ -203,11 +225,13 @@ static void add_piece(hone_block *b, hone_source_row *r, int64_t from,
 static hone_status too_long(const hone_block *b, const hone_source_row *r,
                             int64_t count, int64_t most, hone_err *err)
 {
+    char where[PLACE_BYTES];
+
     return hone_fail(err, HONE_EINVAL,
-                     "%s: row %lld (line %lld): %lld tokens, more than "
-                     "max_tokens = %lld; raise it, or choose long = \"cut\", "
-                     "\"drop\" or \"split\"", b->path, (long long)r->number,
-                     (long long)r->line, (long long)count, (long long)most);
+                     "%s: %s: %lld tokens, more than max_tokens = %lld; raise "
+                     "it, or choose long = \"cut\", \"drop\" or \"split\"",
+                     b->path, place(where, r, 1), (long long)count,
+                     (long long)most);
 }
 
 /* The block's tokens from FROM on, as one row or several. */
@@ -291,7 +315,7 @@ void hone_block_map(hone_job *job, int worker)
         r->status = opened;
         r->fatal = opened != HONE_OK;
         if (opened == HONE_OK)
-            r->status = tokenize(b, m, r, &err);
+            r->status = tokenize(b, m, r, &from, &err);
         if (r->status == HONE_OK)
             r->status = fit(b, m, r, from, &err);
         if (r->status != HONE_OK)

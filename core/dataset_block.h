@@ -12,8 +12,7 @@
 #include "tokens.h"
 #include "workers.h"
 
-enum { HONE_BLOCK_ROWS = 256, HONE_BLOCK_BYTES = 256 << 10,
-       HONE_MOST_SOURCES = 64 };
+enum { HONE_BLOCK_ROWS = 256, HONE_BLOCK_BYTES = 256 << 10 };
 
 /* What happened to a source row, and what is odd about it. */
 enum {

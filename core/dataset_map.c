@@ -82,6 +82,7 @@ void hone_data_functions_close(hone_data_functions *f)
 {
     if (!f)
         return;
-    hone_lua_close(f->lua);
+    if (!f->borrowed)
+        hone_lua_close(f->lua);
     f->lua = NULL;
 }

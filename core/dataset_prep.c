@@ -65,59 +65,17 @@ typedef struct {
     hone_progress_line progress;
 } prep;
 
-/* ---------------------------------------------------------------- formats */
-
-static void list_endings(char *to, size_t bytes)
-{
-    const hone_component *c;
-    size_t at = 0;
-
-    to[0] = 0;
-    for (int i = 0; (c = hone_component_at(i)); i++) {
-        const hone_format *f = c->ops;
-        if (c->kind != HONE_KIND_FORMAT)
-            continue;
-        for (const char *const *e = f->endings; *e && at < bytes; e++)
-            at += (size_t)snprintf(to + at, bytes - at, "%s.%s",
-                                   at ? ", " : "", *e);
-    }
-}
-
-hone_status hone_format_find(const char *path, const hone_component **out,
-                             hone_err *err)
-{
-    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    const char *ending = strrchr(name, '.');
-    const hone_component *c;
-    char known[512];
-
-    for (int i = 0; ending && (c = hone_component_at(i)); i++) {
-        const hone_format *f = c->ops;
-        if (c->kind != HONE_KIND_FORMAT)
-            continue;
-        for (const char *const *e = f->endings; *e; e++)
-            if (!strcmp(*e, ending + 1)) {
-                *out = c;
-                return HONE_OK;
-            }
-    }
-    list_endings(known, sizeof known);
-    return hone_fail(err, HONE_EINVAL,
-                     "%s: no format reads files that end in '%s'; there are: "
-                     "%s", path, ending ? ending : "", known);
-}
-
 /* ---------------------------------------------------------------- reading */
 
 static hone_status open_file(prep *p, hone_err *err)
 {
+    const data_file *f = &p->file[p->at];
     const hone_component *c;
 
-    hone_try(hone_format_find(p->file[p->at].path, &c, err));
+    hone_try(hone_format_find(f->path, &c, err));
     p->format = c->ops;
     p->rows = 0;
-    return p->format->open(&hone_the_host, p->file[p->at].path, &p->reader,
-                           err);
+    return hone_format_open(p->config[f->source], c, f->path, &p->reader, err);
 }
 
 static void close_file(prep *p)

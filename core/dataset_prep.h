@@ -8,6 +8,7 @@
 #ifndef HONE_DATASET_PREP_H
 #define HONE_DATASET_PREP_H
 
+#include "dataset_files.h"
 #include "dataset_shape.h"
 #include "recipe.h"
 #include "tokens.h"
@@ -15,10 +16,6 @@
 /* What prepared data depends on beside the files; +1 when the code here makes
  * other tokens of the same rows. */
 enum { HONE_PREP_VERSION = 2 };
-
-/* The component that reads a file, by its ending. */
-hone_status hone_format_find(const char *path, const hone_component **,
-                             hone_err *);
 
 /* SOURCE[COUNT], at most 64, one after another. Their files are numbered
  * through, those that are held out whole behind all others; see

@@ -32,7 +32,7 @@ struct hone_shape {
     const char *const *renames;
     const hone_data_functions *functions; /* or NULL */
     field field[MOST_FIELDS];
-    int fields, whole_row;
+    int fields, whole_row, trains;
     int spec_ref; /* the table that the file returned */
     /* of the row being mapped: */
     hone_arena ids; /* of its segments */
@@ -101,6 +101,7 @@ static int read_spec(lua_State *L)
         read_fields(L, s);
     else
         s->whole_row = 1;
+    s->trains = lua_getfield(L, 1, "trains") == LUA_TNIL || lua_toboolean(L, -1);
     lua_pushvalue(L, 1);
     s->spec_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -159,6 +160,11 @@ const char *hone_shape_text(const hone_shape *s, size_t *bytes)
 {
     *bytes = s->bytes;
     return s->text;
+}
+
+int hone_shape_trains(const hone_shape *s)
+{
+    return s->trains;
 }
 
 /* ---------------------------------------------------------- mapping a row */
@@ -275,7 +281,8 @@ static void read_ids(lua_State *L, hone_shape *s, hone_segment *g)
 static void read_segment(lua_State *L, hone_shape *s, int number)
 {
     hone_segment g = { .target = flag(L, "target"),
-                       .special = flag(L, "special") };
+                       .special = flag(L, "special"),
+                       .begins = flag(L, "row") };
     int kinds = flag(L, "eos");
 
     if (lua_getfield(L, -1, "text") == LUA_TSTRING) {

@@ -20,6 +20,7 @@ typedef struct hone_segment {
     const uint8_t *mask; /* ids that are targets; NULL: as target says */
     int64_t count;       /* of ids */
     int target, special;
+    int begins; /* a row of tokens of its own, from here on */
 } hone_segment;
 
 typedef struct hone_shape hone_shape;
@@ -30,6 +31,9 @@ hone_status hone_shape_open(hone_shape **, const hone_data_config *config,
 void hone_shape_close(hone_shape *);
 /* The text of its file: part of what prepared data depends on. */
 const char *hone_shape_text(const hone_shape *, size_t *bytes);
+
+/* Whether there is a loss for its rows; they can be prepared in any case. */
+int hone_shape_trains(const hone_shape *);
 
 /* A row's JSON text to segments, valid until the next call; none: the recipe's
  * functions leave the row out. The message of an

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "hub.h"
 #include "log.h"
 #include "merge.h"
 #include "model_files.h"
@@ -164,7 +165,7 @@ int hone_verb_export(int argc, char **argv)
     hone_status s;
 
     s = hone_args(argc, argv, args, positional, 1, &err);
-    o.source = positional[0];
+    o.source = hone_hub_model(positional[0]);
     if (s == HONE_OK)
         s = export_order(&o, &a, &err);
     hone_arena_free(&a);

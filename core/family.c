@@ -419,7 +419,8 @@ static hone_status check_unread(hone_family *f, json_t *object,
 
 /* --------------------------------------------------------------- opening */
 
-const char *hone_family_list(hone_arena *a)
+/* Names of the families that exist, joined, for messages. */
+static const char *list_families(hone_arena *a)
 {
     const char *folder = hone_format_text(a, "%s/models", hone_share_dir());
     char text[1024] = "";
@@ -450,7 +451,7 @@ static hone_status find_file(hone_family *f, hone_err *err)
         return hone_fail(err, HONE_EINVAL,
                          "%s/config.json: 'model_type' must name the family; "
                          "there are: %s", f->spec.model,
-                         hone_family_list(f->arena));
+                         list_families(f->arena));
     f->path = hone_format_text(f->arena, "%s/models/%s.lua", hone_share_dir(),
                                name);
     file = fopen(f->path, "r");
@@ -458,7 +459,7 @@ static hone_status find_file(hone_family *f, hone_err *err)
         return hone_fail(err, HONE_EINVAL,
                          "%s/config.json: no family '%s' (%s); there are: %s",
                          f->spec.model, name, f->path,
-                         hone_family_list(f->arena));
+                         list_families(f->arena));
     fclose(file);
     return HONE_OK;
 }

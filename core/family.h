@@ -49,8 +49,6 @@ void hone_family_train(hone_family *, const char *modules);
 double hone_family_number(const hone_family *, const char *key, double def);
 /* Layers that the last build named: highest index + 1. */
 int hone_family_layers(const hone_family *);
-/* Names of the families that exist, joined, for messages. */
-const char *hone_family_list(hone_arena *);
 void hone_family_close(hone_family *);
 
 #endif

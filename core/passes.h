@@ -46,6 +46,11 @@ hone_status hone_pass_fuse(hone_graph *, const hone_component *const *packs,
 int hone_node_is_covered(hone_graph *, const hone_node *,
                          const hone_component *const *packs);
 
+/* again.c: results of forward ops that a gradient makes again on its way, so
+ * that they are not kept for the backward pass. */
+hone_status hone_pass_again(hone_graph *, const hone_component *const *packs,
+                            hone_err *);
+
 /* group.c: several small calls that read one tensor become one call of the
  * op's `list`, where a pack of PACKS covers it. */
 hone_status hone_pass_group(hone_graph *, const hone_component *const *packs,

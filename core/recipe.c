@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataset_map.h"
 #include "recipe_host.h"
 
 /* ---------------------------------------------------------------- messages */
@@ -131,21 +132,39 @@ static const char *const *renames(hone_arena *a, const hone_made *data)
     return list;
 }
 
-static void copy_data(hone_recipe *recipe, const hone_made *n)
+/* The configs of formats lie in that of the data. */
+const hone_format_config *hone_made_formats(hone_arena *a,
+                                            const hone_made *data)
+{
+    const hone_format_config *from = data->maker->formats;
+    hone_format_config *list;
+    int n = 0;
+
+    while (from[n].component)
+        n++;
+    list = hone_copy(a, from, (size_t)n + 1, (size_t)n + 1, sizeof *list);
+    for (int i = 0; i < n; i++)
+        list[i].config = (char *)data->config + (size_t)from[i].config;
+    return list;
+}
+
+static hone_data_config source_of(hone_arena *a, const hone_made *n)
 {
     const hone_rows *rows = n->config;
 
-    recipe->has_data = 1;
-    recipe->data_line = n->line;
-    recipe->data = (hone_data_config){
-        .shape = n->maker->shape,
+    return (hone_data_config){
+        .shape = rows->shape ? rows->shape : n->maker->shape,
         .files = rows->files,
         .val = rows->val.rows,
         .val_file = rows->val.file,
         .max_tokens = rows->max_tokens,
         .too_long = rows->too_long + HONE_LONG_CUT,
         .skip_broken = rows->broken,
-        .field = renames(&recipe->arena, n),
+        .field = rows->shape ? rows->found : renames(a, n),
+        .formats = hone_made_formats(a, n),
+        .notes = { rows->notes[0], rows->notes[1] },
+        .line = n->line,
+        .weight = rows->weight,
     };
 }
 
@@ -165,9 +184,9 @@ static const char *const *copy_sets(hone_arena *a, const char *const *sets)
 static hone_status fork_functions(const hone_data_functions *,
                                   hone_data_functions *to, hone_err *);
 
-/* Functions outlive the reading: the state they live in goes to the recipe. */
-static void take_functions(hone_recipe *recipe, const hone_made *data,
-                           const char *const *sets, hone_reader *r)
+/* Functions outlive the reading: the state they live in, L, stays. */
+static hone_data_functions *functions_of(hone_recipe *recipe,
+                                         const hone_made *data, lua_State *L)
 {
     const hone_rows *rows = data->config;
     const int refs[] = { rows->map, rows->template };
@@ -176,23 +195,50 @@ static void take_functions(hone_recipe *recipe, const hone_made *data,
     size_t bytes;
 
     if (!rows->map && !rows->template)
-        return;
+        return NULL;
     f = hone_alloc(&recipe->arena, sizeof *f);
     f->map = rows->map;
     f->template = rows->template;
-    files = hone_lua_seal(r->L, &bytes);
-    f->code = hone_lua_print(r->L, &recipe->arena, refs, 2, &f->code_bytes);
+    files = hone_lua_seal(L, &bytes);
+    f->code = hone_lua_print(L, &recipe->arena, refs, 2, &f->code_bytes);
     if (!f->code) {
         f->code = files;
         f->code_bytes = bytes;
     }
-    f->lua = r->L;
-    r->L = NULL;
+    f->lua = L;
     f->fork = fork_functions;
     f->file = recipe->file;
     f->source = recipe->source;
-    f->sets = copy_sets(&recipe->arena, sets);
-    recipe->data.functions = f;
+    return f;
+}
+
+/* The sources of data, one after another; the first that has functions takes
+ * the state that they live in. */
+static void copy_data(hone_recipe *recipe, const hone_made *data,
+                      const char *const *sets, hone_reader *r)
+{
+    hone_data_config *to = &recipe->data;
+    lua_State *L = r->L;
+
+    recipe->has_data = 1;
+    recipe->data_line = data->line;
+    for (; data; data = ((const hone_rows *)data->config)->next) {
+        hone_data_functions *f = functions_of(recipe, data, L);
+
+        *to = source_of(&recipe->arena, data);
+        to->functions = f;
+        if (f) {
+            f->sets = copy_sets(&recipe->arena, sets);
+            f->borrowed = !r->L;
+            r->L = NULL;
+        }
+        if (((const hone_rows *)data->config)->next) {
+            hone_data_config *next = hone_alloc(&recipe->arena, sizeof *next);
+
+            to->next = next;
+            to = next;
+        }
+    }
 }
 
 /* "runs/NAME" in the current folder, NAME from "dir/NAME.lua". */
@@ -219,7 +265,6 @@ static void copy_train(hone_recipe *recipe, const hone_made *train)
         recipe->adapter = *(hone_lora_config *)t->adapter->config;
         recipe->adapter_line = t->adapter->line;
     }
-    copy_data(recipe, t->data);
     recipe->batch = instance(t->batch);
     recipe->optimizer = instance(t->optimizer);
     recipe->schedule = instance(t->schedule);
@@ -292,7 +337,7 @@ hone_status hone_recipe_read(hone_recipe *recipe, const char *file,
     if (s == HONE_OK) {
         copy_train(recipe, train);
         hone_reader_choices(recipe, train);
-        take_functions(recipe, ((hone_train *)train->config)->data, sets, r);
+        copy_data(recipe, ((hone_train *)train->config)->data, sets, r);
     }
     hone_lua_close(r->L);
     r->L = NULL;
@@ -358,9 +403,14 @@ hone_status hone_recipe_explain(const char *file, const char *const *sets,
     return s;
 }
 
+void hone_recipe_close_functions(const hone_recipe *recipe)
+{
+    for (const hone_data_config *d = &recipe->data; d; d = d->next)
+        hone_data_functions_close(d->functions);
+}
+
 void hone_recipe_free(hone_recipe *recipe)
 {
-    if (recipe->data.functions)
-        hone_lua_close(recipe->data.functions->lua);
+    hone_recipe_close_functions(recipe);
     hone_arena_free(&recipe->arena);
 }

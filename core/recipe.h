@@ -15,6 +15,7 @@ typedef struct hone_model_config {
     const char *path; /* absolute */
     int storage;      /* 0: as in the file; else index into its choices */
     const char *init; /* "random" or NULL */
+    const char *revision; /* of a model in the Hub's cache, or NULL */
 } hone_model_config;
 
 /* hone.lora { ... } */
@@ -42,7 +43,16 @@ typedef struct hone_data_functions {
     const char *file, *source; /* of the recipe, and its text */
     const char *const *sets;   /* its --set */
     struct hone_recipe *own;   /* of a fork */
+    int borrowed;              /* the state is another source's */
 } hone_data_functions;
+
+enum { HONE_MOST_SOURCES = 64 }; /* of hone.mix */
+
+/* The options that a recipe gives a format. */
+typedef struct hone_format_config {
+    const hone_component *component; /* NULL ends a list */
+    const void *config;
+} hone_format_config;
 
 /* hone.data.SHAPE { ... }; the shape is a file recipes/data/SHAPE.lua */
 typedef struct hone_data_config {
@@ -55,6 +65,11 @@ typedef struct hone_data_config {
     int skip_broken;               /* broken = "skip" */
     const char *const *field;      /* renames: "prompt", "question", NULL */
     hone_data_functions *functions; /* or NULL */
+    const hone_format_config *formats; /* or NULL: all defaults */
+    const char *notes[2]; /* what files and shape were taken for, or NULL */
+    int line;             /* of its constructor */
+    const struct hone_data_config *next; /* source of hone.mix, or NULL */
+    double weight;        /* of this source; 0: its number of rows */
 } hone_data_config;
 
 typedef enum { HONE_LONG_CUT = 1, HONE_LONG_DROP, HONE_LONG_SPLIT,
@@ -112,6 +127,8 @@ typedef struct hone_recipe {
 hone_status hone_recipe_read(hone_recipe *, const char *file,
                              const char *const *sets, const char **messages);
 void hone_recipe_free(hone_recipe *);
+/* Closes the Lua state of its functions, once all data is prepared. */
+void hone_recipe_close_functions(const hone_recipe *);
 /* Ends a fork, in whatever thread; nothing else is freed. */
 void hone_recipe_unfork(hone_data_functions *);
 

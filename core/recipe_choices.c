@@ -66,6 +66,23 @@ static void add_options(hone_recipe *r, const hone_made *made,
     }
 }
 
+/* The pace of each source of a mix; what is in them is compared by content. */
+static void add_weights(hone_recipe *r, const hone_made *data)
+{
+    char key[64], text[64];
+    const hone_rows *rows;
+    int i = 1;
+
+    for (; data; data = rows->next, i++) {
+        rows = data->config;
+        if (!rows->weight)
+            continue;
+        snprintf(key, sizeof key, "data.%d.weight", i);
+        snprintf(text, sizeof text, "%.17g", rows->weight);
+        add(r, data, key, text);
+    }
+}
+
 void hone_reader_choices(hone_recipe *r, const hone_made *train)
 {
     const hone_train *t = train->config;
@@ -78,4 +95,5 @@ void hone_reader_choices(hone_recipe *r, const hone_made *train)
     add_options(r, t->adapter, "adapter", 0);
     add_options(r, t->optimizer, "optimizer", 0);
     add_options(r, t->schedule, "schedule", 0);
+    add_weights(r, t->data);
 }

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "dataset_files.h"
+#include "hub.h"
 #include "option.h"
 #include "registry.h"
 
@@ -60,12 +62,40 @@ static void check_one_of(hone_reader *r, const hone_made *train,
                         a, b);
 }
 
+/* NAME, if it is marked as one that the Hub's cache may have, as a path. Where
+ * the cache has nothing of that name it is a path from the recipe's folder: who
+ * opens it will say that it is not there. */
+static const char *find_in_hub(hone_reader *r, const hone_where *where,
+                               const char *kind, const char *revision,
+                               const char *name)
+{
+    const char *folder, *behind;
+    hone_status s;
+    hone_err err;
+
+    if (strncmp(name, HONE_HUB_MARK, strlen(HONE_HUB_MARK)))
+        return name;
+    name += strlen(HONE_HUB_MARK);
+    hone_hub_is_name(name, &behind);
+    s = hone_hub_find(r->arena, kind, name, revision, &folder, &err);
+    if (s == HONE_OK && !behind[0])
+        return folder;
+    if (s == HONE_OK)
+        return hone_format_text(r->arena, "%s/%s", folder, behind);
+    name = hone_absolute(r->arena, where->set ? NULL : where->file, name);
+    if (s != HONE_ENOSUP || revision)
+        hone_reader_say(r, where, "%s: %s", name, err.msg);
+    return name;
+}
+
 static void check_model(hone_reader *r, const hone_made *model,
                         const hone_train *t)
 {
-    const hone_model_config *c = model->config;
+    hone_model_config *c = model->config;
     hone_where where = hone_made_where(r, model);
 
+    if (c->path)
+        c->path = find_in_hub(r, &where, "models", c->revision, c->path);
     if (c->init && strcmp(c->init, "random"))
         hone_reader_say(r, &where, "'init' is \"%s\", must be \"random\"",
                         c->init);
@@ -90,11 +120,56 @@ static void check_renames(hone_reader *r, const hone_made *data)
                                 "\"%s\"", f[k].name, f[i].name, c->rename[i]);
 }
 
+/* `val` is one file. */
+static void check_val(hone_reader *r, hone_rows *c, const hone_where *where)
+{
+    const char *name[2] = { NULL, NULL }, *note;
+    const char *const *files;
+    int said = r->count;
+    hone_err err;
+
+    if (!c->val.file)
+        return;
+    name[0] = find_in_hub(r, where, "datasets", c->revision, c->val.file);
+    if (r->count > said)
+        return;
+    if (hone_files_expand(r->arena, name, &files, &note, &err) != HONE_OK)
+        hone_reader_say(r, where, "%s", err.msg);
+    else if (files[1])
+        hone_reader_say(r, where, "'val' is one file, and %s is several",
+                        name[0]);
+    else
+        c->val.file = files[0];
+}
+
+/* What the names of a recipe stand for, from here on. */
+static void check_files(hone_reader *r, hone_rows *c, const hone_where *where)
+{
+    int n = 0, said = r->count;
+    const char **names;
+    hone_err err;
+
+    while (c->files && c->files[n])
+        n++;
+    names = hone_alloc(r->arena, (size_t)(n + 1) * sizeof *names);
+    for (int i = 0; i < n; i++)
+        names[i] = find_in_hub(r, where, "datasets", c->revision, c->files[i]);
+    if (n && r->count == said &&
+        hone_files_expand(r->arena, names, &c->files, &c->notes[0], &err) !=
+            HONE_OK)
+        hone_reader_say(r, where, "%s", err.msg);
+    check_val(r, c, where);
+}
+
 static void check_data(hone_reader *r, const hone_made *data)
 {
-    const hone_rows *c = data->config;
+    hone_rows *c = data->config;
     hone_where where = hone_made_where(r, data);
+    int said = r->count;
 
+    check_files(r, c, &where);
+    if (!strcmp(data->maker->shape, "auto") && c->files && r->count == said)
+        hone_reader_recognise(r, data, &where);
     check_renames(r, data);
     for (int i = 0; c->val.file && c->files && c->files[i]; i++)
         if (!strcmp(c->files[i], c->val.file))
@@ -138,17 +213,22 @@ static void check_schedule(hone_reader *r, const hone_made *schedule,
                         "a share such as 0.03", warmup, (long long)steps);
     else if (warmup + decay > (double)steps + 1)
         hone_reader_say(r, &where, "'warmup' and 'decay' are %g steps "
-                        "together, and the run has %lld", warmup + decay,
+                        "together, and the run has %lld; give fewer, or "
+                        "shares such as 0.03 and 0.2", warmup + decay,
                         (long long)steps);
+}
+
+static const hone_rows *rows_of(const hone_made *data)
+{
+    return data->config;
 }
 
 /* ----------------------------------------------------------- the layout */
 
 /* A row of max_tokens must fit where rows are laid. */
 static void check_layout(hone_reader *r, const hone_train *t,
-                         const hone_made *train)
+                         const hone_rows *rows, const hone_made *train)
 {
-    const hone_rows *rows = t->data->config;
     const hone_option *o = t->batch ? hone_option_find(
                                           t->batch->maker->options, "tokens")
                                     : NULL;
@@ -167,8 +247,8 @@ static void check_layout(hone_reader *r, const hone_train *t,
     where = hone_made_where(r, train);
     if (t->global_tokens && most > t->global_tokens)
         hone_reader_say(r, &where, "'global_tokens' is %lld, and a single row "
-                        "may have 'max_tokens' = %lld",
-                        (long long)t->global_tokens, (long long)most);
+                        "may have 'max_tokens' = %lld; raise one or lower the "
+                        "other", (long long)t->global_tokens, (long long)most);
 }
 
 /* -------------------------------------------------------------- the folder */
@@ -211,7 +291,6 @@ static void check_out(hone_reader *r, const hone_train *t,
                       const hone_made *train)
 {
     const hone_model_config *m = t->model ? t->model->config : NULL;
-    const hone_rows *rows = t->data ? t->data->config : NULL;
     hone_where where = hone_made_where(r, train);
     const char *inside = NULL;
 
@@ -219,9 +298,10 @@ static void check_out(hone_reader *r, const hone_train *t,
         return;
     if (m && m->path && lies_in(r->arena, m->path, t->out))
         inside = m->path;
-    for (int i = 0; rows && rows->files && rows->files[i]; i++)
-        if (lies_in(r->arena, rows->files[i], t->out))
-            inside = rows->files[i];
+    for (const hone_made *d = t->data; d; d = rows_of(d)->next)
+        for (const char *const *f = rows_of(d)->files; f && *f; f++)
+            if (lies_in(r->arena, *f, t->out))
+                inside = *f;
     if (inside)
         hone_reader_say(r, &where, "'out' is %s, and %s lies in it: a run "
                         "needs a folder of its own", t->out, inside);
@@ -291,6 +371,7 @@ void hone_reader_cross_check(hone_reader *r, hone_made *train)
     const hone_made *const parts[] = { t->model, t->adapter,   t->data,
                                        t->batch, t->optimizer, t->schedule };
     hone_where where = hone_made_where(r, train);
+    int held = 0;
 
     check_parts(r, train);
     check_one_of(r, train, "epochs", "steps");
@@ -300,14 +381,16 @@ void hone_reader_cross_check(hone_reader *r, hone_made *train)
             check_required(r, parts[i]);
     if (t->model)
         check_model(r, t->model, t);
-    if (t->data) {
-        const hone_val *val = &((hone_rows *)t->data->config)->val;
-        check_data(r, t->data);
-        check_layout(r, t, train);
-        if (t->eval_every && !val->file && !(val->rows > 0))
-            hone_reader_say(r, &where, "'eval.every' needs held-out rows; "
-                            "give the data val = 0.02 or so");
+    for (const hone_made *d = t->data; d; d = rows_of(d)->next) {
+        if (d != t->data)
+            check_required(r, d);
+        check_data(r, d);
+        check_layout(r, t, rows_of(d), train);
+        held |= rows_of(d)->val.file || rows_of(d)->val.rows > 0;
     }
+    if (t->data && t->eval_every && !held)
+        hone_reader_say(r, &where, "'eval.every' needs held-out rows; give the "
+                        "data val = 0.02 or so");
     if (t->adapter)
         hone_reader_adapter_init(r, t->adapter);
     if (t->schedule)

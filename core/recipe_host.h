@@ -22,6 +22,7 @@ typedef enum {
     HONE_FORM_PLAIN,
     HONE_FORM_PATH,  /* HONE_STR, made absolute */
     HONE_FORM_PATHS, /* one or a list, absolute; ends with NULL */
+    HONE_FORM_MODEL, /* HONE_STR, a path or a name in the Hub's cache */
     HONE_FORM_LIST,  /* HONE_STR: one name or a list, joined by commas */
     HONE_FORM_NUMBERS, /* HONE_STR: numbers by pattern; modules.h */
     HONE_FORM_BYTES, /* HONE_STR: "16GiB" */
@@ -53,6 +54,8 @@ typedef struct hone_maker {
     const char *positional;          /* option of values without a key */
     const char *shape;               /* hone.data.SHAPE, or NULL */
     const hone_option *fields;       /* the shape's: last rows of options */
+    const hone_format_config *formats; /* whose options are among them; their
+                                        config is an offset into this one */
     const hone_component *component; /* a plugin's, or NULL */
 } hone_maker;
 
@@ -93,10 +96,18 @@ typedef struct hone_rows {
     int64_t max_tokens;
     int too_long, broken; /* index into their choices */
     int map, template;    /* functions */
-    const char *rename[]; /* one for each field of the shape */
+    const char *revision; /* of a dataset in the Hub's cache */
+    const char *shape;        /* that hone.data.auto found, or NULL */
+    const char *const *found; /* its field, the name in the file, ..., NULL */
+    const char *notes[2]; /* what the names of files and the shape stand for */
+    hone_made *next;      /* the next source of hone.mix, or NULL */
+    double weight;        /* 0: not given */
+    const char *rename[]; /* one for each field of the shape; then the configs
+                             of the formats */
 } hone_rows;
 
-enum { HONE_MOST_FIELDS = 32 }; /* of a shape */
+/* Fields of a shape; options of a constructor, as hone_made counts them. */
+enum { HONE_MOST_FIELDS = 32, HONE_MOST_OPTIONS = 64 };
 
 extern const hone_maker hone_maker_train, hone_maker_model, hone_maker_lora;
 /* What an unknown constructor makes: nothing more is said about it. */
@@ -169,8 +180,19 @@ hone_made *hone_made_at(lua_State *, int index);
 /* Whether a value may stand for the option of hone.train with this name. */
 int hone_made_fits(const hone_made *, const char *option);
 
+/* Its formats with their configs, for the recipe. */
+const hone_format_config *hone_made_formats(hone_arena *,
+                                            const hone_made *data);
+
+/* Of hone.data.auto: finds the shape of its first file's rows. */
+void hone_reader_recognise(hone_reader *, const hone_made *data,
+                           const hone_where *);
+
 /* Makes `require "hone"` work. */
 void hone_reader_module(hone_reader *);
+
+/* A name that may stand in the Hub's cache, until check_files() finds it. */
+#define HONE_HUB_MARK "hub:"
 
 /* PATH from the folder of FILE (NULL: the current folder), absolute. */
 const char *hone_absolute(hone_arena *, const char *file, const char *path);

@@ -322,6 +322,74 @@ static int extend(lua_State *L)
     return 1;
 }
 
+/* ------------------------------------------------------------------ mix */
+
+/* The source at I of the list: a value of hone.data, or one with its weight.
+ * NULL: neither, which was said. */
+static hone_made *source_at(hone_reader *r, int i, const hone_where *where)
+{
+    lua_State *L = r->L;
+    hone_made *n, *copy = NULL;
+    double weight = 0;
+
+    lua_geti(L, 1, i);
+    n = hone_made_at(L, -1);
+    if (lua_istable(L, -1)) {
+        lua_geti(L, -1, 1);
+        n = hone_made_at(L, -1);
+        lua_geti(L, -2, 2);
+        weight = lua_isnil(L, -1) ? 0 : lua_tonumber(L, -1);
+        if (!lua_isnil(L, -1) && !(weight > 0 && weight < 1e15))
+            n = NULL;
+    }
+    lua_settop(L, 1);
+    if (n && n->maker == &hone_maker_none)
+        return NULL;
+    if (n && hone_made_fits(n, "data") && !((hone_rows *)n->config)->next) {
+        copy = hone_made_copy(r, n);
+        ((hone_rows *)copy->config)->weight = weight;
+    } else {
+        hone_reader_say(r, where, "source %d must be { hone.data.alpaca "
+                        "\"data.json\", weight }, with a weight above 0", i);
+    }
+    return copy;
+}
+
+/* hone.mix { { source, weight }, ... }: the first source, which the others
+ * hang on. */
+static int mix(lua_State *L)
+{
+    hone_reader *r = reader_of(L);
+    hone_where where = { .label = "hone.mix" };
+    hone_made *first = NULL, *last = NULL;
+    int count, weights = 0, bad = 0;
+
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    count = (int)lua_rawlen(L, 1);
+    hone_lua_where(L, &where.file, &where.line);
+    for (int i = 1; i <= count && i <= HONE_MOST_SOURCES; i++) {
+        hone_made *n = source_at(r, i, &where);
+
+        bad |= !n;
+        if (!n)
+            continue;
+        weights += ((hone_rows *)n->config)->weight > 0;
+        if (last)
+            ((hone_rows *)last->config)->next = n;
+        first = first ? first : n;
+        last = n;
+    }
+    if (!count || count > HONE_MOST_SOURCES)
+        hone_reader_say(r, &where, "takes 1 to %d sources, got %d",
+                        HONE_MOST_SOURCES, count);
+    else if (!bad && weights && weights < count)
+        hone_reader_say(r, &where, "%d of %d sources have a weight; give all "
+                        "of them one, or none", weights, count);
+    push_made(L, first ? first : new_made(r, &hone_maker_none, &where));
+    return 1;
+}
+
 /* ------------------------------------------------------------ the module */
 
 static void push_constructor(hone_reader *r, const char *name)
@@ -354,10 +422,13 @@ static int index_module(lua_State *L)
     return 1;
 }
 
-static int no_call(lua_State *L)
+/* hone.data { ... } is hone.data.auto { ... }. */
+static int call_data(lua_State *L)
 {
-    return luaL_error(L, "write hone.data.SHAPE { ... }, such as "
-                      "hone.data.alpaca; this is the table of shapes");
+    push_constructor(reader_of(L), "data.auto");
+    lua_replace(L, 1); /* the table hone.data */
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
 }
 
 static int no_write(lua_State *L)
@@ -395,7 +466,8 @@ void hone_reader_module(hone_reader *r)
     push_module(r, "");
     push_module(r, "data.");
     lua_getmetatable(L, -1);
-    lua_pushcfunction(L, no_call);
+    lua_pushlightuserdata(L, r);
+    lua_pushcclosure(L, call_data, 1);
     lua_setfield(L, -2, "__call");
     lua_pop(L, 1);
     lua_pushstring(L, "data");
@@ -404,6 +476,10 @@ void hone_reader_module(hone_reader *r)
     lua_pushstring(L, "extend");
     lua_pushlightuserdata(L, r);
     lua_pushcclosure(L, extend, 1);
+    lua_rawset(L, -3);
+    lua_pushstring(L, "mix");
+    lua_pushlightuserdata(L, r);
+    lua_pushcclosure(L, mix, 1);
     lua_rawset(L, -3);
     hone_lua_module(L, "hone");
 }

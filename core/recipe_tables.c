@@ -29,9 +29,6 @@
 #define ROW_VALUE(S, key, member, form, d, h)                                  \
     { key, h, HONE_VALUE, HONE_FORM(form), offsetof(S, member), 0, 0, 0, d,    \
       NULL }
-#define REQUIRED_PATH(S, key, member, h)                                       \
-    { key, h, HONE_STR, HONE_REQUIRED | HONE_FORM(HONE_FORM_PATH),             \
-      offsetof(S, member), 0, 0, 0, NULL, NULL }
 
 static const char *const precisions[] = { "auto", "fp32", "bf16", "fp16",
                                           NULL };
@@ -95,12 +92,16 @@ static const hone_option train_options[] = {
 };
 
 static const hone_option model_options[] = {
-    REQUIRED_PATH(hone_model_config, "path", path,
-                  "a Hugging Face folder; also as a value without a key"),
+    { "path", "a Hugging Face folder, or ORG/NAME in the Hub's cache; also as "
+      "a value without a key", HONE_STR,
+      HONE_REQUIRED | HONE_FORM(HONE_FORM_MODEL),
+      offsetof(hone_model_config, path), 0, 0, 0, NULL, NULL },
     ROW_ENUM(hone_model_config, "storage", storage, "file", storages,
              "how weights are held; file: as they are there"),
     ROW_STR(hone_model_config, "init", init, HONE_FORM_PLAIN, NULL,
             "\"random\": from scratch, config.json is enough"),
+    ROW_STR(hone_model_config, "revision", revision, HONE_FORM_PLAIN, NULL,
+            "of ORG/NAME: branch, tag or commit; not given: main"),
     HONE_OPT_END
 };
 
@@ -128,7 +129,8 @@ static const hone_option lora_options[] = {
 };
 
 static const hone_option data_options[] = {
-    { "path", "a data file or a list; also as values without a key",
+    { "path", "files, patterns, folders or ORG/NAME; also as values without a "
+      "key",
       HONE_VALUE, HONE_REQUIRED | HONE_FORM(HONE_FORM_PATHS),
       offsetof(hone_rows, files), 0, 0, 0, NULL, NULL },
     ROW_VALUE(hone_rows, "files", files, HONE_FORM_PATHS, NULL,
@@ -145,24 +147,26 @@ static const hone_option data_options[] = {
               "row -> row, before all else; nil: leave it out"),
     ROW_VALUE(hone_rows, "template", template, HONE_FORM_FUNCTION, NULL,
               "row -> prompt, completion in the place of the shape's own"),
+    ROW_STR(hone_rows, "revision", revision, HONE_FORM_PLAIN, NULL,
+            "of ORG/NAME: branch, tag or commit; not given: main"),
     HONE_OPT_END
 };
 
 const hone_maker hone_maker_train = {
     "train", "one training: a recipe returns it", train_options,
-    sizeof(hone_train), NULL, NULL, NULL, NULL
+    sizeof(hone_train), NULL, NULL, NULL, NULL, NULL
 };
 const hone_maker hone_maker_model = {
     "model", "the model that is trained", model_options,
-    sizeof(hone_model_config), "path", NULL, NULL, NULL
+    sizeof(hone_model_config), "path", NULL, NULL, NULL, NULL
 };
 const hone_maker hone_maker_lora = {
     "lora", "low-rank adapters (arXiv:2106.09685) on linear layers",
-    lora_options, sizeof(hone_lora_config), NULL, NULL, NULL, NULL
+    lora_options, sizeof(hone_lora_config), NULL, NULL, NULL, NULL, NULL
 };
 const hone_maker hone_maker_data = {
     "data", "rows of data files; hone.data.SHAPE says how they are meant",
-    data_options, sizeof(hone_rows), "path", NULL, NULL, NULL
+    data_options, sizeof(hone_rows), "path", NULL, NULL, NULL, NULL
 };
 
 /* ------------------------------------------------------------- by name */
@@ -241,27 +245,56 @@ static int shape_fields(hone_arena *a, const char *path, const char **names,
     return n;
 }
 
+/* Adds the options of every format to TABLE, with room for them, and its
+ * config behind SIZE bytes. An option that is there already is left out. */
+static void add_formats(hone_arena *a, hone_maker *m, hone_option *table,
+                        int *count, size_t *size)
+{
+    hone_format_config *list = NULL;
+    int n = 0, cap = 0;
+    const hone_component *c;
+
+    for (int i = 0; (c = hone_component_at(i)); i++) {
+        if (c->kind != HONE_KIND_FORMAT || !c->options)
+            continue;
+        *size = (*size + 15) / 16 * 16;
+        hone_push(a, list, n, cap);
+        list[n++] = (hone_format_config){ c, (void *)*size };
+        for (const hone_option *o = c->options; o->name; o++) {
+            if (hone_option_find(table, o->name) || *count == HONE_MOST_OPTIONS)
+                continue;
+            table[*count] = *o;
+            table[(*count)++].offset += *size;
+        }
+        *size += c->config_size;
+    }
+    hone_push(a, list, n, cap);
+    m->formats = list;
+}
+
+/* All that the engine's table has, the formats' options, the fields. */
 static hone_maker *with_fields(hone_arena *a, const char *const *names,
                                int count)
 {
     enum { SHARED = sizeof data_options / sizeof *data_options - 1 };
     hone_maker *m = hone_alloc(a, sizeof *m);
     hone_option *options = hone_copy(a, data_options, SHARED,
-                                     (size_t)(SHARED + count + 1),
-                                     sizeof *options);
+                                     HONE_MOST_OPTIONS + 1, sizeof *options);
+    int n = SHARED;
 
-    for (int i = 0; i < count; i++)
-        options[SHARED + i] = (hone_option){
+    *m = hone_maker_data;
+    m->config_size = sizeof(hone_rows) + (size_t)count * sizeof(const char *);
+    add_formats(a, m, options, &n, &m->config_size);
+    m->options = options;
+    m->fields = options + n;
+    for (int i = 0; i < count && n < HONE_MOST_OPTIONS; i++)
+        options[n++] = (hone_option){
             .name = names[i],
             .help = hone_format_text(a, "what the file calls `%s`", names[i]),
             .type = HONE_STR,
             .offset = offsetof(hone_rows, rename) +
                       (size_t)i * sizeof(const char *)
         };
-    *m = hone_maker_data;
-    m->options = options;
-    m->fields = options + SHARED;
-    m->config_size = sizeof(hone_rows) + (size_t)count * sizeof(const char *);
     return m;
 }
 
@@ -271,8 +304,6 @@ static const char *not_yet(const char *shape)
     if (!strcmp(shape, "messages") || !strcmp(shape, "sharegpt"))
         return "chat templates are not there yet; hone.data.prompt_completion "
                "with a map of your own takes such rows";
-    if (!strcmp(shape, "preference"))
-        return "preferences are not there yet; hone learns from texts";
     return NULL;
 }
 
@@ -333,8 +364,8 @@ const hone_maker *hone_maker_find(hone_arena *a, const char *name,
     static const hone_maker *const own[] = { &hone_maker_train,
                                              &hone_maker_model,
                                              &hone_maker_lora };
-    const char *names[MOST_NAMES] = { "data", "extend" };
-    int n = 2;
+    const char *names[MOST_NAMES] = { "data", "extend", "mix" };
+    int n = 3;
 
     *why = NULL;
     if (!strncmp(name, "data.", 5))

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hub.h"
 #include "modules.h"
 #include "option.h"
 
@@ -190,6 +191,22 @@ static const char *path_from(hone_reader *r, const hone_where *where,
     return hone_absolute(r->arena, where->set ? NULL : where->file, path);
 }
 
+/* A path, or "org/name" where no folder org is: that may be in the Hub's
+ * cache, once its revision is known. */
+static const char *path_or_hub(hone_reader *r, const hone_where *where,
+                               const char *path)
+{
+    const char *full = path_from(r, where, path);
+    const char *org = hone_format_text(r->arena, "%.*s",
+                                       (int)strcspn(path, "/"), path);
+    const char *behind;
+
+    if (!hone_hub_is_name(path, &behind) ||
+        !access(path_from(r, where, org), F_OK))
+        return full;
+    return hone_format_text(r->arena, HONE_HUB_MARK "%s", path);
+}
+
 /* ----------------------------------------------------------- from a text */
 
 static const char *const keeps[] = { "auto", "all", "none", "offload", NULL };
@@ -221,7 +238,7 @@ static void set_files(hone_reader *r, hone_made *n, const hone_option *o,
         hone_alloc(r->arena, sizeof *list * ((size_t)count + 1));
 
     for (int i = 0; i < count; i++)
-        list[i] = path_from(r, where, paths[i]);
+        list[i] = path_or_hub(r, where, paths[i]);
     *(const char *const **)member(n, o) = list;
 }
 
@@ -266,6 +283,9 @@ static int set_form(hone_reader *r, hone_made *n, const hone_option *o,
     case HONE_FORM_PATH:
         *(const char **)member(n, o) = path_from(r, where, text);
         return 1;
+    case HONE_FORM_MODEL:
+        *(const char **)member(n, o) = path_or_hub(r, where, text);
+        return 1;
     case HONE_FORM_PATHS:
         set_files(r, n, o, &text, 1, where);
         return 1;
@@ -280,7 +300,7 @@ static int set_form(hone_reader *r, hone_made *n, const hone_option *o,
         return 1;
     case HONE_FORM_VAL:
         *(hone_val *)member(n, o) =
-            (hone_val){ .file = path_from(r, where, text) };
+            (hone_val){ .file = path_or_hub(r, where, text) };
         return 1;
     case HONE_FORM_KEEP:
         *(hone_keeping *)member(n, o) =
@@ -481,6 +501,7 @@ const hone_words *hone_form_words(const hone_option *o)
     static const hone_words forms[] = {
         [HONE_FORM_PATH] = { "path", "a string" },
         [HONE_FORM_PATHS] = { "path or list", "a path or a list of paths" },
+        [HONE_FORM_MODEL] = { "path or name", "a string" },
         [HONE_FORM_LIST] = { "name or list", "a name or a list of names" },
         [HONE_FORM_NUMBERS] = { "table",
                                 "a table such as { [\"mlp.*\"] = 8 }" },

@@ -51,6 +51,7 @@ const char *hone_kind_name(hone_kind kind)
         [HONE_KIND_COLLECTIVE] = "collective",
         [HONE_KIND_LOGGER] = "logger",
         [HONE_KIND_EXPORTER] = "exporter",
+        [HONE_KIND_VERB] = "verb",
     };
 
     return kind > 0 && kind < HONE_KINDS ? names[kind] : "unknown";

@@ -79,6 +79,8 @@ static const shape shapes[HONE_KINDS] = {
                            { SLOT(hone_logger, write) } },
     [HONE_KIND_EXPORTER] = { SIZE_UP_TO(hone_exporter, write),
                              { SLOT(hone_exporter, write) } },
+    [HONE_KIND_VERB] = { SIZE_UP_TO(hone_verb, run),
+                         { SLOT(hone_verb, usage), SLOT(hone_verb, run) } },
 };
 
 int hone_kind_is_called(hone_kind kind)
@@ -228,7 +230,7 @@ static hone_status check_kind(const hone_component *c, hone_err *err)
 static int is_reserved(const char *name)
 {
     static const char *const words[] = { "train", "model", "lora", "data",
-                                         "extend", NULL };
+                                         "extend", "mix", NULL };
 
     for (int i = 0; words[i]; i++)
         if (!strcmp(words[i], name))

@@ -521,8 +521,8 @@ static hone_status open_any(hone_weights *w, const char *path,
     const char *name, *full;
 
     if (stat(path, &st))
-        return hone_fail(err, HONE_EINVAL, "%s: %s; get one with: hf download "
-                         "ORG/NAME --local-dir FOLDER", path, strerror(errno));
+        return hone_fail(err, HONE_EINVAL, "%s: %s; get one with: hone fetch "
+                         "ORG/NAME", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return open_single(w, "", path, err);
     name = hone_format_text(&w->arena, "%s.safetensors", stem);

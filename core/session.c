@@ -123,8 +123,13 @@ static hone_status open_data(hone_session *s, int with_training,
                     hone_format_text(&s->keep, "data.%s", r->data.shape),
                     hone_dataset_open(&s->data, r, &s->tokens, err), err));
     hone_tokens_close(&s->tokens); /* prepared: no text is read any more */
-    hone_data_functions_close(r->data.functions);
+    hone_recipe_close_functions(r);
     s->has_data = 1;
+    if (with_training && s->data.untrained)
+        return hone_fail(err, HONE_EINVAL, "%s:%d: hone.data.%s: such rows can "
+                         "be prepared and counted (hone prep); there is no "
+                         "loss yet that learns from them", r->file,
+                         r->data_line, s->data.untrained);
     if (with_training && s->data.train.rows == 0)
         return hone_fail(err, HONE_EINVAL, "%s: no row is left to train on",
                          r->file);

@@ -118,7 +118,8 @@ static void check_sizes(report *r, const hone_family *family)
     }
     if (positions > 0 && tokens > positions) {
         hone_fail(&err, HONE_EINVAL, "'max_tokens' is %lld, and the model has "
-                  "%lld positions", (long long)tokens, (long long)positions);
+                  "%lld positions; lower it", (long long)tokens,
+                  (long long)positions);
         snprintf(label, sizeof label, "data.%s", recipe->data.shape);
         problem(r, recipe->data_line, label, &err);
     }
@@ -218,8 +219,8 @@ static hone_status try_row(hone_shape *shape, const hone_row *row,
                      why.msg);
 }
 
-static hone_status try_rows(report *r, const hone_format *f,
-                            void *reader, hone_shape *shape, const char *path,
+static hone_status try_rows(report *r, const hone_data_config *d,
+                            const hone_format *f, void *reader, hone_shape *shape, const char *path,
                             hone_err *err)
 {
     hone_row row;
@@ -233,7 +234,7 @@ static hone_status try_rows(report *r, const hone_format *f,
             break;
         if (s == HONE_OK)
             s = try_row(shape, &row, path, err);
-        if (s != HONE_OK && !r->recipe->data.skip_broken)
+        if (s != HONE_OK && !d->skip_broken)
             return s;
         good += s == HONE_OK;
         broken += s != HONE_OK;
@@ -248,8 +249,8 @@ static hone_status try_rows(report *r, const hone_format *f,
     return HONE_OK;
 }
 
-static void check_file(report *r, const char *label, hone_shape *shape,
-                       const char *path)
+static void check_file(report *r, const hone_data_config *d, const char *label,
+                       hone_shape *shape, const char *path)
 {
     const hone_component *c;
     void *reader = NULL;
@@ -258,39 +259,42 @@ static void check_file(report *r, const char *label, hone_shape *shape,
 
     if (s == HONE_OK) {
         const hone_format *f = c->ops;
-        s = f->open(&hone_the_host, path, &reader, &err);
+        s = hone_format_open(d, c, path, &reader, &err);
         if (s == HONE_OK) {
-            s = try_rows(r, f, reader, shape, path, &err);
+            s = try_rows(r, d, f, reader, shape, path, &err);
             f->close(reader);
         }
     }
     if (s != HONE_OK)
-        problem(r, r->recipe->data_line, label, &err);
+        problem(r, d->line, label, &err);
 }
 
-static void check_data(report *r)
+static void check_source(report *r, const hone_data_config *d)
 {
-    const hone_data_config *d = &r->recipe->data;
     char label[128];
     hone_shape *shape;
     hone_err err;
 
     snprintf(label, sizeof label, "data.%s", d->shape);
     if (hone_shape_open(&shape, d, &err) != HONE_OK) {
-        problem(r, r->recipe->data_line, label, &err);
+        problem(r, d->line, label, &err);
         return;
     }
+    for (int i = 0; i < 2; i++)
+        if (d->notes[i])
+            hone_log(HONE_LOG_NOTE, "%s", d->notes[i]);
+    r->rows = 0;
     for (int i = 0; d->files[i]; i++)
-        check_file(r, label, shape, d->files[i]);
+        check_file(r, d, label, shape, d->files[i]);
     if (r->worst == HONE_OK && r->rows > 0 && d->val > 0 &&
         (d->val >= (double)r->rows || r->rows == 1)) {
         hone_fail(&err, HONE_EINVAL, "'val' = %g holds out all of the %lld "
                   "rows; nothing is left to train on", d->val,
                   (long long)r->rows);
-        problem(r, r->recipe->data_line, label, &err);
+        problem(r, d->line, label, &err);
     }
     if (d->val_file)
-        check_file(r, label, shape, d->val_file);
+        check_file(r, d, label, shape, d->val_file);
     hone_shape_close(shape);
 }
 
@@ -315,7 +319,8 @@ static hone_status check(const hone_recipe *recipe)
     report r = { .recipe = recipe };
 
     check_model(&r);
-    check_data(&r);
+    for (const hone_data_config *d = &recipe->data; d; d = d->next)
+        check_source(&r, d);
     check_instance(&r, &recipe->batch);
     check_instance(&r, &recipe->optimizer);
     check_instance(&r, &recipe->schedule);
@@ -326,24 +331,18 @@ static hone_status check(const hone_recipe *recipe)
 
 int hone_verb_check(int argc, char **argv)
 {
-    const char *sets[64] = { NULL }, *file[2], *messages;
+    const char *sets[64] = { NULL };
     const hone_arg args[] = { { "--set", NULL, sets, 0 },
                               { NULL, NULL, NULL, 0 } };
     hone_recipe recipe;
-    hone_err err;
-    hone_status s = hone_args(argc, argv, args, file, 1, &err);
+    int status = hone_verb_recipe(&recipe, argc, argv, args, sets,
+                                  "hone check RECIPE [--set KEY=VALUE]...");
 
-    if (s == HONE_OK && !file[0])
-        s = hone_fail(&err, HONE_EINVAL, "check which RECIPE?");
-    if (s != HONE_OK)
-        return hone_report_error(&err);
-    s = hone_recipe_read(&recipe, file[0], sets, &messages);
-    if (s != HONE_OK)
-        fprintf(stderr, "%s\n", messages);
-    else
-        s = check(&recipe);
+    if (status)
+        return status;
+    status = hone_exit_status(check(&recipe));
     hone_recipe_free(&recipe);
-    return hone_exit_status(s);
+    return status;
 }
 
 /* hone explain RECIPE [KEY] */

@@ -91,10 +91,14 @@ static void print_component(const hone_component *c)
 static int describe(hone_arena *a, const char *name, const char **why)
 {
     const hone_maker *m = hone_maker_find(a, name, why);
+    const char *no_shape;
     int found = 0;
 
     if (!m && !strcmp(name, "data"))
         m = &hone_maker_data;
+    if (!m)
+        m = hone_maker_find(a, hone_format_text(a, "data.%s", name),
+                            &no_shape);
     if (m && !m->component) {
         printf("hone.%s: %s\n", m->name, m->help);
         print_options(m->options, m->config_size);

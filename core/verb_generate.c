@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "generate.h"
+#include "hub.h"
 #include "log.h"
 #include "verbs.h"
 
@@ -91,7 +92,7 @@ int hone_verb_generate(int argc, char **argv)
         status = number("--temperature", temperature, 0, &numbers[1], &err);
     if (status == HONE_OK)
         status = number("--seed", seed, 0, &numbers[2], &err);
-    r.model = model[0];
+    r.model = hone_hub_model(model[0]);
     r.how = (hone_sampling){ .max_tokens = (int64_t)numbers[0],
                              .temperature = numbers[1],
                              .seed = (int64_t)numbers[2] };

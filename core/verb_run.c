@@ -13,25 +13,6 @@
 #include "train.h"
 #include "verbs.h"
 
-/* Reads the recipe; on failure says everything and returns the exit status
- * through STATUS. */
-static int read_recipe(hone_recipe *r, const char *file,
-                       const char *const *sets, const char *usage)
-{
-    const char *messages = NULL;
-
-    if (!file) {
-        hone_log(HONE_LOG_ERROR, "usage: %s", usage);
-        return 2;
-    }
-    if (hone_recipe_read(r, file, sets, &messages) != HONE_OK) {
-        fprintf(stderr, "%s\n", messages ? messages : "the recipe is wrong");
-        hone_recipe_free(r);
-        return 2;
-    }
-    return 0;
-}
-
 static const char *absolute(hone_arena *a, const char *path)
 {
     char here[PATH_MAX];
@@ -43,7 +24,7 @@ static const char *absolute(hone_arena *a, const char *path)
 
 int hone_verb_run(int argc, char **argv)
 {
-    const char *sets[64] = { NULL }, *out = NULL, *fresh = NULL, *file[2];
+    const char *sets[64] = { NULL }, *out = NULL, *fresh = NULL;
     const hone_arg args[] = { { "--set", NULL, sets, 0 },
                               { "--out", &out, NULL, 0 },
                               { "--fresh", &fresh, NULL, 1 },
@@ -51,13 +32,10 @@ int hone_verb_run(int argc, char **argv)
     hone_recipe recipe;
     hone_err err = { 0 };
     hone_status status;
-    int bad;
+    int bad = hone_verb_recipe(&recipe, argc, argv, args, sets,
+                               "hone run RECIPE [--set KEY=VALUE]... "
+                               "[--out DIR] [--fresh]");
 
-    if (hone_args(argc, argv, args, file, 1, &err) != HONE_OK)
-        return hone_report_error(&err);
-    bad = read_recipe(&recipe, file[0], sets,
-                      "hone run RECIPE [--set KEY=VALUE]... [--out DIR] "
-                      "[--fresh]");
     if (bad)
         return bad;
     status = hone_run(&recipe, NULL,
@@ -69,7 +47,7 @@ int hone_verb_run(int argc, char **argv)
 
 int hone_verb_plan(int argc, char **argv)
 {
-    const char *sets[64] = { NULL }, *json = NULL, *file[2];
+    const char *sets[64] = { NULL }, *json = NULL;
     const hone_arg args[] = { { "--set", NULL, sets, 0 },
                               { "--json", &json, NULL, 1 },
                               { NULL, NULL, NULL, 0 } };
@@ -78,11 +56,9 @@ int hone_verb_plan(int argc, char **argv)
     hone_recipe recipe;
     hone_err err = { 0 };
     hone_status status;
-    int bad;
+    int bad = hone_verb_recipe(&recipe, argc, argv, args, sets,
+                               "hone plan RECIPE [--json]");
 
-    if (hone_args(argc, argv, args, file, 1, &err) != HONE_OK)
-        return hone_report_error(&err);
-    bad = read_recipe(&recipe, file[0], sets, "hone plan RECIPE [--json]");
     if (bad)
         return bad;
     s = calloc(1, sizeof *s);
@@ -151,7 +127,7 @@ static hone_status evaluate(hone_session *s, const hone_recipe *r, int json,
 
 int hone_verb_eval(int argc, char **argv)
 {
-    const char *sets[64] = { NULL }, *json = NULL, *file[2];
+    const char *sets[64] = { NULL }, *json = NULL;
     const char *adapter = NULL, *run = NULL;
     const hone_arg args[] = { { "--set", NULL, sets, 0 },
                               { "--json", &json, NULL, 1 },
@@ -162,12 +138,10 @@ int hone_verb_eval(int argc, char **argv)
     hone_recipe recipe;
     hone_err err = { 0 };
     hone_status status;
-    int bad;
+    int bad = hone_verb_recipe(&recipe, argc, argv, args, sets,
+                               "hone eval RECIPE [--adapter DIR | --run DIR] "
+                               "[--json]");
 
-    if (hone_args(argc, argv, args, file, 1, &err) != HONE_OK)
-        return hone_report_error(&err);
-    bad = read_recipe(&recipe, file[0], sets,
-                      "hone eval RECIPE [--adapter DIR | --run DIR] [--json]");
     if (bad)
         return bad;
     status = take_trained(&recipe, adapter, run, &err);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hub.h"
 #include "log.h"
 #include "tokens.h"
 #include "verbs.h"
@@ -189,6 +190,8 @@ int hone_verb_tokenize(int argc, char **argv)
     hone_err err = { 0 };
     hone_status s = hone_args(argc, argv, table, model, 1, &err);
 
+    if (s == HONE_OK)
+        model[0] = hone_hub_model(model[0]);
     if (s == HONE_OK && !model[0])
         s = hone_fail(&err, HONE_EINVAL,
                       "hone tokenize needs a model folder or a tokenizer.json");

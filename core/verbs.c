@@ -146,14 +146,47 @@ hone_status hone_args(int argc, char **argv, const hone_arg *table,
     return HONE_OK;
 }
 
-static void usage(void)
+int hone_verb_recipe(hone_recipe *r, int argc, char **argv,
+                     const hone_arg *args, const char *const *sets,
+                     const char *usage)
 {
+    const char *file[2], *messages = NULL;
+    hone_err err;
+    hone_status s = hone_args(argc, argv, args, file, 1, &err);
+
+    if (s == HONE_OK && !file[0])
+        s = hone_fail(&err, HONE_EINVAL, "usage: %s", usage);
+    if (s != HONE_OK)
+        return hone_report_error(&err);
+    s = hone_recipe_read(r, file[0], sets, &messages);
+    if (s == HONE_OK)
+        return 0;
+    fprintf(stderr, "%s\n", messages);
+    hone_recipe_free(r);
+    return hone_exit_status(s);
+}
+
+static void print_verb(const char *name, const char *args, const char *help)
+{
+    printf("  hone %-9s %-52s %s\n", name, args, help);
+}
+
+/* With what plugins bring; those that cannot be read are said elsewhere. */
+static void usage(const char *const *dirs)
+{
+    const hone_component *c;
+    hone_err err;
+
     printf("hone " HONE_VERSION ": fine-tunes language models\n\n"
            "usage: hone VERB ... [--plugin-dir DIR]...\n\n");
     for (int i = 0; i < VERBS; i++)
         if (verbs[i].run)
-            printf("  hone %-9s %-52s %s\n", verbs[i].name, verbs[i].usage,
-                   verbs[i].help);
+            print_verb(verbs[i].name, verbs[i].usage, verbs[i].help);
+    if (hone_registry_open(dirs, &err) == HONE_OK)
+        for (int i = 0; (c = hone_component_at(i)); i++)
+            if (c->kind == HONE_KIND_VERB)
+                print_verb(c->name, ((const hone_verb *)c->ops)->usage,
+                           c->help);
     printf("\nWith a RECIPE: --set KEY=VALUE, repeatable. "
            "Exit status: 0 done, 1 failed,\n2 wrong input, 3 does not fit, "
            "130 interrupted.\n");
@@ -198,11 +231,12 @@ int hone_main(int argc, char **argv)
     const char *dirs[64];
     const char *names[VERBS + 1];
     const char *near;
+    const hone_component *c;
     hone_err err = { 0 };
 
     argc = plugin_dirs(argc, argv, dirs, 64);
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
-        usage();
+        usage(dirs);
         return argc < 2 ? 2 : 0;
     }
     if (!strcmp(argv[1], "--version")) {
@@ -220,6 +254,12 @@ int hone_main(int argc, char **argv)
         return verbs[i].run(argc - 2, argv + 2);
     }
     names[VERBS] = NULL;
+    if (hone_registry_open(dirs, &err) != HONE_OK)
+        return hone_report_error(&err);
+    c = hone_find(HONE_KIND_VERB, argv[1]);
+    if (c)
+        return ((const hone_verb *)c->ops)->run(&hone_the_host, argc - 2,
+                                                argv + 2);
     near = hone_nearest(argv[1], names);
     hone_log(HONE_LOG_ERROR, "no verb '%s'%s%s%s; hone --help lists them",
              argv[1], near ? ", did you mean '" : "", near ? near : "",

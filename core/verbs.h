@@ -6,7 +6,7 @@
 #ifndef HONE_VERBS_H
 #define HONE_VERBS_H
 
-#include "hone/plugin.h"
+#include "recipe.h"
 
 int hone_main(int argc, char **argv);
 
@@ -35,6 +35,10 @@ typedef struct hone_arg {
  * ends with NULL). Unknown options, with a suggestion, are HONE_EINVAL. */
 hone_status hone_args(int argc, char **argv, const hone_arg *,
                       const char **positional, int max, hone_err *);
+/* The same for a verb of one RECIPE, which is read, with SETS (from ARGS). 0,
+ * or the exit status when all that is wrong has been said. */
+int hone_verb_recipe(hone_recipe *, int argc, char **argv, const hone_arg *args,
+                     const char *const *sets, const char *usage);
 
 /* Exit status of a status: 0, 1, 2, 3 or 130, as the contract says. */
 int hone_exit_status(hone_status);

@@ -9,6 +9,8 @@
 --   name = "save.every"         save = { every = ... }
 --   name = "clip: more"         with a word of explanation
 --   name = ": why"              there is no such option, because...
+--
+-- tests/parity/names.py asks the tools for their keys.
 
 local whole_step = "the rows of a whole step: those of a device times "
   .. "accumulation times devices"
@@ -34,8 +36,19 @@ local resumes = ": hone run resumes what it finds in `out`; leave it out"
 local tokenizer = ": the model's own tokenizer.json is read; leave it out"
 local chat = ": there are no chat templates yet; give the data a template"
 local folder = ": model files are read from a folder; leave it out"
+local config = ": config.json of the model says it; leave it out"
+local generate = ": hone generate shows what was learnt; leave it out"
+local rows = "data.map: a function that returns nil for rows to leave out"
+local own_fields = "data.template: a function from a row to prompt and "
+  .. "completion"
+local recompute = "keep: hone decides by itself what it keeps; \"none\" "
+  .. "recomputes all, \"offload\" sends it to the host"
+local packed = "batch: hone.pack { tokens = 8192 } packs, hone.pad "
+  .. "{ rows = 8 } pads"
+local scheduled = "schedule: " .. constructor
+local recorded = "loggers: TensorBoard's events are written"
 
-return {
+local names = {
   -- Transformers: TrainingArguments
   output_dir = "out",
   overwrite_output_dir = ": hone run --fresh sets the old folder aside",
@@ -52,8 +65,8 @@ return {
   num_train_epochs = "epochs",
   max_steps = "steps",
   learning_rate = "optimizer.lr",
-  lr_scheduler_type = "schedule: " .. constructor,
-  lr_scheduler_kwargs = "schedule: " .. constructor,
+  lr_scheduler_type = scheduled,
+  lr_scheduler_kwargs = scheduled,
   warmup_ratio = "schedule.warmup: " .. rate,
   warmup_steps = "schedule.warmup: " .. rate,
   optim = "optimizer: a constructor such as hone.adamw, with its options",
@@ -77,14 +90,10 @@ return {
   fp16_opt_level = "precision: " .. precision,
   fp16_backend = "precision: " .. precision,
   tf32 = "precision: " .. precision,
-  gradient_checkpointing = "keep: hone decides by itself what it keeps; "
-    .. "\"none\" recomputes all",
-  gradient_checkpointing_kwargs = "keep: hone decides by itself what it keeps; "
-    .. "\"none\" recomputes all",
-  activation_checkpointing = "keep: hone decides by itself what it keeps; "
-    .. "\"none\" recomputes all",
-  activation_checkpointing_kwargs = "keep: hone decides by itself what it "
-    .. "keeps; \"none\" recomputes all",
+  gradient_checkpointing = recompute,
+  gradient_checkpointing_kwargs = recompute,
+  activation_checkpointing = recompute,
+  activation_checkpointing_kwargs = recompute,
   torch_compile = compiled,
   torch_compile_backend = compiled,
   torch_compile_mode = compiled,
@@ -221,13 +230,10 @@ return {
   max_seq_length = "data.max_tokens",
   max_seq_len = "data.max_tokens",
   truncation_mode = "data.long",
-  packing = "batch: hone.pack { tokens = 8192 } packs, hone.pad { rows = 8 } "
-    .. "pads",
-  packing_strategy = "batch: hone.pack { tokens = 8192 } packs, hone.pad "
-    .. "{ rows = 8 } pads",
+  packing = packed,
+  packing_strategy = packed,
   eval_packing = layout,
-  padding_free = "batch: hone.pack { tokens = 8192 } packs, hone.pad "
-    .. "{ rows = 8 } pads",
+  padding_free = packed,
   pad_to_multiple_of = "batch.multiple",
   dataset_text_field = ": hone.data.text { \"file\", text = \"name\" } says it",
   dataset_kwargs = "data: hone.data.alpaca and others, with their options",
@@ -302,7 +308,7 @@ return {
   -- Axolotl
   base_model = "model: hone.model \"folder\"",
   base_model_config = "model: hone.model \"folder\"",
-  model_type = ": config.json of the model says it; leave it out",
+  model_type = config,
   tokenizer_type = tokenizer,
   tokenizer_config = tokenizer,
   tokenizer_use_fast = tokenizer,
@@ -324,19 +330,16 @@ return {
   shuffle_merged_datasets = "shuffle",
   skip_prepare_dataset = ": prepared data is found again; leave it out",
   sequence_len = "data.max_tokens",
-  sample_packing = "batch: hone.pack { tokens = 8192 } packs, hone.pad "
-    .. "{ rows = 8 } pads",
+  sample_packing = packed,
   sample_packing_group_size = "batch.tokens",
   sample_packing_bin_size = "batch.tokens",
   sample_packing_sequentially = "shuffle",
   eval_sample_packing = layout,
   pad_to_sequence_len = "batch.multiple",
   excess_length_strategy = "data.long",
-  min_sample_len = "data.map: a function that returns nil for rows to leave "
-    .. "out",
+  min_sample_len = rows,
   curriculum_sampling = "shuffle",
-  batch_flattening = "batch: hone.pack { tokens = 8192 } packs, hone.pad "
-    .. "{ rows = 8 } pads",
+  batch_flattening = packed,
   train_on_inputs = ": a shape of data says what is learnt; hone.data.text "
     .. "learns all",
   field_instruction = "data.instruction",
@@ -359,8 +362,8 @@ return {
   peft_init_lora_weights = "adapter.init: a PEFT folder to go on from",
   loraplus_lr_ratio = missing,
   relora = missing,
-  lr_scheduler = "schedule: " .. constructor,
-  scheduler = "schedule: " .. constructor,
+  lr_scheduler = scheduled,
+  scheduler = scheduled,
   cosine_min_lr_ratio = "schedule: hone.wsd has min_ratio, hone.polynomial "
     .. "lr_end",
   lr_groups = missing,
@@ -389,10 +392,10 @@ return {
   gpu_memory_limit = "memory",
   gc_steps = as_needed,
   use_tensorboard = "loggers",
-  wandb_project = "loggers: TensorBoard's events are written",
-  wandb_entity = "loggers: TensorBoard's events are written",
-  wandb_name = "loggers: TensorBoard's events are written",
-  wandb_run_id = "loggers: TensorBoard's events are written",
+  wandb_project = recorded,
+  wandb_entity = recorded,
+  wandb_name = recorded,
+  wandb_run_id = recorded,
   chat_template = chat,
   chat_template_jinja = chat,
   default_system_message = chat,
@@ -407,7 +410,7 @@ return {
   dataset_dir = "data.path",
   val_size = "data.val",
   validation_split = "data.val",
-  max_samples = "data.map: a function that returns nil for rows to leave out",
+  max_samples = rows,
   preprocessing_num_workers = loader,
   overwrite_cache = ": prepared data is found again; leave it out",
   rank = "adapter.r",
@@ -420,8 +423,146 @@ return {
   epsilon = "optimizer.eps",
   wd = "optimizer.weight_decay",
   lr = "optimizer.lr",
-  lr_scheduler_name = "schedule: " .. constructor,
+  lr_scheduler_name = scheduled,
   collator = "batch",
   random_seed = "seed",
   compile = compiled,
 }
+
+-- What more there is, by its answer: of TRL's scripts (ModelConfig,
+-- ScriptArguments), then of Axolotl, then of the entries of its `datasets`.
+local more = {
+  ["model.path"] = "model_name",
+  ["model.init: \"random\""] = "reinit_weights",
+  ["model.storage: \"nf4\" or \"fp8\""] = [[
+    use_bnb_nested_quant model_quantization_config
+    model_quantization_config_kwargs quantization fp8_config]],
+  ["adapter"] = "use_peft",
+  ["adapter.rank_pattern"] = "lora_rank_pattern",
+  ["adapter.alpha_pattern"] = "lora_alpha_pattern",
+  ["adapter.targets: the last parts of a path, such as "
+    .. "\"3.self_attn.q_proj\""] = "peft_layers_pattern",
+  ["data: hone.data.alpaca { \"file\" } and others"] = [[
+    dataset_name dataset_config]],
+  ["data.path"] = "data_files data_dir",
+  ["data.val: " .. in_file] = "dataset_test_split test_split_size split",
+  ["data.max_tokens"] = "eval_sequence_len max_prompt_len",
+  [rows] = "dataset_train_split fraction shards shards_idx preprocess_shards "
+    .. "dataset_shard_num dataset_shard_idx num_dataset_shards_to_save",
+  [own_fields] = [[
+    columns input_format system_prompt system_format field_system format
+    no_input_format input_transform]],
+  ["batch.tokens"] = "max_packed_sequence_len",
+  [packed] = "multipack_real_batches pretraining_sample_concatenation",
+  ["shuffle"] = "shuffle_before_merging_datasets",
+  [scheduled] = [[
+    lr_quadratic_warmup cosine_constant_lr_ratio lr_div_factor]],
+  ["schedule: hone.cosine_restarts, with its options"] = [[
+    jagged_restart_steps jagged_restart_warmup_steps
+    jagged_restart_anneal_steps]],
+  ["save.every: " .. every_steps] = "save_first_step",
+  ["logits_chunk"] = "chunked_cross_entropy chunked_cross_entropy_num_chunks",
+  ["precision: " .. precision] = "fp32_norms fp32_norm_classes",
+  [recompute] = "selective_checkpointing layer_offloading",
+  [recorded] = [[
+    use_wandb wandb_mode wandb_watch wandb_log_model use_mlflow
+    mlflow_tracking_uri mlflow_experiment_name mlflow_run_name
+    hf_mlflow_log_artifacts use_comet comet_api_key comet_workspace
+    comet_project_name comet_experiment_key comet_mode comet_online
+    comet_experiment_config use_trackio trackio_project_name trackio_run_name
+    use_otel_metrics otel_metrics_host otel_metrics_port]],
+  [": `out` names a run, `path` a file; leave it out"] = "name",
+  [": the ending of a file says its kind; leave it out"] = "ds_type",
+  [": the constructor says it: hone.data.alpaca, hone.data.text and others"] =
+    "type",
+  [": hone.data.text { \"file\", text = \"name\" } says it"] = [[
+    field text_column]],
+  [": prepared once, then read from shards; leave it out"] = [[
+    dataset_streaming streaming streaming_multipack_buffer_size
+    pretrain_multipack_buffer_size pretrain_multipack_attn]],
+  [": hone prep prepares, and counts; leave it out"] = [[
+    is_preprocess preprocess_iterable total_num_tokens total_supervised_tokens
+    sample_packing_eff_est axolotl_config_path]],
+  [": unknown options are refused, always; leave it out"] = "strict",
+  [": hone export RUN --to merged does that; leave it out"] = [[
+    merge_lora merge_method]],
+  [": a step that is not finite does not update, and is said; leave it out"] =
+    "loss_watchdog_threshold loss_watchdog_patience",
+  [": SIGINT and SIGTERM save, always; leave it out"] = "dynamic_checkpoint",
+  [": adapters are held in fp32, always; leave it out"] =
+    "peft_autocast_adapter_dtype",
+  [": tied weights stay tied; leave it out"] = "peft_ensure_weight_tying",
+  [": hone trains causal language models; leave it out"] = "lora_task_type",
+  [": embeddings keep their size; leave it out"] = [[
+    resize_token_embeddings_to_32x mean_resizing_embeddings shrink_embeddings
+    fix_untrained_tokens]],
+  [config] = [[
+    cls_model_config rope_scaling overrides_of_model_config
+    overrides_of_model_kwargs type_of_model is_falcon_derived_model
+    is_llama_derived_model is_mistral_derived_model is_qwen_derived_model]],
+  [folder] = "model_revision revision_of_model hf_use_auth_token",
+  [tokenizer] = [[
+    tokenizer_use_mistral_common tokenizer_save_jinja_files bos_token unk_token
+    additional_special_tokens added_tokens_overrides]],
+  [chat] = [[
+    chat_template_kwargs eot_tokens conversation field_messages field_tools
+    field_human field_model message_field_role message_field_content
+    message_property_mappings message_field_training
+    message_field_training_detail roles roles_to_train train_on_eos
+    train_on_eot drop_system_message split_thinking field_thinking
+    template_thinking_key]],
+  [generate] = [[
+    generate_samples num_generation_samples generation_max_new_tokens
+    generation_temperature generation_top_p generation_top_k
+    generation_prompt_ratio generation_do_sample eval_table_size
+    eval_max_new_tokens gradio_title gradio_share gradio_server_name
+    gradio_server_port gradio_max_new_tokens gradio_temperature]],
+  [metrics] = "include_tkps",
+  [hub] = "push_dataset_to_hub",
+  [compiled] = "torch_compile_options deepcompile",
+  [loader] = "sample_packing_mp_start_method",
+  [as_needed] = [[
+    ignore_bias_buffers gc_collect_steps lora_on_cpu
+    experimental_skip_move_to_device embeddings_skip_upcast]],
+  [processes] = [[
+    fsdp_version fp8_enable_fsdp_float8_all_gather dp_shard_size
+    dp_replicate_size sequence_parallel_degree context_parallel_size
+    heads_k_stride ring_attn_func tensor_parallel_size use_ray ray_run_name
+    ray_num_workers resources_per_worker qlora_sharded_model_loading]],
+  [kernels] = [[
+    use_kernels flex_attn_compile_kwargs flash_attn_fuse_mlp flash_optimum
+    sage_attention gemma4_hybrid_attn_impl large_head_attention flash_attn_d512
+    sdpa_varlen fused_attn_kernel experts_implementation lora_embedding_kernel
+    tiled_mlp tiled_mlp_num_shards tiled_mlp_use_original_mlp]],
+  [missing] = [[
+    router_aux_loss_coef trainer_cls trl vllm ebft qat reward_model
+    process_reward_model center_rewards_coefficient num_labels rl_beta
+    dpo_use_weighting dpo_label_smoothing dpo_loss_type dpo_loss_weights
+    dpo_use_liger_kernel dpo_padding_free dpo_beta dpo_norm_loss
+    dpo_use_logits_to_keep dpo_generate_during_eval precompute_ref_log_probs
+    rpo_alpha orpo_alpha simpo_gamma cpo_alpha kto_desirable_weight
+    kto_undesirable_weight use_eaft eaft_alpha eaft_k do_causal_lm_eval
+    eval_causal_lm_metrics do_bench_eval bench_dataset bench_split
+    freeze_mm_modules image_size image_resize_algorithm role_boundaries
+    processor_type processor_kwargs use_pose pose_split_on_token_ids
+    pose_max_context_len pose_num_chunks ple_cpu_offload quantize_moe_experts
+    scaling_softmax scaling_softmax_factor scaling_softmax_bias
+    llama4_linearized_experts gptq use_onebitllms noisy_embedding_alpha
+    peft_layer_replication peft_trainable_token_indices loraplus_lr_embedding
+    relora_prune_ratio relora_prune_method relora_cpu_offload embedding_lr_scale
+    torchdistx_path adam_epsilon2 adam_beta3 dion_lr dion_momentum
+    dion_rank_fraction dion_rank_multiple_of qgalore_rank
+    qgalore_update_proj_gap qgalore_scale qgalore_proj_type qgalore_proj_quant
+    qgalore_proj_bits qgalore_proj_group_size qgalore_cos_threshold
+    qgalore_gamma_proj qgalore_queue_size lisa_n_layers lisa_step_interval
+    lisa_layers_attribute profiler_steps profiler_steps_start logprobs_field
+    temperature]],
+}
+
+for meaning, list in pairs(more) do
+  for name in list:gmatch("%S+") do
+    names[name] = meaning
+  end
+end
+
+return names

@@ -23,7 +23,7 @@ expect() {
     fi
 }
 
-expect 2 "check which RECIPE?" check
+expect 2 "usage: hone check RECIPE" check
 expect 2 "recipes/nobody.lua: No such file or directory" check \
     recipes/nobody.lua
 expect 2 "recipes/bad/constructor.lua:7: hone.adam: no such constructor" \

@@ -125,9 +125,10 @@ static void what_is_wrong_is_said(void **state)
     } cases[] = {
         { "e1.json", "", ":1: the file is empty; expected a JSON array of "
                          "objects" },
-        { "e2.json", "\n{\"instruction\": 1}",
-          ":2: the top level is an object; expected an array of objects (one "
-          "object a line belongs into a .jsonl)" },
+        { "e2.json", "\n\"instruction\"",
+          ":2: expected a JSON array of objects, or objects" },
+        { "e16.json", "{\"instruction\": \"a\", \"output\": \"b\"}\n,{}",
+          ":2: expected an object or the end of the file behind an object" },
         { "e3.json", "[\n{\"instruction\": \"a\",\n \"output\": \"b\"},\n\n"
                      "{\"instruction\": \"a\"",
           ":5: the row that begins here does not end: a bracket or a quote is "
@@ -156,8 +157,9 @@ static void what_is_wrong_is_said(void **state)
           ": row 1 (line 1): field 'output' is null" },
         { "e14.json", "[]", ": no row to train on; 0 were read, 0 without a "
                             "target token, left out, broken or too long" },
-        { "e15.txt", "x", ": no format reads files that end in '.txt'; there "
-                          "are: .json, .jsonl, .ndjson" },
+        { "e15.pdf", "x", ": no format reads files that end in '.pdf'; there "
+                          "are: .csv, .tsv, .json, .jsonl, .ndjson, .parquet, "
+                          ".txt, .text" },
     };
     char message[600];
     work w;

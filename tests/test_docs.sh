@@ -43,6 +43,8 @@ while read -r name; do
     fi
     grep -q "^$name (.*): .\|^hone.$name: ." "$scratch/described"
 done < "$scratch/names"
+# A shape of data also by its own name.
+cmp <("$build/bin/hone" describe text) <("$build/bin/hone" describe data.text)
 # Whatever a recipe can call is on the page.
 {
     printf '%s\n' train model lora
@@ -53,6 +55,13 @@ done < "$scratch/names"
     grep -qxF "\$ hone describe $name" "$page" ||
         { echo "docs/recipes.md: no options of $name" >&2; exit 1; }
 done
+
+# Every op is on its page.
+"$build/bin/hone" plugins | awk '$1 == "op" { print $2 }' |
+    while read -r name; do
+        grep -q "^| $name |" "$source/docs/ops.md" ||
+            { echo "docs/ops.md: no $name" >&2; exit 1; }
+    done
 
 # The recipes of the pages are right, given a model and rows.
 show_recipes() {

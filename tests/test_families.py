@@ -121,6 +121,7 @@ def main(folder):
             "sliding_attention", "full_attention", "sliding_attention"])
     assert loss_of(folder, "gemma3_capped", sliding_window_pattern=3) != \
         first["gemma3_capped"]
+    refuses(folder, "llama", "has no 'rms_norm_eps'", rms_norm_eps=None)
     refuses(folder, "mistral", "attention_bias", attention_bias=True)
     refuses(folder, "phi3", "interpolate_factor", interpolate_factor=2)
     refuses(folder, "gemma", "activation", hidden_act="relu")

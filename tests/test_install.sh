@@ -15,11 +15,16 @@ DESTDIR=$scratch/stage cmake --install "$build" --prefix /opt/hone \
 mv "$scratch/stage/opt/hone" "$scratch/moved"
 tree=$scratch/moved
 
-# The plugins of the build, hone's recipes, and four files more.
+# The plugins of the build, hone's recipes with the tiny model and its rows, the
+# examples for authors of plugins, and three files more.
 {
     (cd "$build" && find lib/hone/plugins -name '*.so')
-    (cd "$source" && find recipes -type f -printf 'share/hone/%p\n')
-    printf '%s\n' bin/hone include/hone/plugin.h lib/pkgconfig/hone.pc
+    (cd "$source" && find recipes datasets/tiny datasets/tiny_*.jsonl -type f \
+        -printf 'share/hone/%p\n')
+    (cd "$source/tests/outside" && find . -type f \
+        -printf 'share/hone/examples/%P\n')
+    printf '%s\n' share/hone/examples/hello.c bin/hone \
+        include/hone/plugin.h lib/pkgconfig/hone.pc
 } | sort > "$scratch/want"
 (cd "$tree" && find . -type f -printf '%P\n') | sort > "$scratch/have"
 diff -u "$scratch/want" "$scratch/have"
@@ -31,7 +36,9 @@ version=$("$tree/bin/hone" --version)
 "$tree/bin/hone" plugins > plugins
 grep -qx "$tree/lib/hone/plugins/cpu.so" plugins
 if grep "refused\|$build" plugins; then exit 1; fi
-"$tree/bin/hone" check "$source/recipes/quickstart.lua"
+for task in quickstart pretrain-tiny; do
+    "$tree/bin/hone" check "$tree/share/hone/recipes/$task.lua"
+done
 "$tree/bin/hone" kernels check cpu linear > kernels
 grep -q "ok$" kernels
 
@@ -41,6 +48,8 @@ export PKG_CONFIG_PATH=$tree/lib/pkgconfig
     "$tree/lib/hone/plugins" ]
 [ "$(realpath "$(pkg-config --variable=recipedir hone)")" = \
     "$tree/share/hone/recipes" ]
+[ -d "$(pkg-config --variable=datasetdir hone)/tiny" ]
+[ -d "$(pkg-config --variable=exampledir hone)/gate" ]
 [ -z "$(pkg-config --libs hone)" ]
 # shellcheck disable=SC2046 # several words
 cc -shared -fPIC -fvisibility=hidden -Wl,-z,defs $(pkg-config --cflags hone) \

@@ -4,7 +4,10 @@
 the same command, ends like one that nobody touched: the same bits of weights,
 optimizer states and checkpoints, and the same metrics but for times, each step
 once. Full and LoRA (with dropout), padded and packed, on the CPU and on the
-test device; with data of one's own if HONE_TEST_DATA names stories260K.
+test device; with data of one's own if HONE_TEST_DATA names stories260K. Three
+kills in four come when a random number of records is written and then some
+part of a step on, in the midst of steps and saves; the fourth by the clock, as
+a run may still be starting.
 
 test_kill.py BUILD [KILLS] [SEED]: kills of each kind of run, 2 if not given.
 """
@@ -52,6 +55,12 @@ def metrics(run):
             for line in lines]
 
 
+def records(run):
+    """How many records there are by now."""
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def tensors(path):
     """Name to bytes; but for how long the metrics are, which times are in."""
     data = path.read_bytes()
@@ -64,9 +73,11 @@ def tensors(path):
 
 
 def results(run):
-    """All that the run learned, in its results and its checkpoints."""
-    return {str(p.relative_to(run)): tensors(p)
-            for p in sorted(run.rglob("*.safetensors"))}
+    """All that the run learned, in its results and its checkpoints; and the
+    names of all files that it left, but for events', which have a time."""
+    found = {str(p.relative_to(run)): tensors(p) if
+             p.suffix == ".safetensors" else None for p in run.rglob("*")}
+    return {k: v for k, v in found.items() if "tfevents" not in k}
 
 
 class Case:
@@ -93,12 +104,23 @@ class Case:
         self.whole = self.folder / f"{self.name}.whole"
         self.finish(self.whole)
         self.seconds = time.monotonic() - begin
+        self.records = records(self.whole)
         shutil.rmtree(self.folder / "prepared")
+
+    def wait(self, run, out, rng):
+        """Until a moment to kill RUN, or until it is done."""
+        if rng.random() < 0.25:
+            time.sleep(rng.uniform(0, self.seconds))
+            return
+        until = rng.randint(records(out), self.records)
+        while run.poll() is None and records(out) < until:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 2 * self.seconds / self.records))
 
     def kill(self, out, rng):
         """One start, killed if it is not done before. True: it was killed."""
         run = self.start(out)
-        time.sleep(rng.uniform(0, self.seconds))
+        self.wait(run, out, rng)
         run.send_signal(signal.SIGKILL)
         said = run.communicate()[1].decode()
         if run.returncode not in (0, -signal.SIGKILL):
@@ -113,19 +135,21 @@ class Case:
 
     def torment(self, kills, rng):
         """KILLS in all, over as many runs as that takes."""
-        done = runs = resumed = 0
+        done = runs = resumed = saving = 0
         while done < kills:
             out = self.folder / f"{self.name}.{runs}"
             here = 0
             while done < kills and here < 4 and self.kill(out, rng):
                 done += 1
                 here += 1
+                saving += any(out.rglob(".tmp-*"))
             resumed += "going on after" in self.finish(out)
             self.compare(out)
             shutil.rmtree(out)
             runs += 1
-        print(f"{self.name}: {done} kills in {runs} runs, {resumed} of them "
-              f"went on from a checkpoint; the same bits", flush=True)
+        print(f"{self.name}: {done} kills in {runs} runs, {saving} amid a "
+              f"save; {resumed} runs went on from a checkpoint; the same bits",
+              flush=True)
         return resumed
 
 

@@ -13,7 +13,8 @@ import sys
 import tempfile
 
 PUBLIC = "hone/plugin.h"
-LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 25600
+LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 28000
+CONTRACT_LINES_MOST = 800  # plugin.h is one file, and only grows
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 SOURCES = (".c", ".h", ".cu", ".cuh")
 
@@ -116,8 +117,9 @@ def check_sizes(root, say):
             lines = line_count(path)
             total += lines if folder == "core" else 0
             name = path.relative_to(root)
-            if lines > LINES_MOST:
-                yield f"{name}: {lines} lines, at most {LINES_MOST}"
+            most = CONTRACT_LINES_MOST if name.name == "plugin.h" else LINES_MOST
+            if lines > most:
+                yield f"{name}: {lines} lines, at most {most}"
             elif lines > LINES_SAID:
                 say(f"note: {name}: {lines} lines, about {LINES_SAID} is long")
     say(f"core: {total} lines")

@@ -101,7 +101,7 @@ static void test_names(void **state)
         fail_msg("%s", err.msg);
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1), count++)
         check_name(path, lua_tostring(L, -2), lua_tostring(L, -1));
-    assert_true(count > 300);
+    assert_true(count > 550);
     hone_lua_close(L);
     unlink(path);
 }
@@ -126,7 +126,7 @@ static void test_other_tools(void **state)
             fail_msg("%s", said);
         count++;
     }
-    assert_true(count > 200);
+    assert_true(count > 500);
     unlink(path);
 }
 

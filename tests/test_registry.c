@@ -44,8 +44,8 @@ static const struct {
       "component 1: its struct has 24 bytes, this engine needs %zu" REBUILD,
       sizeof(hone_component) },
     { "unknown_kind",
-      "component 1 is of kind 99, this engine knows 1 to 11; it is for a newer "
-      "hone", 0 },
+      "component 1 is of kind 99, this engine knows 1 to %zu; it is for a newer "
+      "hone", HONE_KINDS - 1 },
     { "no_name", "component 1 has no name; a recipe could not call it", 0 },
     { "no_ops", "'right' has no ops; point them at its hone_schedule", 0 },
     { "short_ops",

@@ -18,7 +18,7 @@ typedef struct {
 typedef struct {
     const flat *f;
     const float *a, *b, *c;
-    float *y, *z;
+    float *y, *z, *y2;
 } flat_args;
 
 static hone_status flat_prepare(const hone_call *c, int threads,
@@ -139,6 +139,24 @@ static void swiglu_grad_range(const void *arg, int64_t first, int64_t last,
     }
 }
 
+static void swiglu_regrad_range(const void *arg, int64_t first, int64_t last,
+                                int part)
+{
+    const flat_args *k = arg;
+    const float *dy = k->a, *gate = k->b, *up = k->c;
+    float *dgate = k->y, *dup = k->z, *y = k->y2;
+
+    (void)part;
+    CPU_SIMD
+    for (int64_t i = first; i < last; i++) {
+        float g = gate[i], u = up[i], d = dy[i];
+        float s = vm_sigmoid(g);
+        dgate[i] = d * u * (s + g * s * (1.0f - s));
+        dup[i] = d * g * s;
+        y[i] = g * s * u;
+    }
+}
+
 static void softcap_range(const void *arg, int64_t first, int64_t last,
                           int part)
 {
@@ -205,12 +223,12 @@ static void gelu_tanh_grad_range(const void *arg, int64_t first, int64_t last,
 }
 
 /* y = f(a), f(a, b): which operands there are follows from the op. */
-#define FLAT_RUN(NAME, A, B, C, Y, Z)                                          \
+#define FLAT_RUN(NAME, A, B, C, ...)                                           \
     static void NAME##_run(const void *prepared, const hone_ptr *ptr,          \
                            void *workspace, hone_stream stream)                \
     {                                                                          \
         const flat *f = prepared;                                              \
-        flat_args k = { f, A, B, C, Y, Z };                                    \
+        flat_args k = { f, A, B, C, __VA_ARGS__ };                             \
                                                                                \
         (void)workspace;                                                       \
         (void)stream;                                                          \
@@ -218,17 +236,18 @@ static void gelu_tanh_grad_range(const void *arg, int64_t first, int64_t last,
     }
 #define P(i) ptr[i].part[0]
 
-FLAT_RUN(add, P(0), P(1), NULL, P(2), NULL)
-FLAT_RUN(mul, P(0), P(1), NULL, P(2), NULL)
-FLAT_RUN(scale, P(0), NULL, NULL, P(1), NULL)
-FLAT_RUN(silu, P(0), NULL, NULL, P(1), NULL)
-FLAT_RUN(silu_grad, P(0), P(1), NULL, P(2), NULL)
-FLAT_RUN(softcap, P(0), NULL, NULL, P(1), NULL)
-FLAT_RUN(softcap_grad, P(0), P(1), NULL, P(2), NULL)
-FLAT_RUN(gelu_tanh, P(0), NULL, NULL, P(1), NULL)
-FLAT_RUN(gelu_tanh_grad, P(0), P(1), NULL, P(2), NULL)
-FLAT_RUN(swiglu, P(0), P(1), NULL, P(2), NULL)
-FLAT_RUN(swiglu_grad, P(0), P(1), P(2), P(3), P(4))
+FLAT_RUN(add, P(0), P(1), NULL, P(2), NULL, NULL)
+FLAT_RUN(mul, P(0), P(1), NULL, P(2), NULL, NULL)
+FLAT_RUN(scale, P(0), NULL, NULL, P(1), NULL, NULL)
+FLAT_RUN(silu, P(0), NULL, NULL, P(1), NULL, NULL)
+FLAT_RUN(silu_grad, P(0), P(1), NULL, P(2), NULL, NULL)
+FLAT_RUN(softcap, P(0), NULL, NULL, P(1), NULL, NULL)
+FLAT_RUN(softcap_grad, P(0), P(1), NULL, P(2), NULL, NULL)
+FLAT_RUN(gelu_tanh, P(0), NULL, NULL, P(1), NULL, NULL)
+FLAT_RUN(gelu_tanh_grad, P(0), P(1), NULL, P(2), NULL, NULL)
+FLAT_RUN(swiglu, P(0), P(1), NULL, P(2), NULL, NULL)
+FLAT_RUN(swiglu_grad, P(0), P(1), P(2), P(3), P(4), NULL)
+FLAT_RUN(swiglu_regrad, P(0), P(1), P(2), P(3), P(4), P(5))
 
 CPU_KERNELS(elementwise) = {
     { "add", flat_prepare, flat_init, add_run },
@@ -242,5 +261,6 @@ CPU_KERNELS(elementwise) = {
     { "gelu_tanh_grad", flat_prepare, flat_init, gelu_tanh_grad_run },
     { "swiglu", flat_prepare, flat_init, swiglu_run },
     { "swiglu_grad", flat_prepare, flat_init, swiglu_grad_run },
+    { "swiglu_regrad", flat_prepare, flat_init, swiglu_regrad_run },
     { NULL, NULL, NULL, NULL }
 };

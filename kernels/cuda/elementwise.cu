@@ -102,6 +102,14 @@ struct swiglu_slopes { /* dy, gate, up */
     }
 };
 
+struct swiglu_again { /* dy, gate, up */
+    __device__ void operator()(const float *x, float *y) const
+    {
+        swiglu_slopes{}(x, y);
+        swiglu_of{}(x + 1, y + 2);
+    }
+};
+
 /* -------------------------------------------------------------- the calls */
 
 struct flat {
@@ -164,6 +172,7 @@ RUN(silu, 1, 1, silu_of{})
 RUN(silu_grad, 2, 1, silu_slope{})
 RUN(swiglu, 2, 1, swiglu_of{})
 RUN(swiglu_grad, 3, 2, swiglu_slopes{})
+RUN(swiglu_regrad, 3, 3, swiglu_again{})
 
 CUDA_KERNELS(elementwise) = {
     { "add", prepare, init, add_run },
@@ -174,5 +183,6 @@ CUDA_KERNELS(elementwise) = {
     { "silu_grad", prepare, init, silu_grad_run },
     { "swiglu", prepare, init, swiglu_run },
     { "swiglu_grad", prepare, init, swiglu_grad_run },
+    { "swiglu_regrad", prepare, init, swiglu_regrad_run },
     { NULL, NULL, NULL, NULL }
 };

@@ -33,6 +33,22 @@ REF(swiglu_grad)
     }
 }
 
+/* An input's bytes may be an output's: all three are read first. */
+REF(swiglu_regrad)
+{
+    view dy = input(c, p, 0), gate = input(c, p, 1), up = input(c, p, 2);
+    view dgate = output(c, p, 0), dup = output(c, p, 1), y = output(c, p, 2);
+    int64_t i;
+
+    for (i = 0; i < dy.count; i++) {
+        real d = get(dy, i), g = get(gate, i), u = get(up, i);
+        real s = sigmoid(g);
+        put(dgate, i, d * u * s * (1 + g * (1 - s)));
+        put(dup, i, d * g * s);
+        put(y, i, g * s * u);
+    }
+}
+
 #ifndef HONE_REF_DOUBLE
 
 static hone_status swiglu_shape(const hone_call *c, hone_type *out,
@@ -68,6 +84,8 @@ static hone_status grad_shape(const hone_call *c, hone_type *out, hone_err *err)
     hone_try(want_same(c, 2, "up", 0, "dy", err));
     out[0] = activation(c, &c->type[1]);
     out[1] = activation(c, &c->type[2]);
+    if (c->nout > 2)
+        out[2] = activation(c, &c->type[0]);
     return HONE_OK;
 }
 
@@ -87,8 +105,18 @@ OP(swiglu_grad, "both gradients of swiglu", NULL, 0,
                   { "up", HONE_ROWS }),
    .out = OPERANDS({ "dgate", HONE_ROWS | HONE_INPLACE(1) },
                    { "dup", HONE_ROWS | HONE_INPLACE(2) }),
+   .shape = grad_shape, .flops = swiglu_flops,
+   .again = "swiglu_regrad", .again_of = "swiglu");
+
+OP(swiglu_regrad, "both gradients of swiglu, and swiglu again", NULL, 0,
+   .in = OPERANDS({ "dy", HONE_ROWS }, { "gate", HONE_ROWS },
+                  { "up", HONE_ROWS }),
+   .out = OPERANDS({ "dgate", HONE_ROWS | HONE_INPLACE(1) },
+                   { "dup", HONE_ROWS | HONE_INPLACE(2) },
+                   { "y", HONE_ROWS | HONE_INPLACE(0) }),
    .shape = grad_shape, .flops = swiglu_flops);
 
-EXPORT_OPS(swiglu, &swiglu_component, &swiglu_grad_component);
+EXPORT_OPS(swiglu, &swiglu_component, &swiglu_grad_component,
+           &swiglu_regrad_component);
 
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * json.c -- data files that are one JSON array of objects. Only the array is
- * taken apart here, by counting brackets outside of strings; what is in an
- * element is for the engine to parse. So a file may be larger than memory, and
- * a damaged element costs itself alone.
+ * json.c -- data files that are one JSON array of objects, or objects one
+ * after the other. They are taken apart by counting brackets outside of
+ * strings; what is in an object is for the engine to parse. So a file may be
+ * larger than memory, and a damaged element costs itself alone.
  */
 #include "input.h"
 
-enum { BEFORE_ARRAY, FIRST, BETWEEN, DONE };
+enum { BEFORE, FIRST, BETWEEN, SEQUENCE, DONE };
 
 typedef struct {
     input *in;
@@ -49,21 +49,21 @@ static int skip_space(input *in)
     return c;
 }
 
-static hone_status begin_array(reader *r, hone_row *out, hone_err *err)
+static hone_status begin(reader *r, hone_row *out, hone_err *err)
 {
-    int c;
+    int c = skip_space(r->in);
 
-    input_skip_bom(r->in);
-    c = skip_space(r->in);
+    if (c == '{') {
+        r->state = SEQUENCE;
+        return HONE_OK;
+    }
+    r->state = DONE;
     if (c == END_OF_FILE)
         return input_stop(r->in, out, err, "the file is empty; expected a "
                                            "JSON array of objects");
-    if (c == '{')
-        return input_stop(r->in, out, err,
-                          "the top level is an object; expected an array of "
-                          "objects (one object a line belongs into a .jsonl)");
     if (c != '[')
-        return input_stop(r->in, out, err, "expected a JSON array of objects");
+        return input_stop(r->in, out, err, "expected a JSON array of objects, "
+                                           "or objects");
     input_get(r->in);
     r->state = FIRST;
     return HONE_OK;
@@ -74,7 +74,7 @@ static hone_status end_array(reader *r, hone_row *out, hone_err *err)
 {
     r->state = DONE;
     input_get(r->in);
-    if (skip_space(r->in) != END_OF_FILE || r->in->failed)
+    if (skip_space(r->in) != END_OF_FILE || r->in->from.damage)
         return input_stop(r->in, out, err, "something follows the array");
     return HONE_END;
 }
@@ -99,10 +99,10 @@ static hone_status read_value(reader *r, hone_row *out, hone_err *err)
         }
         if (!quoted && !depth && (c == ',' || c == ']' || c == '}'))
             return input_end_row(in, out, err);
-        input_keep(in, input_get(in));
+        row_byte(&in->row, input_get(in));
         if (quoted) {
             if (c == '\\' && input_peek(in) != END_OF_FILE)
-                input_keep(in, input_get(in));
+                row_byte(&in->row, input_get(in));
             quoted = c != '"';
         } else if (c == '"') {
             quoted = 1;
@@ -114,30 +114,55 @@ static hone_status read_value(reader *r, hone_row *out, hone_err *err)
     }
 }
 
+/* The comma between two elements, up to the element behind it. */
+static hone_status between(reader *r, hone_row *out, hone_err *err)
+{
+    int c = skip_space(r->in);
+
+    if (c == ',') {
+        input_get(r->in);
+        skip_space(r->in);
+        return HONE_OK;
+    }
+    r->state = DONE;
+    return input_stop(r->in, out, err,
+                      c == END_OF_FILE ? "the array does not end: ']' is "
+                                         "missing"
+                                       : "expected ',' or ']' behind a row");
+}
+
+/* The next of objects that only white space parts. */
+static hone_status next_object(reader *r, hone_row *out, hone_err *err)
+{
+    int c = skip_space(r->in);
+
+    if (c == '{')
+        return read_value(r, out, err);
+    r->state = DONE;
+    if (c == END_OF_FILE && !r->in->from.damage)
+        return HONE_END;
+    return input_stop(r->in, out, err, "expected an object or the end of the "
+                                       "file behind an object");
+}
+
 static hone_status json_next(void *self, hone_row *out, hone_err *err)
 {
     reader *r = self;
     int c;
 
+    if (r->state == BEFORE)
+        hone_try(begin(r, out, err));
     if (r->state == DONE)
         return HONE_END;
-    if (r->state == BEFORE_ARRAY)
-        hone_try(begin_array(r, out, err));
+    if (r->state == SEQUENCE)
+        return next_object(r, out, err);
     c = skip_space(r->in);
     if (c == ']')
         return end_array(r, out, err);
-    if (r->state == BETWEEN) {
-        if (c != ',') {
-            r->state = DONE;
-            return input_stop(r->in, out, err,
-                              c == END_OF_FILE
-                                  ? "the array does not end: ']' is missing"
-                                  : "expected ',' or ']' behind a row");
-        }
-        input_get(r->in);
-        c = skip_space(r->in);
-    }
+    if (r->state == BETWEEN)
+        hone_try(between(r, out, err));
     r->state = BETWEEN;
+    c = input_peek(r->in);
     if (c == ',' || c == ']' || c == '}' || c == END_OF_FILE) {
         r->state = DONE;
         return input_stop(r->in, out, err, "expected a row");
@@ -145,14 +170,15 @@ static hone_status json_next(void *self, hone_row *out, hone_err *err)
     return read_value(r, out, err);
 }
 
-static const char *const endings[] = { "json", NULL };
-static const hone_format ops = { sizeof ops, endings, json_open, json_next,
-                                 json_close };
+static const char *const endings[] = { "json", "json.gz", "json.zst", NULL };
+static const hone_format ops = { .size = sizeof ops, .endings = endings,
+                                 .open = json_open, .next = json_next,
+                                 .close = json_close };
 
 static const hone_component json = { .size = sizeof json,
                                      .kind = HONE_KIND_FORMAT,
                                      .name = "json",
-                                     .help = "one JSON array of objects",
+                                     .help = "one JSON array of objects, or objects",
                                      .ops = &ops };
 
 HONE_PLUGIN("json", "1.0", &json)

@@ -18,6 +18,8 @@
 --             mask = { ... }   true where it counts one of ids
 --             special = true   the tokenizer adds what it adds to a text of
 --                              its own, such as a BOS (default: not)
+--             row = true       another row of tokens begins with it
+--   trains  false: there is no loss for such rows; they are prepared only
 
 local task = "Below is an instruction that describes a task"
 local ask = "Write a response that appropriately completes the request.\n\n"

@@ -16,7 +16,13 @@
 local rope = require "lib.rope"
 local decoder = {}
 
+local needed = { "hidden_size", "intermediate_size", "vocab_size",
+                 "num_hidden_layers", "num_attention_heads", "rms_norm_eps" }
+
 function decoder.build(g, c, o)
+    for _, key in ipairs(needed) do
+        assert(c[key], "config.json has no '" .. key .. "'")
+    end
     local H, heads = c.hidden_size, c.num_attention_heads
     local kv = c.num_key_value_heads or heads
     local d = o.head_dim or H // heads

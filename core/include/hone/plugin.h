@@ -342,6 +342,10 @@ typedef struct hone_op {
      * covers it. NULL: there is none. */
     const char *list;
     uint32_t shared;
+    /* Of a gradient op: an op that does the same and besides op AGAIN_OF, whose
+     * inputs are this one's behind the first, once more: its result comes
+     * behind this op's. So nobody need keep that. NULL: there is none. */
+    const char *again, *again_of;
 } hone_op;
 
 /* ----------------------------------------------------------- kernel packs */
@@ -513,7 +517,8 @@ typedef struct hone_row {
 
 typedef struct hone_format {
     uint32_t size;
-    const char *const *endings; /* "json", NULL */
+    const char *const *endings; /* "json", "json.gz", NULL; the longest that a
+                                   file's name ends with decides */
     hone_status (*open)(const hone_host *, const char *path, void **reader,
                         hone_err *);
     /* HONE_END after the last row. A damaged row: HONE_EINVAL with file and
@@ -522,6 +527,10 @@ typedef struct hone_format {
      * of a row is not checked: the engine parses it. */
     hone_status (*next)(void *reader, hone_row *, hone_err *);
     void (*close)(void *reader);
+    /* Instead of open, where the component has options: its config, filled
+     * from the options of hone.data; NULL: all defaults. */
+    hone_status (*open_with)(const hone_host *, const char *path,
+                             const void *config, void **reader, hone_err *);
 } hone_format;
 
 #define HONE_SPECIALS 1u  /* encode: add what the tokenizer adds (BOS...) */
@@ -621,6 +630,16 @@ typedef struct hone_exporter {
     hone_status (*write)(const void *config, const hone_export *, hone_err *);
 } hone_exporter;
 
+/* ------------------------------------------------------------------ verbs */
+
+/* `hone NAME ...`, where no verb of the engine's has that name. */
+typedef struct hone_verb {
+    uint32_t size;
+    const char *usage; /* what follows the name: "ORG/NAME [--revision R]" */
+    /* Gets what follows the name; returns the exit status. */
+    int (*run)(const hone_host *, int argc, char **argv);
+} hone_verb;
+
 /* ------------------------------------------------- components and plugins */
 
 typedef enum {
@@ -635,6 +654,7 @@ typedef enum {
     HONE_KIND_COLLECTIVE,
     HONE_KIND_LOGGER,
     HONE_KIND_EXPORTER,
+    HONE_KIND_VERB,
     HONE_KINDS
 } hone_kind;
 

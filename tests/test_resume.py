@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs that are interrupted, and what may change before they go on: SIGINT and
+SIGTERM save and leave with 130, and the same command ends like a run that
+nobody touched; options that decide what is learnt are named when they have
+changed, others may; a disk that is full; finished runs, folders in use,
+--fresh; hone eval of what was trained; budgets; and how hone answers to words
+it does not know."""
+import json
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import test_kill
+import tiny_run
+
+HONE = pathlib.Path(sys.argv[1], "bin/hone").resolve()
+STEPS = 60
+SETS = ("--set", f"steps={STEPS}", "--set", "save.every=20",
+        "--set", "eval.every=0")
+
+
+def hone(folder, *arguments, largest=None):
+    """Exit status, stdout and stderr; with LARGEST no file may be larger."""
+    def limit():
+        if largest:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    done = subprocess.run([HONE, *arguments], preexec_fn=limit,
+                          cwd=folder, env=test_kill.environment(folder),
+                          text=True, capture_output=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def says(folder, status, text, *arguments, **limits):
+    got, out, err = hone(folder, *arguments, **limits)
+    assert got == status and text in out + err, (arguments, got, out, err)
+    return out
+
+
+def interrupt(folder, recipe, out, number):
+    """Starts a run and sends it a signal when it is well on its way."""
+    enough = test_kill.records(folder / out) + 5
+    run = subprocess.Popen([HONE, "run", recipe, *SETS, "--out", out],
+                           cwd=folder, env=test_kill.environment(folder),
+                           text=True, stderr=subprocess.PIPE)
+    while run.poll() is None and test_kill.records(folder / out) < enough:
+        time.sleep(0.001)
+    run.send_signal(number)
+    text = run.communicate()[1]
+    assert run.returncode == 130, (run.returncode, text)
+    assert "interrupted after step" in text, text
+
+
+def check_signals(folder):
+    for recipe, number in (("full.lua", signal.SIGINT),
+                           ("lora.lua", signal.SIGTERM)):
+        says(folder, 0, "saved", "run", recipe, *SETS, "--out", "whole")
+        interrupt(folder, recipe, "part", number)
+        assert test_kill.records(folder / "part") < STEPS
+        interrupt(folder, recipe, "part", number)
+        says(folder, 0, "going on after", "run", recipe, *SETS, "--out",
+             "part")
+        whole, part = folder / "whole", folder / "part"
+        assert test_kill.metrics(part) == test_kill.metrics(whole)
+        assert test_kill.results(part) == test_kill.results(whole)
+        whole.rename(folder / f"{recipe}.whole")
+        part.rename(folder / f"{recipe}.part")
+
+
+def check_changes(folder):
+    """From here on each run is asked to go on with something changed."""
+    run = "run", "full.lua", *SETS, "--out", "out"
+    interrupt(folder, "full.lua", "out", signal.SIGINT)
+    says(folder, 2, "full.lua:5: 'optimizer.lr' is 0.02 and was 0.01 when ",
+         *run, "--set", "optimizer.lr=0.02")
+    says(folder, 2, "'seed' is 3 and was 0", *run, "--set", "seed=3")
+    says(folder, 2, "--fresh", *run, "--set", "optimizer.lr=0.02", "--set",
+         "clip=2")
+    rows = (folder / "rows.jsonl").read_text()
+    (folder / "rows.jsonl").write_text(rows + json.dumps(tiny_run.row(99)))
+    says(folder, 2, "'data' is not what it was when ", *run)
+    (folder / "rows.jsonl").write_text(rows)
+    (folder / "model/config.json").write_text(
+        (folder / "model/config.json").read_text().replace("1e-05", "1e-06"))
+    says(folder, 2, "'model.path' is not what it was", *run)
+    (folder / "model/config.json").write_text(
+        (folder / "model/config.json").read_text().replace("1e-06", "1e-05"))
+    # How rows lie in memory, and when it saves: as one likes.
+    says(folder, 0, "going on after", *run, "--set", "batch.rows=3", "--set",
+         "save.every=50", "--set", "save.keep=1")
+    assert len(list((folder / "out/checkpoints").iterdir())) == 1
+    says(folder, 0, "is a finished run; --fresh starts over", *run)
+    says(folder, 0, "is now", *run, "--fresh")
+    assert (folder / "out.1/model").is_dir() and (folder / "out").is_dir()
+
+
+def check_full_disk(folder):
+    """What cannot be saved is said, and what was saved before is whole."""
+    run = "run", "full.lua", *SETS, "--out", "disk"
+    says(folder, 1, "no checkpoint was there before", *run, largest=1 << 16)
+    interrupt(folder, "full.lua", "disk", signal.SIGTERM)
+    there = sorted((folder / "disk/checkpoints").iterdir())
+    step = int(there[-1].name[len("step-"):])
+    says(folder, 1, f"the checkpoint of step {step} is whole: "
+         "the same command goes on from there", *run, largest=1 << 16)
+    assert there == sorted((folder / "disk/checkpoints").iterdir())
+    says(folder, 0, "going on after", *run)
+    whole = folder / "full.lua.whole"
+    assert test_kill.metrics(folder / "disk") == test_kill.metrics(whole)
+    assert test_kill.results(folder / "disk") == test_kill.results(whole)
+
+
+def check_folder_in_use(folder):
+    command = [HONE, "run", "full.lua",
+               "--out", "busy", "--set", "steps=100000"]
+    first = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL,
+                             env=test_kill.environment(folder))
+    while first.poll() is None and not test_kill.records(folder / "busy"):
+        time.sleep(0.001)
+    says(folder, 1, "another hone trains into it", *command[1:])
+    first.kill()
+    first.wait()
+
+
+def check_eval(folder):
+    def loss(recipe, *arguments):
+        out = says(folder, 0, "", "eval", recipe, "--json", *arguments)
+        return json.loads(out)["loss"]
+
+    for recipe in "full.lua", "lora.lua":
+        run = folder / f"{recipe}.whole"
+        losses = [m["eval_loss"] for m in test_kill.metrics(run)
+                  if "eval_loss" in m]
+        assert abs(loss(recipe) - losses[0]) < 1e-6, (recipe, losses)
+        assert abs(loss(recipe, "--run", run) - losses[-1]) < 1e-5, losses
+    adapter = folder / "lora.lua.whole/adapter"
+    assert abs(loss("lora.lua", "--adapter", adapter) - losses[-1]) < 1e-5
+    says(folder, 0, "held-out loss ", "eval", "full.lua")
+    says(folder, 2, "no held-out rows; give val", "eval", "full.lua", *SETS,
+         "--set", "data.val=0")
+    says(folder, 2, "is the run finished?", "eval", "full.lua", "--run", "busy")
+
+
+def check_refusals(folder):
+    run = "run", "full.lua", "--out", "none", "--set"
+    says(folder, 3, "the recipe allows", *run, "memory=1MiB")
+    says(folder, 2, "rows.jsonl: no row to train on; 40 were read", *run,
+         "data.max_tokens=4")
+    assert not (folder / "none").exists()
+
+
+def check_words(folder):
+    says(folder, 2, "usage: hone VERB")
+    says(folder, 0, "hone kernels", "--help")
+    says(folder, 0, "hone 0.", "--version")
+    says(folder, 2, "no verb 'rum', did you mean 'run'?", "rum", "x.lua")
+    says(folder, 2, "--set needs a value", "run", "full.lua", "--set")
+    says(folder, 2, "'more': one argument too many", "run", "full.lua", "more")
+    says(folder, 2, "usage: hone run", "run")
+    says(folder, 2, "--frash", "run", "full.lua", "--frash")
+
+
+def main(folder):
+    tiny_run.main(folder)
+    check_signals(folder)
+    check_changes(folder)
+    check_full_disk(folder)
+    check_folder_in_use(folder)
+    check_eval(folder)
+    check_refusals(folder)
+    check_words(folder)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="hone-resume-") as temporary:
+        main(pathlib.Path(temporary) / "tiny")
