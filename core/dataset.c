@@ -90,10 +90,10 @@ static hone_status hash_source(EVP_MD_CTX *h, const hone_data_config *c,
 
     snprintf(options, sizeof options,
              "shard %d, %d; prep %d; val %.17g; max_tokens %lld; long %d; "
-             "skip_broken %d; eos %d; val_file %d",
+             "skip_broken %d; loss %d; eos %d; val_file %d",
              HONE_SHARD_VERSION, HONE_FRAME_TOKENS, HONE_PREP_VERSION, c->val,
-             (long long)c->max_tokens, c->too_long, c->skip_broken, t->eos,
-             c->val_file != NULL);
+             (long long)c->max_tokens, c->too_long, c->skip_broken, c->loss,
+             t->eos, c->val_file != NULL);
     hash_text(h, options);
     hash_text(h, t->hash);
     text = hone_shape_text(shape, &bytes);
@@ -115,7 +115,7 @@ static hone_status hash_all(EVP_MD_CTX *h, hone_dataset *d,
         hone_shape *shape;
         hone_status status;
 
-        hone_try(hone_shape_open(&shape, c, err));
+        hone_try(hone_shape_open(&shape, c, t, err));
         if (!hone_shape_trains(shape))
             d->untrained = hone_text(&d->arena, c->shape);
         status = hash_source(h, c, shape, t, err);

@@ -234,6 +234,18 @@ static hone_status too_long(const hone_block *b, const hone_source_row *r,
                      (long long)most);
 }
 
+/* Whether what is learnt of the tokens from FROM on ends with a token that
+ * ends texts or turns; templates write white space behind it. */
+static int ends(const hone_block *b, const hone_tokens *t, int64_t from)
+{
+    int64_t last = b->count - 1;
+
+    while (last > from && !b->mask[last])
+        last--;
+    return b->ids[last] == t->eos ||
+           t->api->is_special(t->self, b->ids[last]);
+}
+
 /* The block's tokens from FROM on, as one row or several. */
 static hone_status fit(hone_block *b, hone_mapper *m, hone_source_row *r,
                        int64_t from, hone_err *err)
@@ -242,7 +254,7 @@ static hone_status fit(hone_block *b, hone_mapper *m, hone_source_row *r,
     const hone_tokens *t = m->tokens;
     int64_t most = c->max_tokens, left = b->count - from;
 
-    if (left && b->ids[b->count - 1] != t->eos)
+    if (left && !ends(b, t, from))
         r->what |= HONE_ROW_NO_END;
     if (left > 1 && t->bos >= 0 && b->ids[from] == t->bos &&
         b->ids[from + 1] == t->bos)
@@ -286,7 +298,7 @@ static hone_status open_shape(hone_mapper *m, int source, hone_err *err)
         hone_try(c->functions->fork(c->functions, &m->functions[source], err));
         own->functions = &m->functions[source];
     }
-    return hone_shape_open(&m->shape[source], own, err);
+    return hone_shape_open(&m->shape[source], own, m->tokens, err);
 }
 
 void hone_mapper_close(hone_mapper *m)

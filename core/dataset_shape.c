@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat.h"
+#include "dataset_chat.h"
 #include "dataset_map.h"
 #include "lua_host.h"
 #include "lua_json.h"
@@ -34,6 +36,11 @@ struct hone_shape {
     field field[MOST_FIELDS];
     int fields, whole_row, trains;
     int spec_ref; /* the table that the file returned */
+    int loss;     /* hone_loss */
+    int is_chat;  /* rows are conversations */
+    hone_chat_names names;
+    hone_chat chat; /* api NULL: not opened */
+    const hone_tokens *tokens;
     /* of the row being mapped: */
     hone_arena ids; /* of its segments */
     json_t *row;
@@ -95,7 +102,9 @@ static int read_spec(lua_State *L)
     if (!lua_istable(L, 1))
         return luaL_error(L, "%s: must return a table with map = function",
                           s->name);
-    if (lua_getfield(L, 1, "map") != LUA_TFUNCTION)
+    lua_getfield(L, 1, "chat");
+    s->is_chat = lua_toboolean(L, -1);
+    if (lua_getfield(L, 1, "map") != LUA_TFUNCTION && !s->is_chat)
         return luaL_error(L, "%s: map must be a function", s->name);
     if (lua_getfield(L, 1, "fields") == LUA_TTABLE)
         read_fields(L, s);
@@ -122,8 +131,56 @@ static hone_status open_file(hone_shape *s, hone_err *err)
     return hone_lua_call(s->lua, 2, 0, err);
 }
 
+/* What the rows call field NAME or, of a key or a role, what that is; NULL:
+ * the shape has no such field. */
+static const char *called(const hone_shape *s, const char *name)
+{
+    for (int i = 0; i < s->fields; i++) {
+        const field *f = &s->field[i];
+        int is_word = !strcmp(f->type, "key") || !strcmp(f->type, "role");
+
+        if (!strcmp(f->name, name))
+            return is_word && f->source == f->name
+                       ? json_string_value(f->other)
+                       : f->source;
+    }
+    return NULL;
+}
+
+static hone_status open_chat(hone_shape *s, hone_err *err)
+{
+    const char *column = called(s, "messages");
+    char *templates, *specials;
+
+    s->names = (hone_chat_names){
+        .messages = column ? column : called(s, "conversations"),
+        .system = called(s, "system"),
+        .tools = called(s, "tools"),
+        .settings = called(s, "chat_template_kwargs"),
+        .role = called(s, "role"),
+        .content = called(s, "content"),
+        .roles = { called(s, "system_role"), called(s, "user"),
+                   called(s, "assistant"), called(s, "tool"),
+                   called(s, "call") },
+    };
+    if (!s->names.messages || !s->names.role || !s->names.content)
+        return hone_fail(err, HONE_EINVAL, "%s: a shape of conversations needs "
+                         "the fields messages, role and content", s->name);
+    if (!s->tokens || (s->functions && s->functions->template))
+        return HONE_OK;
+    hone_try(hone_chat_open(&s->chat, s->tokens->path, err));
+    templates = json_dumps(s->chat.texts, JSON_SORT_KEYS);
+    specials = json_dumps(s->chat.specials, JSON_SORT_KEYS);
+    s->text = hone_format_text(&s->arena, "%s%s%s", s->text, templates,
+                               specials);
+    s->bytes = strlen(s->text);
+    free(templates);
+    free(specials);
+    return HONE_OK;
+}
+
 hone_status hone_shape_open(hone_shape **out, const hone_data_config *c,
-                            hone_err *err)
+                            const hone_tokens *tokens, hone_err *err)
 {
     hone_arena arena = { 0 };
     hone_shape *s = hone_alloc(&arena, sizeof *s);
@@ -133,7 +190,11 @@ hone_status hone_shape_open(hone_shape **out, const hone_data_config *c,
     s->name = hone_text(&s->arena, c->shape);
     s->renames = c->field;
     s->functions = c->functions;
+    s->loss = c->loss;
+    s->tokens = tokens;
     status = open_file(s, err);
+    if (status == HONE_OK && s->is_chat)
+        status = open_chat(s, err);
     if (status != HONE_OK) {
         hone_shape_close(s);
         return status;
@@ -149,6 +210,7 @@ void hone_shape_close(hone_shape *s)
     if (!s)
         return;
     hone_lua_close(s->lua);
+    hone_chat_close(&s->chat);
     for (int i = 0; i < s->fields; i++)
         json_decref(s->field[i].other);
     hone_arena_free(&s->ids);
@@ -239,6 +301,10 @@ static int flag(lua_State *L, const char *name)
 
 static void add_segment(hone_shape *s, hone_segment g)
 {
+    if (s->loss == HONE_LOSS_ALL) {
+        g.target = 1;
+        g.mask = NULL;
+    }
     hone_push(&s->arena, s->segment, s->segments, s->segment_cap);
     s->segment[s->segments++] = g;
 }
@@ -342,7 +408,7 @@ static void complete_row(hone_shape *s)
 
         if (!v || json_is_null(v))
             v = f->other;
-        if (v)
+        if (v && strcmp(f->type, "key") && strcmp(f->type, "role"))
             json_object_set(s->row, f->name, v);
     }
 }
@@ -363,6 +429,47 @@ static hone_status apply_template(hone_shape *s, hone_err *err)
     return HONE_OK;
 }
 
+/* ------------------------------------------------------------ conversations */
+
+static hone_status encode_chat(hone_shape *s, json_t *variables, hone_err *err)
+{
+    hone_learn learn = s->loss == HONE_LOSS_ALL    ? HONE_LEARN_NOTHING
+                       : s->loss == HONE_LOSS_LAST ? HONE_LEARN_LAST
+                                                   : HONE_LEARN_ASSISTANT;
+    hone_rendered r = { .size = sizeof r };
+    hone_status status = hone_chat_render(&s->chat, variables, learn, &r, err);
+
+    if (status != HONE_OK && !r.raised && hone_chat_add_contents(variables)) {
+        s->chat.api->release(&r);
+        r = (hone_rendered){ .size = sizeof r };
+        status = hone_chat_render(&s->chat, variables, learn, &r, err);
+    }
+    if (status == HONE_OK) {
+        hone_chat_ids all = hone_chat_encode(&s->ids, s->tokens, &r);
+
+        add_segment(s, (hone_segment){ .ids = all.ids, .mask = all.mask,
+                                       .count = all.count });
+    } else if (r.raised) {
+        hone_fail(err, status, "the chat template refuses it: %.900s",
+                  r.raised);
+    }
+    s->chat.api->release(&r);
+    return status;
+}
+
+static hone_status map_chat(hone_shape *s, hone_err *err)
+{
+    const hone_chat *chat = s->chat.api ? &s->chat : NULL;
+    json_t *variables = NULL;
+    hone_status status = hone_chat_row(&s->names, chat, s->row, &variables,
+                                       err);
+
+    if (status == HONE_OK && chat)
+        status = encode_chat(s, variables, err);
+    json_decref(variables);
+    return status;
+}
+
 /* s->row to segments; NULL afterwards: left out. */
 static hone_status make_segments(hone_shape *s, hone_err *err)
 {
@@ -377,6 +484,8 @@ static hone_status make_segments(hone_shape *s, hone_err *err)
                          hone_json_type(s->row));
     if (f && f->template)
         return apply_template(s, err);
+    if (s->is_chat)
+        return map_chat(s, err);
     lua_settop(s->lua, 0);
     lua_pushcfunction(s->lua, map_row);
     lua_pushlightuserdata(s->lua, s);

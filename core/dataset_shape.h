@@ -10,6 +10,7 @@
 #include "arena.h"
 #include "hone/plugin.h"
 #include "recipe.h"
+#include "tokens.h"
 
 /* A part of a row: a text to tokenize on its own, ids, or else the end
  * token. */
@@ -25,11 +26,14 @@ typedef struct hone_segment {
 
 typedef struct hone_shape hone_shape;
 
-/* Its name, its renames, the recipe's functions; CONFIG must stay. */
+/* Its name, its renames, the recipe's functions; CONFIG must stay. TOKENS: the
+ * model's, whose folder has the chat template that a shape of conversations
+ * needs; NULL: rows are only looked at. */
 hone_status hone_shape_open(hone_shape **, const hone_data_config *config,
-                            hone_err *);
+                            const hone_tokens *tokens, hone_err *);
 void hone_shape_close(hone_shape *);
-/* The text of its file: part of what prepared data depends on. */
+/* The text of its file and of chat templates: part of what prepared data
+ * depends on. */
 const char *hone_shape_text(const hone_shape *, size_t *bytes);
 
 /* Whether there is a loss for its rows; they can be prepared in any case. */

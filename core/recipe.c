@@ -160,6 +160,7 @@ static hone_data_config source_of(hone_arena *a, const hone_made *n)
         .max_tokens = rows->max_tokens,
         .too_long = rows->too_long + HONE_LONG_CUT,
         .skip_broken = rows->broken,
+        .loss = rows->loss + HONE_LOSS_ASSISTANT,
         .field = rows->shape ? rows->found : renames(a, n),
         .formats = hone_made_formats(a, n),
         .notes = { rows->notes[0], rows->notes[1] },

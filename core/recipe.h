@@ -63,6 +63,7 @@ typedef struct hone_data_config {
     int64_t max_tokens;            /* 0: nothing is cut */
     int too_long;                  /* hone_long */
     int skip_broken;               /* broken = "skip" */
+    int loss;                      /* hone_loss */
     const char *const *field;      /* renames: "prompt", "question", NULL */
     hone_data_functions *functions; /* or NULL */
     const hone_format_config *formats; /* or NULL: all defaults */
@@ -74,6 +75,8 @@ typedef struct hone_data_config {
 
 typedef enum { HONE_LONG_CUT = 1, HONE_LONG_DROP, HONE_LONG_SPLIT,
                HONE_LONG_ERROR } hone_long;
+typedef enum { HONE_LOSS_ASSISTANT = 1, HONE_LOSS_LAST,
+               HONE_LOSS_ALL } hone_loss;
 typedef enum { HONE_KEEP_AUTO = 1, HONE_KEEP_ALL, HONE_KEEP_NONE,
                HONE_KEEP_OFFLOAD } hone_keep;
 typedef enum { HONE_PRECISION_AUTO = 1, HONE_PRECISION_FP32,

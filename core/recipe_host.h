@@ -94,7 +94,7 @@ typedef struct hone_rows {
     const char *const *files;
     hone_val val;
     int64_t max_tokens;
-    int too_long, broken; /* index into their choices */
+    int too_long, broken, loss; /* index into their choices */
     int map, template;    /* functions */
     const char *revision; /* of a dataset in the Hub's cache */
     const char *shape;        /* that hone.data.auto found, or NULL */

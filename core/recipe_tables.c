@@ -36,6 +36,7 @@ static const char *const storages[] = { "file", "bf16", "fp32", "nf4", "fp8",
                                         NULL };
 static const char *const longs[] = { "cut", "drop", "split", "error", NULL };
 static const char *const brokens[] = { "error", "skip", NULL };
+static const char *const losses[] = { "assistant", "last", "all", NULL };
 
 static const hone_option train_options[] = {
     ROW_VALUE(hone_train, "model", model, HONE_FORM_MADE,
@@ -143,6 +144,8 @@ static const hone_option data_options[] = {
              "what to do with a row beyond max_tokens"),
     ROW_ENUM(hone_rows, "broken", broken, "error", brokens,
              "what to do with a damaged row"),
+    ROW_ENUM(hone_rows, "loss", loss, "assistant", losses,
+             "what is learnt of a row: the answers, the last one, or all"),
     ROW_VALUE(hone_rows, "map", map, HONE_FORM_FUNCTION, NULL,
               "row -> row, before all else; nil: leave it out"),
     ROW_VALUE(hone_rows, "template", template, HONE_FORM_FUNCTION, NULL,
@@ -298,15 +301,6 @@ static hone_maker *with_fields(hone_arena *a, const char *const *names,
     return m;
 }
 
-/* Why a shape that people know from elsewhere is not there; or NULL. */
-static const char *not_yet(const char *shape)
-{
-    if (!strcmp(shape, "messages") || !strcmp(shape, "sharegpt"))
-        return "chat templates are not there yet; hone.data.prompt_completion "
-               "with a map of your own takes such rows";
-    return NULL;
-}
-
 /* Shapes come with hone, never from beside a recipe. */
 static const hone_maker *find_shape(hone_arena *a, const char *shape,
                                     const char **why)
@@ -319,7 +313,7 @@ static const hone_maker *find_shape(hone_arena *a, const char *shape,
     int count;
 
     if (!shape[0] || strchr(shape, '/') || access(path, R_OK) != 0) {
-        *why = not_yet(shape) ? not_yet(shape) : no_shape(a, shape, folder);
+        *why = no_shape(a, shape, folder);
         return NULL;
     }
     count = shape_fields(a, path, names, &help, &err);

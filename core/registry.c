@@ -52,6 +52,7 @@ const char *hone_kind_name(hone_kind kind)
         [HONE_KIND_LOGGER] = "logger",
         [HONE_KIND_EXPORTER] = "exporter",
         [HONE_KIND_VERB] = "verb",
+        [HONE_KIND_TEMPLATE] = "template",
     };
 
     return kind > 0 && kind < HONE_KINDS ? names[kind] : "unknown";

@@ -81,6 +81,12 @@ static const shape shapes[HONE_KINDS] = {
                              { SLOT(hone_exporter, write) } },
     [HONE_KIND_VERB] = { SIZE_UP_TO(hone_verb, run),
                          { SLOT(hone_verb, usage), SLOT(hone_verb, run) } },
+    [HONE_KIND_TEMPLATE] = { SIZE_UP_TO(hone_template, uses),
+                             { SLOT(hone_template, load),
+                               SLOT(hone_template, unload),
+                               SLOT(hone_template, render),
+                               SLOT(hone_template, release),
+                               SLOT(hone_template, uses) } },
 };
 
 int hone_kind_is_called(hone_kind kind)

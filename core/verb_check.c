@@ -273,11 +273,16 @@ static void check_source(report *r, const hone_data_config *d)
 {
     char label[128];
     hone_shape *shape;
+    hone_tokens tokens; /* if it cannot be opened, that was said already */
     hone_err err;
+    int has_tokens = hone_tokens_open(&tokens, r->recipe->model.path, &err) ==
+                     HONE_OK;
 
     snprintf(label, sizeof label, "data.%s", d->shape);
-    if (hone_shape_open(&shape, d, &err) != HONE_OK) {
+    if (hone_shape_open(&shape, d, has_tokens ? &tokens : NULL, &err) !=
+        HONE_OK) {
         problem(r, d->line, label, &err);
+        hone_tokens_close(&tokens);
         return;
     }
     for (int i = 0; i < 2; i++)
@@ -296,6 +301,7 @@ static void check_source(report *r, const hone_data_config *d)
     if (d->val_file)
         check_file(r, d, label, shape, d->val_file);
     hone_shape_close(shape);
+    hone_tokens_close(&tokens);
 }
 
 /* ------------------------------------------------------------- components */

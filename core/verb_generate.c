@@ -3,16 +3,18 @@
  * verb_generate.c -- hone generate: the continuation of a text on stdout,
  * nothing else.
  */
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat.h"
 #include "generate.h"
 #include "hub.h"
 #include "log.h"
 #include "verbs.h"
 
 typedef struct {
-    const char *model, *adapter, *prompt, *device;
+    const char *model, *adapter, *prompt, *chat, *device;
     hone_sampling how;
 } request;
 
@@ -42,22 +44,50 @@ static hone_status print_text(const hone_tokens *t, const int32_t *ids,
     return HONE_OK;
 }
 
+/* What the user says, in the model's chat template, up to the answer. */
+static hone_status chat_text(const request *r, hone_arena *a, const char **text,
+                             size_t *bytes, hone_err *err)
+{
+    hone_rendered out = { .size = sizeof out };
+    json_t *said = json_stringn_nocheck(*text, *bytes);
+    json_t *variables = json_pack("{s:[{s:s,s:o}],s:b}", "messages", "role",
+                                  "user", "content", said,
+                                  "add_generation_prompt", 1);
+    hone_chat chat;
+    hone_status s = hone_chat_open(&chat, r->model, err);
+
+    if (s == HONE_OK) {
+        s = hone_chat_render(&chat, variables, HONE_LEARN_NOTHING, &out, err);
+        if (s == HONE_OK) {
+            *bytes = (size_t)out.bytes;
+            *text = hone_copy(a, out.text, *bytes, *bytes + 1, 1);
+        }
+        chat.api->release(&out);
+        hone_chat_close(&chat);
+    }
+    json_decref(variables);
+    return s;
+}
+
 static hone_status generate(const request *r, hone_tokens *tokens,
                             hone_generator *g, hone_arena *a, hone_err *err)
 {
     size_t bytes;
-    const char *prompt = hone_utf8_repair(a, r->prompt, strlen(r->prompt),
-                                          &bytes);
+    const char *said = r->chat ? r->chat : r->prompt;
+    const char *prompt = hone_utf8_repair(a, said, strlen(said), &bytes);
+    uint32_t flags = r->chat ? 0 : HONE_SPECIALS;
     int64_t n, count;
     int32_t *ids;
 
     hone_try(hone_tokens_open(tokens, r->model, err));
-    n = tokens->api->encode(tokens->self, prompt, bytes, HONE_SPECIALS, NULL,
-                            0);
+    if (r->chat)
+        hone_try(chat_text(r, a, &prompt, &bytes, err));
+    n = tokens->api->encode(tokens->self, prompt, bytes, flags, NULL, 0);
     if (n == 0)
-        return hone_fail(err, HONE_EINVAL, "--prompt: it has no tokens");
+        return hone_fail(err, HONE_EINVAL, "%s: it has no tokens",
+                         r->chat ? "--chat" : "--prompt");
     ids = hone_alloc(a, (size_t)(n + r->how.max_tokens) * sizeof *ids);
-    tokens->api->encode(tokens->self, prompt, bytes, HONE_SPECIALS, ids, n);
+    tokens->api->encode(tokens->self, prompt, bytes, flags, ids, n);
     hone_try(hone_generator_open(g, r->model, r->adapter, r->device,
                                  n + r->how.max_tokens, err));
     hone_try(hone_generate(g, tokens, ids, n, &r->how, ids + n, &count, err));
@@ -70,6 +100,7 @@ int hone_verb_generate(int argc, char **argv)
     request r = { .device = "auto" };
     const hone_arg args[] = { { "--adapter", &r.adapter, NULL, 0 },
                               { "--prompt", &r.prompt, NULL, 0 },
+                              { "--chat", &r.chat, NULL, 0 },
                               { "--max-tokens", &max, NULL, 0 },
                               { "--temperature", &temperature, NULL, 0 },
                               { "--seed", &seed, NULL, 0 },
@@ -82,10 +113,10 @@ int hone_verb_generate(int argc, char **argv)
     double numbers[3] = { 64, 0, 0 };
     hone_status status = hone_args(argc, argv, args, model, 1, &err);
 
-    if (status == HONE_OK && (!model[0] || !r.prompt))
+    if (status == HONE_OK && (!model[0] || !r.prompt == !r.chat))
         status = hone_fail(&err, HONE_EINVAL,
                            "usage: hone generate MODEL [--adapter DIR] --prompt "
-                           "TEXT [--max-tokens N] [--temperature T] [--seed S]");
+                           "TEXT | --chat TEXT [--max-tokens N] [--temperature T] [--seed S]");
     if (status == HONE_OK)
         status = number("--max-tokens", max, 1, &numbers[0], &err);
     if (status == HONE_OK)

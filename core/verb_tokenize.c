@@ -182,7 +182,10 @@ static hone_status each_line(job *j, hone_err *err)
 int hone_verb_tokenize(int argc, char **argv)
 {
     job j = { 0 };
-    const hone_arg table[] = { { "--no-special", &j.no_special, NULL, 1 },
+    const char *chat = NULL, *text = NULL;
+    const hone_arg table[] = { { "--chat", &chat, NULL, 1 },
+                               { "--text", &text, NULL, 1 },
+                               { "--no-special", &j.no_special, NULL, 1 },
                                { "--json", &j.json, NULL, 1 },
                                { "--decode", &j.decode, NULL, 1 },
                                { NULL, NULL, NULL, 0 } };
@@ -195,6 +198,8 @@ int hone_verb_tokenize(int argc, char **argv)
     if (s == HONE_OK && !model[0])
         s = hone_fail(&err, HONE_EINVAL,
                       "hone tokenize needs a model folder or a tokenizer.json");
+    if (s == HONE_OK && (chat || text))
+        return hone_tokenize_chat(model[0], text != NULL);
     if (s == HONE_OK)
         s = hone_tokens_open(&j.tokens, model[0], &err);
     if (s == HONE_OK)

@@ -23,6 +23,9 @@ int hone_verb_generate(int argc, char **argv);
 int hone_verb_export(int argc, char **argv);
 int hone_verb_kernels(int argc, char **argv);
 
+/* `hone tokenize MODEL --chat [--text]`, from standard input. */
+int hone_tokenize_chat(const char *model, int as_text);
+
 /* Options of a verb: "--name" with a value or without. */
 typedef struct hone_arg {
     const char *name;   /* "--out"; a table ends with NULL */

@@ -55,7 +55,14 @@ static int32_t vocab(const void *self)
     return 266;
 }
 
+static int is_special(const void *self, int32_t id)
+{
+    (void)self;
+    return id == 1 || id == 2;
+}
+
 static const hone_tokenizer bytes_api = { .size = sizeof bytes_api,
+                                          .is_special = is_special,
                                           .encode = encode,
                                           .vocab = vocab };
 

@@ -556,6 +556,48 @@ typedef struct hone_tokenizer {
     int (*is_special)(const void *tok, int32_t id);
 } hone_tokenizer;
 
+/* ---------------------------------------------------------- chat templates */
+
+/* Which parts of a rendered chat a caller wants to be told: those that the
+ * assistant says, all or the last. */
+typedef enum {
+    HONE_LEARN_NOTHING = 1,
+    HONE_LEARN_ASSISTANT,
+    HONE_LEARN_LAST
+} hone_learn;
+
+typedef struct hone_span {
+    int64_t from, to; /* bytes of the text */
+} hone_span;
+
+typedef struct hone_rendered {
+    uint32_t size;
+    const char *text;
+    int64_t bytes;
+    const hone_span *span; /* in order, apart from each other */
+    uint32_t spans;
+    int found;          /* they were looked for, not marked by the template */
+    const char *raised; /* of a chat that the template itself refuses: its
+                           words; NULL: another error */
+    void *memory;       /* the component's */
+} hone_rendered;
+
+/* A loaded template is read-only and used from many threads at once; what it
+ * may cost is the component's to limit: its text comes from strangers. */
+typedef struct hone_template {
+    uint32_t size;
+    hone_status (*load)(const hone_host *, const char *text, size_t bytes,
+                        void **self, hone_err *);
+    void (*unload)(void *self);
+    /* VARIABLES: a JSON object with messages and, if there are any, tools,
+     * add_generation_prompt, bos_token and the like. release() in any case. */
+    hone_status (*render)(const void *self, const char *variables,
+                          size_t bytes, hone_learn, hone_rendered *,
+                          hone_err *);
+    void (*release)(hone_rendered *);
+    int (*uses)(const void *self, const char *name); /* it reads this name */
+} hone_template;
+
 /* A size of micro-batch that programs are compiled for. */
 typedef struct hone_bucket {
     int64_t tokens; /* T */
@@ -655,6 +697,7 @@ typedef enum {
     HONE_KIND_LOGGER,
     HONE_KIND_EXPORTER,
     HONE_KIND_VERB,
+    HONE_KIND_TEMPLATE,
     HONE_KINDS
 } hone_kind;
 

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Chats from the model's folder to ids: where the template and its special
+tokens come from, `hone tokenize --chat`, the rows of hone.data.messages and
+hone.data.sharegpt with what is learnt of them, and rows that are named.
+"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+BUILD = pathlib.Path(sys.argv[1]).resolve()
+SOURCE = pathlib.Path(__file__).resolve().parent.parent
+TEMPLATE = """{{ bos_token }}{% for m in messages -%}
+<{{ m.role }}>{% if m.tool_calls %}{% for c in m.tool_calls -%}
+call {{ c.function.name }} {{ c.function.arguments|tojson }}{% endfor %}{% else -%}
+{{ m.content }}{% endif %}</s>
+{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
+RECIPE = """local hone = require "hone"
+return hone.train {
+  model = hone.model "model",
+  data = hone.data.%s,
+  batch = hone.pack {}, optimizer = hone.adamw {},
+  global_batch = 1, steps = 1,
+}
+"""
+bad = []
+
+
+def check(what, got, want):
+    if got != want:
+        bad.append(what)
+        print(f"{what}\n  want {want!r}\n  got  {got!r}")
+
+
+def hone(folder, *args, **more):
+    env = {**os.environ, "HONE_CACHE": str(folder / "cache"), "NO_COLOR": "1"}
+    return subprocess.run([BUILD / "bin/hone", *args], cwd=folder, env=env,
+                          text=True, capture_output=True, **more)
+
+
+def model(folder, base, template=TEMPLATE, config=None):
+    """A folder with the tokenizer BASE of tests/tokenizer."""
+    to = folder / "model"
+    to.mkdir(exist_ok=True)
+    bases = json.load(open(SOURCE / "tests/tokenizer/cases.json"))["bases"]
+    (to / "tokenizer.json").write_text(json.dumps(bases[base]))
+    for old in ("chat_template.jinja", "special_tokens_map.json"):
+        (to / old).unlink(missing_ok=True)
+    (to / "tokenizer_config.json").write_text(json.dumps(config or {
+        "bos_token": "<s>", "eos_token": {"content": "</s>"},
+        "chat_template": template}))
+    return to
+
+
+def texts(folder, lines, *flags):
+    done = hone(folder, "tokenize", "model", "--chat", *flags,
+                input="".join(json.dumps(x) + "\n" for x in lines))
+    return [json.loads(x) for x in done.stdout.splitlines()], done
+
+
+HI = [{"role": "user", "content": "the cat"}]
+PLAIN = "<s><user>the cat</s>\n"
+
+
+def test_sources(folder):
+    """The same template from all places that Transformers reads."""
+    to = model(folder, "pieces")
+    check("config", texts(folder, [HI], "--text")[0], [PLAIN])
+    named = [{"name": "tool_use", "template": "tools {{ tools|length }}"},
+             {"name": "default", "template": TEMPLATE}]
+    model(folder, "pieces", named)
+    check("named templates",
+          texts(folder, [HI, {"messages": HI, "tools": [{"name": "f"}]}],
+                "--text")[0], [PLAIN, "tools 1"])
+    (to / "chat_template.jinja").write_text("{{ messages[0].content }}\n")
+    check("a file goes before", texts(folder, [HI], "--text")[0], ["the cat"])
+    (to / "chat_templates").mkdir()
+    (to / "chat_templates/tool_use.jinja").write_text("file {{ eos_token }}")
+    check("a folder of them",
+          texts(folder, [{"messages": HI, "tools": []}], "--text")[0],
+          ["file </s>"])
+    (to / "chat_templates/tool_use.jinja").unlink()
+    (to / "chat_templates").rmdir()
+    model(folder, "pieces", config={"chat_template": TEMPLATE})
+    (to / "special_tokens_map.json").write_text('{"bos_token": "<s>"}')
+    check("special_tokens_map.json", texts(folder, [HI], "--text")[0], [PLAIN])
+    model(folder, "pieces", config={"bos_token": "<s>"})
+    done = texts(folder, [HI])[1]
+    check("no template", (done.returncode, "no chat template" in done.stderr),
+          (2, True))
+
+
+def test_tokenize(folder):
+    model(folder, "pieces")
+    ids, done = texts(folder, [HI])
+    plain = hone(folder, "tokenize", "model", "--no-special", "--json",
+                 input=json.dumps(PLAIN) + "\n").stdout
+    check("ids are those of the text", ids, [json.loads(plain)])
+    check("all is well", done.returncode, 0)
+    model(folder, "pieces", "{% if messages[0].role == 'system' %}"
+          "{{ raise_exception('no \"system\"') }}{% endif %}{{ a.b.c }}x")
+    out, done = texts(folder, [[{"role": "system"}], HI, [],
+                               {"messages": HI, "a": {"b": {"c": "日"}}}],
+                      "--text")
+    check("lines that fail", out, [{"error": 'no "system"'},
+                                   {"error": "line 1: 'a' is undefined"},
+                                   {"error": "the conversation has no message"},
+                                   "日x"])
+    check("and the status", done.returncode, 2)
+
+
+def prep(folder, data, rows, *flags):
+    (folder / "recipe.lua").write_text(RECIPE % data)
+    with open(folder / "rows.jsonl", "w") as f:
+        f.writelines(json.dumps(r) + "\n" for r in rows)
+    return hone(folder, "prep", "recipe.lua", "--show", "9", *flags)
+
+
+def shown(done):
+    """The rows as they are shown, without what heads them, and without the
+    space that SentencePiece's kind puts behind a special token."""
+    parts = done.stdout.split("\n--- ")[1:]
+    return [p.split("\n", 1)[1].replace("s> ", "s>") for p in parts]
+
+
+CHAT = [{"role": "user", "content": "the cat"},
+        {"role": "assistant", "content": "sat on"},
+        {"role": "user", "content": "a mat"},
+        {"role": "assistant", "content": "Hello, world!"}]
+
+
+def test_messages(folder):
+    for base, bos in (("pieces", "<s>"), ("bytes", "<s>")):
+        model(folder, base)
+        for loss, marks in (("assistant", (1, 3)), ("last", (3,)),
+                            ("all", None)):
+            want = bos
+            for i, m in enumerate(CHAT):
+                said = m["content"] + "</s>"
+                want += f"<{m['role']}>" + (
+                    f"⟦{said}⟧" if marks and i in marks else said) + "\n"
+            if loss == "all":
+                want = bos + "⟦" + want[len(bos):] + "⟧"
+            done = prep(folder, 'messages { "rows.jsonl", loss = "%s" }'
+                        % loss, [{"messages": CHAT}])
+            check(f"{base}, {loss}: {done.stderr}",
+                  [s.rstrip("\n") for s in shown(done)],
+                  [want.rstrip("\n") if loss != "all" else want])
+
+
+def test_sharegpt(folder):
+    model(folder, "pieces")
+    row = {"conversations": [
+        {"from": "human", "value": "the cat"},
+        {"from": "function_call",
+         "value": '{"name": "f", "arguments": {"b": 1, "a": "sat"}}'},
+        {"from": "observation", "value": "2"},
+        {"from": "gpt", "value": "on"}], "system": "mat"}
+    want = ('<s><system>mat</s>\n<user>the cat</s>\n<assistant>'
+            '⟦call f {"b": 1, "a": "sat"}</s>⟧\n<tool>2</s>\n'
+            '<assistant>⟦on</s>⟧\n\n')
+    done = prep(folder, 'sharegpt { "rows.jsonl" }', [row])
+    check("sharegpt: " + done.stderr, shown(done), [want])
+    text = json.dumps(row).replace('"from"', '"who"').replace(
+        '"human"', '"me"').replace('"value"', '"said"')
+    done = prep(folder, 'sharegpt { "rows.jsonl", role = "who", '
+                'content = "said", user = "me" }', [json.loads(text)])
+    check("renamed: " + done.stderr, shown(done), [want])
+
+
+BROKEN = [
+    ({"messages": []}, "'messages' has no messages"),
+    ({"chat": CHAT}, "no field 'messages'"),
+    ({"messages": [{"content": "x"}]}, "message 1: no text 'role'"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+     "message 1: a part of type 'image_url'"),
+    ({"messages": CHAT, "images": ["a.png"]}, "the row has 'images'"),
+    ({"messages": CHAT, "tools": [{"name": "f"}]}, "no place for them"),
+    ({"messages": HI + [{"role": "stop", "content": ""}]},
+     "the chat template refuses it: no stop"),
+]
+
+
+def test_broken(folder):
+    model(folder, "pieces", TEMPLATE + "{% if messages[-1].role == 'stop' %}"
+          "{{ raise_exception('no stop') }}{% endif %}")
+    done = prep(folder, 'messages { "rows.jsonl", broken = "skip" }',
+                [r for r, _ in BROKEN] + [{"messages": CHAT}])
+    told = done.stderr.splitlines()
+    for i, (_, words) in enumerate(BROKEN):
+        check(f"row {i + 1}: {words}",
+              any(f"row {i + 1} " in t and words in t for t in told), True)
+    check("the last row is learnt", len(shown(done)), 1)
+    check("and the exit status", done.returncode, 0)
+
+
+def test_weights_and_parts(folder):
+    model(folder, "pieces")
+    chat = [dict(CHAT[0], content=[{"type": "text", "text": "the "},
+                                   {"type": "text", "text": "cat"}]),
+            dict(CHAT[1], weight=0), CHAT[2], CHAT[3]]
+    done = prep(folder, 'messages { "rows.jsonl" }', [{"messages": chat}])
+    check("parts joined, a turn without weight: " + done.stderr, shown(done),
+          ["<s><user>the cat</s>\n<assistant>sat on</s>\n<user>a mat</s>\n"
+           "<assistant>⟦Hello, world!</s>⟧\n\n"])
+
+
+def test_generate(folder):
+    """--chat says what --prompt says with the template's text written out."""
+    tiny = folder / "model"
+    shutil.copytree(SOURCE / "datasets/tiny", tiny)
+    (tiny / "chat_template.jinja").write_text(
+        "{{ bos_token }}Once {{ messages[0].content }}"
+        "{% if add_generation_prompt %} time{% endif %}")
+    said = [hone(folder, "generate", "model", *how, "--max-tokens", "12")
+            for how in (("--chat", "upon a"), ("--prompt", "Once upon a time"))]
+    check("generate --chat: " + said[0].stderr,
+          (said[0].returncode, said[0].stdout), (0, said[1].stdout))
+    both = hone(folder, "generate", "model", "--chat", "a", "--prompt", "b")
+    check("not both", both.returncode, 2)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        for test in (test_sources, test_tokenize, test_messages,
+                     test_sharegpt, test_broken, test_weights_and_parts,
+                     test_generate):
+            folder = pathlib.Path(name) / test.__name__
+            folder.mkdir()
+            test(folder)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
