@@ -11,6 +11,15 @@
 
 #include <jansson.h>
 
+/* Whether a recipe wants all of a conversation learnt. */
+static int wants_all(const hone_data_config *c)
+{
+    for (; c; c = c->next)
+        if (c->loss == HONE_LOSS_ALL)
+            return 1;
+    return 0;
+}
+
 /* A source whose shape is one of two; or NULL. */
 static const char *shape_of(const hone_data_config *c, const char *a,
                             const char *b)
@@ -69,7 +78,7 @@ void hone_split_warnings(hone_warnings *w, const hone_split *s,
         add_count(w, name, c->no_target, all, "have no target token and were "
                   "left out; is the answer cut away or empty?");
     /* rows of these are learnt whole, or say themselves what is */
-    if (!shape_of(&r->data, "text", "tokenized"))
+    if (!shape_of(&r->data, "text", "tokenized") && !wants_all(&r->data))
         add_count(w, name, c->all_target, s->rows, "are learnt whole: nothing "
                   "in front of the answer is masked; is the prompt empty?");
     add_count(w, name, c->no_end, s->rows, "do not end with the end token: the "
