@@ -211,7 +211,8 @@ static hone_status write_rows(prep *p, const hone_block *b, hone_err *err)
                                    hone_origin(b->file, r->number),
                                    piece->hash };
 
-            c->all_target += piece->targets == piece->count - 1;
+            /* what follows a split is learnt whole by right */
+            c->all_target += k == 0 && piece->targets == piece->count - 1;
             p->progress.tokens += piece->count;
             hone_try(hone_shard_add(p->writer[half], &row, err));
         }

@@ -11,10 +11,23 @@
 
 #include <jansson.h>
 
-/* Shapes whose rows are learnt whole, or say themselves what is. */
-static int may_be_all_target(const char *shape)
+/* Whether a recipe wants all of a conversation learnt. */
+static int wants_all(const hone_data_config *c)
 {
-    return !strcmp(shape, "text") || !strcmp(shape, "tokenized");
+    for (; c; c = c->next)
+        if (c->loss == HONE_LOSS_ALL)
+            return 1;
+    return 0;
+}
+
+/* A source whose shape is one of two; or NULL. */
+static const char *shape_of(const hone_data_config *c, const char *a,
+                            const char *b)
+{
+    for (; c; c = c->next)
+        if (!strcmp(c->shape, a) || !strcmp(c->shape, b))
+            return c->shape;
+    return NULL;
 }
 
 HONE_PRINTF(2, 3)
@@ -57,16 +70,15 @@ void hone_split_warnings(hone_warnings *w, const hone_split *s,
                          const hone_recipe *r, const char *name)
 {
     const hone_shard_counts *c = &s->shard.head->counts;
-    const char *shape = r->data.shape;
-    int is_prompt = !strcmp(shape, "alpaca") ||
-                    !strcmp(shape, "prompt_completion");
+    const char *prompts = shape_of(&r->data, "alpaca", "prompt_completion");
     int64_t all = s->rows + (int64_t)c->skipped;
 
     w->count = 0;
     if (c->no_target > (uint64_t)all / 20)
         add_count(w, name, c->no_target, all, "have no target token and were "
                   "left out; is the answer cut away or empty?");
-    if (!may_be_all_target(shape))
+    /* rows of these are learnt whole, or say themselves what is */
+    if (!shape_of(&r->data, "text", "tokenized") && !wants_all(&r->data))
         add_count(w, name, c->all_target, s->rows, "are learnt whole: nothing "
                   "in front of the answer is masked; is the prompt empty?");
     add_count(w, name, c->no_end, s->rows, "do not end with the end token: the "
@@ -76,8 +88,8 @@ void hone_split_warnings(hone_warnings *w, const hone_split *s,
     add_count(w, name, c->repeated, s->rows, "are the same as an earlier one");
     add_count(w, name, c->in_train, s->rows, "are trained on too: the "
               "held-out loss will look better than it is");
-    if (is_prompt && !strcmp(name, "train") && has_chat_template(r->model.path))
+    if (prompts && !strcmp(name, "train") && has_chat_template(r->model.path))
         add(w, "the model has a chat template, and rows of hone.data.%s do not "
             "use it: it will be asked in another form than it learnt from; "
-            "hone.data.messages uses it", shape);
+            "hone.data.messages uses it", prompts);
 }
