@@ -18,6 +18,11 @@ void hone_machine_close(hone_machine *);
 /* The host waits until stream 0 has reached EVENT, recorded there. */
 hone_status hone_machine_await(const hone_machine *, hone_event, hone_err *);
 
+/* Seconds on the device between two events that were reached; less than 0: it
+ * does not say. */
+double hone_machine_seconds(const hone_machine *, hone_event from,
+                            hone_event to);
+
 /* To and from the device; the host side may be any memory. Waits. */
 hone_status hone_machine_put(hone_machine *, void *device, const void *host,
                              int64_t bytes, hone_err *);

@@ -38,6 +38,7 @@ hone_status hone_scalars_open(hone_scalars *s, hone_machine *m,
         s->slots = 1;
         return HONE_OK;
     }
+    hone_try(m->api->event_open(m->self, &s->begun, err));
     for (; s->slots < HONE_IN_FLIGHT; s->slots++) {
         hone_try(m->api->event_open(m->self, &s->landed[s->slots], err));
         open_slot(s, s->slots, (char *)pinned + s->slots * store->scalar_bytes);
@@ -50,7 +51,24 @@ void hone_scalars_close(hone_scalars *s)
     for (int i = 0; i < s->slots; i++)
         if (s->landed[i])
             s->machine->api->event_close(s->machine->self, s->landed[i]);
+    if (s->begun)
+        s->machine->api->event_close(s->machine->self, s->begun);
+    s->begun = NULL;
     s->slots = 0;
+}
+
+void hone_scalars_begin(hone_scalars *s)
+{
+    const hone_machine *m = s->machine;
+    int i = (int)(s->sent % s->slots);
+
+    if (m->info.is_host)
+        return;
+    s->since[i] = s->begun;
+    if (s->sent > s->taken)
+        s->since[i] = s->landed[(s->sent - 1) % s->slots];
+    else
+        m->api->record(m->self, s->begun, m->stream[0]);
 }
 
 void hone_scalars_send(hone_scalars *s)
@@ -78,4 +96,11 @@ hone_status hone_scalars_take(hone_scalars *s, int *slot, hone_err *err)
                  : hone_machine_await(s->machine, s->landed[*slot], err));
     s->taken++;
     return HONE_OK;
+}
+
+double hone_scalars_seconds(const hone_scalars *s, int slot)
+{
+    if (s->machine->info.is_host)
+        return -1;
+    return hone_machine_seconds(s->machine, s->since[slot], s->landed[slot]);
 }

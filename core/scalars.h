@@ -10,7 +10,7 @@
 
 #include "program.h"
 
-enum { HONE_IN_FLIGHT = 2 };
+enum { HONE_IN_FLIGHT = 3 };
 
 typedef struct hone_scalars {
     hone_machine *machine;
@@ -18,7 +18,8 @@ typedef struct hone_scalars {
     const float *loss_sum[HONE_IN_FLIGHT], *norm[HONE_IN_FLIGHT],
         *ok[HONE_IN_FLIGHT]; /* the last two: NULL without training */
     char *memory[HONE_IN_FLIGHT];
-    hone_event landed[HONE_IN_FLIGHT];
+    hone_event landed[HONE_IN_FLIGHT], begun;
+    hone_event since[HONE_IN_FLIGHT]; /* one of these: when its step could */
     int slots;
     int64_t sent, taken;
 } hone_scalars;
@@ -28,12 +29,17 @@ hone_status hone_scalars_open(hone_scalars *, hone_machine *,
                               const hone_store *, void *pinned, hone_err *);
 void hone_scalars_close(hone_scalars *);
 
-/* Sends the numbers as they are behind what was issued until now. At most
- * HONE_IN_FLIGHT are sent and not taken. */
+/* A step begins now, or as soon as the one before it has landed. */
+void hone_scalars_begin(hone_scalars *);
+/* Sends the numbers as they are behind what was issued until now. Fewer than
+ * HONE_IN_FLIGHT are sent and not taken: the clock needs the one before. */
 void hone_scalars_send(hone_scalars *);
 /* How many steps may be in flight while the host goes on. */
 int hone_scalars_ahead(const hone_scalars *);
 /* Waits for the oldest that were sent; *SLOT is where they are now. */
 hone_status hone_scalars_take(hone_scalars *, int *slot, hone_err *);
+/* Of the step in SLOT, just taken, from when it could begin; less than 0: the
+ * device does not say. */
+double hone_scalars_seconds(const hone_scalars *, int slot);
 
 #endif

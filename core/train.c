@@ -169,6 +169,7 @@ static hone_status issue(trainer *t, hone_err *err)
                           .targets = rows->all_targets },
                    .first_row = last < 0 ? -1 : rows->sample[0].row,
                    .last_row = last < 0 ? -1 : rows->sample[last].row };
+    hone_scalars_begin(&s->scalars);
     hone_program_run(&s->zero, &s->machine, 0);
     hone_try(run_micros(s, rows, (float)x->r.lr, s->train, err));
     hone_program_run(&s->update, &s->machine, 0);
@@ -207,8 +208,8 @@ static hone_status not_finite(const flight *x, int64_t *skipped, hone_err *err)
                      (long long)*skipped);
 }
 
-/* The oldest step that was issued is done. Its time is the device's: from when
- * it could begin, as the step before landed, or as it was issued. */
+/* The oldest step that was issued is done. Its time is the device's, from when
+ * it could begin: as the step before landed, or as it was issued. */
 static hone_status land(trainer *t, hone_err *err)
 {
     hone_session *s = t->s;
@@ -219,7 +220,10 @@ static hone_status land(trainer *t, hone_err *err)
 
     hone_try(hone_scalars_take(&s->scalars, &slot, err));
     now = now_s();
-    r->time_s = now - (x->issued_s > t->landed_s ? x->issued_s : t->landed_s);
+    r->time_s = hone_scalars_seconds(&s->scalars, slot);
+    if (r->time_s <= 0)
+        r->time_s = now - (x->issued_s > t->landed_s ? x->issued_s
+                                                     : t->landed_s);
     t->landed_s = now;
     r->loss = (double)*s->scalars.loss_sum[slot] / (double)r->targets;
     r->grad_norm = (double)*s->scalars.norm[slot];
@@ -270,8 +274,11 @@ hone_status hone_train(hone_session *s, hone_watch watch, void *self,
     do {
         hone_try(between_steps(&t, err));
         status = issue(&t, err);
+        /* The first one is waited for: whoever watches wants to see it. */
         if (status == HONE_OK)
-            status = land_to(&t, hone_scalars_ahead(&s->scalars), err);
+            status = land_to(&t, t.landed_s > 0
+                                     ? hone_scalars_ahead(&s->scalars) : 0,
+                             err);
     } while (status == HONE_OK);
     if (status != HONE_END && status != HONE_EINTR)
         return status;

@@ -172,6 +172,27 @@ static void test_a_capture_is_replayed(void **state)
     t->api->graph_close(t->dev, graph);
 }
 
+/* The host sees what was copied before an event once it has waited for that,
+ * and only then; behind it the stream goes on. */
+static void test_the_host_waits_for_an_event(void **state)
+{
+    fixture *t = *state;
+
+    t->api->fill(t->dev, t->x, 0, BYTES, t->a);
+    for (int i = 1; i <= ROUNDS; i++) {
+        t->in[FLOATS - 1] = (float)i;
+        t->api->record(t->dev, t->f, t->a);
+        t->api->copy(t->dev, t->y, t->in, BYTES, HONE_TO_DEVICE, t->a);
+        t->api->copy(t->dev, t->out, t->y, BYTES, HONE_TO_HOST, t->a);
+        t->api->record(t->dev, t->e, t->a);
+        t->api->copy(t->dev, t->x, t->y, BYTES, HONE_ON_DEVICE, t->a);
+        must(t->api->await(t->dev, t->e, &t->err), &t->err);
+        assert_float_equal(t->out[FLOATS - 1], i, 0);
+        assert_true(t->api->seconds(t->dev, t->f, t->e) > 0);
+    }
+    must(t->api->sync(t->dev, t->a, &t->err), &t->err);
+}
+
 static void test_a_stream_left_in_a_capture(void **state)
 {
     fixture *t = *state;
@@ -305,6 +326,7 @@ int main(void)
         TEST(test_fresh_memory_is_not_zero),
         TEST(test_events_order_streams),
         TEST(test_a_capture_is_replayed),
+        TEST(test_the_host_waits_for_an_event),
         TEST(test_a_stream_left_in_a_capture),
         TEST(test_nothing_after_freeze),
         TEST(test_its_memory_is_counted),

@@ -238,8 +238,8 @@ static void stream_close(void *dev, hone_stream stream)
 static hone_status event_open(void *dev, hone_event *event, hone_err *err)
 {
     /* A host that waits sleeps: the reader and the loggers want the core. */
-    cudaError_t e = cudaEventCreateWithFlags(
-        (cudaEvent_t *)event, cudaEventDisableTiming | cudaEventBlockingSync);
+    cudaError_t e = cudaEventCreateWithFlags((cudaEvent_t *)event,
+                                             cudaEventBlockingSync);
 
     (void)dev;
     return e == cudaSuccess ? HONE_OK : fail(err, "no event", e);
@@ -273,6 +273,17 @@ static hone_status cuda_await(void *dev, hone_event event, hone_err *err)
     if (e == cudaSuccess)
         e = launch;
     return e == cudaSuccess ? HONE_OK : fail(err, "a kernel failed", e);
+}
+
+static double cuda_seconds(void *dev, hone_event from, hone_event to)
+{
+    float ms = -1;
+
+    (void)dev;
+    if (cudaEventElapsedTime(&ms, (cudaEvent_t)from, (cudaEvent_t)to) !=
+        cudaSuccess)
+        (void)cudaGetLastError();
+    return (double)ms / 1000;
 }
 
 static hone_status cuda_sync(void *dev, hone_stream stream, hone_err *err)
@@ -352,7 +363,8 @@ static const hone_device table = {
     .capture_end = cuda_capture_end,
     .launch = cuda_launch,
     .graph_close = graph_close,
-    .await = cuda_await
+    .await = cuda_await,
+    .seconds = cuda_seconds
 };
 
 const hone_component hone_cuda_device = {

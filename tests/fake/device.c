@@ -233,6 +233,19 @@ static hone_status device_await(void *state, hone_event e, hone_err *err)
     return fault(state, err);
 }
 
+static double device_seconds(void *state, hone_event from, hone_event to)
+{
+    fake_device *dev = state;
+    double seconds;
+
+    pthread_mutex_lock(&dev->lock);
+    seconds = to->at_s - from->at_s;
+    if (from->done < from->issued || to->done < to->issued)
+        seconds = -1;
+    pthread_mutex_unlock(&dev->lock);
+    return seconds;
+}
+
 static hone_status device_sync(void *state, hone_stream s, hone_err *err)
 {
     fake_device *dev = state;
@@ -407,6 +420,7 @@ static const hone_device device = {
     .launch = device_launch,
     .graph_close = device_graph_close,
     .await = device_await,
+    .seconds = device_seconds,
 };
 
 const hone_component fake_device_component = {

@@ -58,6 +58,7 @@ struct hone_event_s {
     int open;
     uint64_t issued, done; /* records asked for, and reached */
     uint32_t capture;      /* the capture that the last record is part of */
+    double at_s;           /* when it was reached */
 };
 
 typedef struct fake_device fake_device;

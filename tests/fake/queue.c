@@ -31,10 +31,14 @@ static void delay(hone_stream s)
 /* Records of one event take effect in the order they were issued. */
 static void reach(fake_device *dev, hone_event e, uint64_t number)
 {
+    struct timespec now;
+
     pthread_mutex_lock(&dev->lock);
     while (e->done + 1 < number)
         pthread_cond_wait(&dev->reached, &dev->lock);
     e->done = number;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    e->at_s = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     pthread_cond_broadcast(&dev->reached);
     pthread_mutex_unlock(&dev->lock);
 }

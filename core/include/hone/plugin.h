@@ -436,6 +436,9 @@ typedef struct hone_device {
     /* The host waits for what was last recorded in the event, and for nothing
      * behind it. Absent: sync() of the stream is called instead. */
     hone_status (*await)(void *dev, hone_event, hone_err *);
+    /* Seconds on the device from one event to another that were both reached.
+     * Absent: the host's clock is used. */
+    double (*seconds)(void *dev, hone_event from, hone_event to);
 } hone_device;
 
 /* A collective is a pack whose kernels get its state as CTX, and that knows
