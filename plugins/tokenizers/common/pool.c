@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pool.c -- the scratch of calls: a tokenizer keeps those of finished calls
+ * in slots, and a thread looks into its own slot first, so that it finds its
+ * memory and its cache of words again. No lock, no allocation in the long run.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tok.h"
+
+static _Atomic unsigned threads;
+static _Thread_local unsigned my_slot; /* from 1 on; 0: not known yet */
+
+static void *zeroed(size_t count, size_t size)
+{
+    void *to = aligned_alloc(64, count * size);
+
+    if (!to) {
+        fprintf(stderr, "tokenizer: out of memory\n");
+        abort();
+    }
+    return memset(to, 0, count * size);
+}
+
+static unsigned slot_of_thread(void)
+{
+    if (!my_slot)
+        my_slot = 1 + atomic_fetch_add(&threads, 1u) % TK_SLOTS;
+    return my_slot - 1;
+}
+
+tk_scratch *tk_begin(const tk_tok *tok)
+{
+    tk_tok *t = (tk_tok *)tok; /* the slots alone are written to */
+    unsigned k = slot_of_thread();
+    tk_scratch *s = atomic_exchange(&t->slot[k], (tk_scratch *)NULL);
+
+    if (!s) {
+        s = zeroed(1, (sizeof *s + 63) & ~(size_t)63);
+        s->tok = tok;
+    }
+    s->ids = NULL;
+    s->count = s->cap = 0;
+    return s;
+}
+
+void tk_end(tk_scratch *s)
+{
+    tk_tok *t = (tk_tok *)s->tok;
+    tk_scratch *empty = NULL;
+
+    tk_reset(&s->arena);
+    if (!atomic_compare_exchange_strong(&t->slot[slot_of_thread()], &empty, s))
+        tk_scratch_free(s);
+}
+
+void tk_scratch_free(tk_scratch *s)
+{
+    if (!s)
+        return;
+    pcre2_match_data_free(s->match);
+    tk_free(&s->arena);
+    free(s->line);
+    free(s->long_line);
+    for (int i = 0; i < 8; i++)
+        free(s->room[i]);
+    free(s);
+}
+
+/* ------------------------------------------------------------ the cache */
+
+static void put_ids(tk_scratch *s, const int32_t *id, int64_t n)
+{
+    if (s->count + n <= s->cap) {
+        for (int64_t i = 0; i < n; i++)
+            s->ids[s->count + i] = id[i];
+        s->count += n;
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        tk_emit(s, id[i]);
+}
+
+/* Bytes of a short word as two numbers; with its length they are the word. */
+static void key_of(tk_text t, uint64_t key[2])
+{
+    uint32_t a, b;
+
+    key[1] = 0;
+    if (t.len >= 8) {
+        memcpy(&key[0], t.at, 8);
+        memcpy(&key[1], t.at + t.len - 8, 8);
+    } else if (t.len >= 4) {
+        memcpy(&a, t.at, 4);
+        memcpy(&b, t.at + t.len - 4, 4);
+        key[0] = (uint64_t)b << 32 | a;
+    } else {
+        key[0] = (uint64_t)(unsigned char)t.at[0] << 16 |
+                 (uint64_t)(unsigned char)t.at[t.len / 2] << 8 |
+                 (unsigned char)t.at[t.len - 1];
+    }
+}
+
+static void long_word(tk_scratch *s, tk_text t, tk_word_fn *fn)
+{
+    uint64_t hash = tk_hash(t.at, t.len, 0);
+    tk_long_line *l;
+    int64_t from = s->count;
+
+    if (!s->long_line)
+        s->long_line = zeroed(TK_LONG_LINES, sizeof *s->long_line);
+    l = &s->long_line[hash & (TK_LONG_LINES - 1)];
+    if (l->hash == hash && l->len == t.len && !memcmp(l->key, t.at, t.len)) {
+        put_ids(s, l->id, l->count);
+        return;
+    }
+    fn(s, t);
+    if (s->count > s->cap ||
+        s->count - from > (int64_t)(sizeof l->id / sizeof *l->id))
+        return;
+    l->hash = hash;
+    l->len = (uint32_t)t.len;
+    l->count = (uint32_t)(s->count - from);
+    memcpy(l->key, t.at, t.len);
+    memcpy(l->id, s->ids + from, l->count * sizeof *l->id);
+}
+
+void tk_cached(tk_scratch *s, tk_text t, tk_word_fn *fn)
+{
+    tk_line *l;
+    uint64_t key[2];
+    int64_t from = s->count;
+
+    if (t.len > 16) {
+        if (t.len <= sizeof s->long_line->key)
+            long_word(s, t, fn);
+        else
+            fn(s, t);
+        return;
+    }
+    if (!s->line)
+        s->line = zeroed(TK_LINES, sizeof *s->line);
+    key_of(t, key);
+    l = &s->line[tk_mix(key[0] ^ key[1] * 0x9FB21C651E98DF25u ^ t.len) &
+                 (TK_LINES - 1)];
+    if (l->key[0] == key[0] && l->key[1] == key[1] && l->len == t.len) {
+        put_ids(s, l->id, l->count);
+        return;
+    }
+    fn(s, t);
+    if (s->count > s->cap || s->count - from > 11)
+        return;
+    l->key[0] = key[0];
+    l->key[1] = key[1];
+    l->len = (uint8_t)t.len;
+    l->count = (uint8_t)(s->count - from);
+    for (int64_t i = 0; i < l->count; i++)
+        l->id[i] = s->ids[from + i];
+}
