@@ -103,6 +103,10 @@ static hone_status read_template(maker *m, const tk_json *post)
             hone_try(put_sequence(m, &made[count++],
                                   tk_json_get(item, "Sequence")));
     }
+    if (count == 0)
+        return hone_fail(m->err, HONE_EINVAL,
+                         "post_processor: TemplateProcessing: 'single' is "
+                         "empty: every text would be lost");
     memcpy(m->part, made, (size_t)count * sizeof *made);
     m->count = count;
     return HONE_OK;
