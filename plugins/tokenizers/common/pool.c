@@ -30,12 +30,22 @@ static unsigned slot_of_thread(void)
     return my_slot - 1;
 }
 
+static tk_scratch *take(tk_tok *t, unsigned k)
+{
+    if (!atomic_load_explicit(&t->slot[k], memory_order_relaxed))
+        return NULL;
+    return atomic_exchange(&t->slot[k], (tk_scratch *)NULL);
+}
+
 tk_scratch *tk_begin(const tk_tok *tok)
 {
     tk_tok *t = (tk_tok *)tok; /* the slots alone are written to */
     unsigned k = slot_of_thread();
-    tk_scratch *s = atomic_exchange(&t->slot[k], (tk_scratch *)NULL);
+    tk_scratch *s = NULL;
 
+    /* One that another thread left is warm, too. */
+    for (unsigned i = 0; i < TK_SLOTS && !s; i++)
+        s = take(t, (k + i) % TK_SLOTS);
     if (!s) {
         s = zeroed(1, (sizeof *s + 63) & ~(size_t)63);
         s->tok = tok;
@@ -48,11 +58,16 @@ tk_scratch *tk_begin(const tk_tok *tok)
 void tk_end(tk_scratch *s)
 {
     tk_tok *t = (tk_tok *)s->tok;
-    tk_scratch *empty = NULL;
+    unsigned k = slot_of_thread();
 
     tk_reset(&s->arena);
-    if (!atomic_compare_exchange_strong(&t->slot[slot_of_thread()], &empty, s))
-        tk_scratch_free(s);
+    for (unsigned i = 0; i < TK_SLOTS; i++) {
+        tk_scratch *empty = NULL;
+        if (atomic_compare_exchange_strong(&t->slot[(k + i) % TK_SLOTS],
+                                           &empty, s))
+            return;
+    }
+    tk_scratch_free(s);
 }
 
 void tk_scratch_free(tk_scratch *s)
