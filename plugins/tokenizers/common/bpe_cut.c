@@ -66,6 +66,31 @@ void tk_joints_add(tk_joints *j, tk_text left, tk_text right)
         *slot_of(j, key_of(l, r)) = key_of(l, r);
 }
 
+static size_t char_bytes(unsigned char lead)
+{
+    return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+}
+
+/* A merge inside of a character cuts nothing; one at the end of a character
+ * counts for all characters that its pieces may be part of. */
+void tk_joints_add_bytes(tk_joints *j, tk_text left, tk_text right)
+{
+    const unsigned char *l = (const unsigned char *)left.at;
+    const unsigned char *r = (const unsigned char *)right.at;
+    size_t tail = tk_char_before(left.at, left.len);
+    int whole_left = (l[tail] & 0xC0) != 0x80;
+    unsigned char last = l[left.len - 1];
+
+    if ((r[0] & 0xC0) == 0x80 ||
+        (whole_left && left.len - tail < char_bytes(l[tail])))
+        return;
+    if (whole_left && right.len >= char_bytes(r[0]))
+        tk_joints_add(j, (tk_text){ left.at + tail, left.len - tail },
+                      (tk_text){ right.at, char_bytes(r[0]) });
+    else
+        j->part[last][r[0] / 64] |= (uint64_t)1 << (r[0] % 64);
+}
+
 static inline int joined(const tk_joints *j, int32_t l, int32_t r)
 {
     int a = code_of(l), b = code_of(r);
@@ -79,12 +104,13 @@ static inline int joined(const tk_joints *j, int32_t l, int32_t r)
 static void part(tk_scratch *s, const tk_bpe *m, tk_text t, size_t chars,
                  int32_t last, tk_word_fn *each)
 {
-    int32_t id = chars == 1 ? tk_bpe_char(m, t.at, t.len, last) : -1;
+    int32_t id = chars == 1 && !m->raw ? tk_bpe_char(m, t.at, t.len, last)
+                                       : -1;
 
     if (id >= 0)
         tk_emit(s, id);
     else
-        tk_cached(s, t, each);
+        tk_cached(s, t, each, TK_PART);
 }
 
 void tk_bpe_cut(tk_scratch *s, tk_text t, tk_word_fn *each)
@@ -100,7 +126,11 @@ void tk_bpe_cut(tk_scratch *s, tk_text t, tk_word_fn *each)
         int32_t c = tk_char(t.at + at, &len);
         int now = m->complete || tk_bpe_char(m, t.at + at, len, c) >= 0;
 
-        if (known && now && !joined(j, before, c)) {
+        unsigned char l = (unsigned char)t.at[at - 1];
+        unsigned char r = (unsigned char)t.at[at];
+
+        if (known && now && !joined(j, before, c) &&
+            !(m->raw && (j->part[l][r / 64] >> (r % 64) & 1))) {
             part(s, m, (tk_text){ t.at + start, at - start }, chars, before,
                  each);
             start = at;

@@ -331,6 +331,14 @@ void tk_bpe_merge_word(tk_scratch *s, tk_text t)
         tk_emit(s, w.symbol[i]);
 }
 
+static int is_ascii(tk_text t)
+{
+    for (size_t i = 0; i < t.len; i++)
+        if ((unsigned char)t.at[i] >= 0x80)
+            return 0;
+    return 1;
+}
+
 void tk_bpe_word(tk_scratch *s, tk_text t)
 {
     const tk_bpe *m = s->tok->model.self;
@@ -342,7 +350,8 @@ void tk_bpe_word(tk_scratch *s, tk_text t)
             return;
         }
     }
-    if (m->joints)
+    /* A word of ASCII letters hardly ever falls apart. */
+    if (m->joints && (!m->raw || !is_ascii(t)))
         tk_bpe_cut(s, t, tk_bpe_merge_word);
     else
         tk_bpe_merge_word(s, t);

@@ -23,6 +23,9 @@ typedef struct tk_joints {
     uint64_t plain[129][3];
     uint64_t *slot; /* the other pairs, 0: free */
     size_t mask;
+    /* Raw bytes: some merges take parts of characters. For these, pairs of
+     * the last byte before and the first behind. */
+    uint64_t part[256][4];
 } tk_joints;
 
 typedef struct tk_bpe {
@@ -64,6 +67,8 @@ void tk_bpe_byte_pairs(tk_bpe *, tk_tok *);
 /* bpe_cut.c: ADD says that a merge joins LEFT with RIGHT. */
 void tk_joints_make(tk_joints *, tk_arena *, size_t count);
 void tk_joints_add(tk_joints *, tk_text left, tk_text right);
+/* The same for pieces of any bytes. */
+void tk_joints_add_bytes(tk_joints *, tk_text left, tk_text right);
 void tk_bpe_cut(tk_scratch *, tk_text, tk_word_fn *each);
 
 enum { TK_HALVES_ROOM = 7 }; /* of the scratch: left << 32 | right, by id */

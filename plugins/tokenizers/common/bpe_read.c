@@ -122,6 +122,35 @@ static int is_odd(const tk_bpe *m, tk_text t, int32_t id)
     return id == m->unk || (t.len == 6 && !memcmp(t.at, "<0x", 3));
 }
 
+/* The bytes that a piece in GPT-2's alphabet stands for; 0: it has a
+ * character of another alphabet, so no text can give it. */
+static size_t raw_bytes(tk_text piece, char *to)
+{
+    size_t n = 0, len;
+
+    for (size_t i = 0; i < piece.len; i += len) {
+        int byte = tk_char_byte(tk_char(piece.at + i, &len));
+        if (byte < 0)
+            return 0;
+        to[n++] = (char)byte;
+    }
+    return n;
+}
+
+static void add_raw_joint(merge_reader *r, tk_text left, tk_text right)
+{
+    char *to;
+    size_t a, b;
+
+    tk_room(&r->room, &r->cap, left.len + right.len + 1, 1, 0);
+    to = r->room;
+    a = raw_bytes(left, to);
+    b = raw_bytes(right, to + a);
+    if (a && b)
+        tk_joints_add_bytes(r->joints, (tk_text){ to, a },
+                            (tk_text){ to + a, b });
+}
+
 static hone_status add_merge(merge_reader *r, const tk_json *item,
                              uint32_t number, uint32_t rank, hone_err *err)
 {
@@ -148,8 +177,11 @@ static hone_status add_merge(merge_reader *r, const tk_json *item,
                          (int)(left.len < 60 ? left.len : 60), left.at,
                          (int)(right.len < 60 ? right.len : 60), right.at);
     tk_bpe_put(r->m, a, b, rank, ab, 1);
-    r->odd |= is_odd(r->m, left, a) || is_odd(r->m, right, b);
-    if (r->joints)
+    if (r->m->raw)
+        add_raw_joint(r, left, right);
+    else
+        r->odd |= is_odd(r->m, left, a) || is_odd(r->m, right, b);
+    if (r->joints && !r->m->raw)
         tk_joints_add(r->joints, left, right);
     return HONE_OK;
 }
@@ -189,19 +221,14 @@ static void spell_pieces(tk_tok *tok, tk_bpe *m)
     for (size_t k = 0; k <= tok->vocab.mask; k++) {
         const tk_entry *e = &tok->vocab.slot[k];
         char *out;
-        size_t n = 0, len;
+        size_t n;
 
         if (e->id < 0)
             continue;
         out = tk_alloc(&tok->arena, e->key.len);
-        for (size_t i = 0; i < e->key.len; i += len) {
-            int byte = tk_char_byte(tk_char(e->key.at + i, &len));
-            if (byte < 0)
-                break;
-            out[n++] = (char)byte;
-            if (i + len == e->key.len)
-                tk_table_put(&m->bytes, (tk_text){ out, n }, e->id);
-        }
+        n = raw_bytes(e->key, out);
+        if (n)
+            tk_table_put(&m->bytes, (tk_text){ out, n }, e->id);
     }
     m->whole = &m->bytes;
 }
@@ -256,7 +283,7 @@ static hone_status read_unknown(tk_tok *tok, tk_bpe *m, const tk_json *model,
 /* Cutting is sure only where a character's symbol is its piece. */
 static int can_cut(const tk_bpe *m)
 {
-    return !m->raw && !m->prefix.len && !m->suffix.len;
+    return !m->prefix.len && !m->suffix.len;
 }
 
 hone_status tk_bpe_read(tk_tok *tok, const tk_json *model, hone_err *err)
@@ -290,8 +317,8 @@ hone_status tk_bpe_read(tk_tok *tok, const tk_json *model, hone_err *err)
     if (m->raw && m->ignore_merges)
         spell_pieces(tok, m);
     tk_bpe_index(m, tok);
-    m->joints = r.odd ? NULL : r.joints;
-    tok->model.cached = !m->joints;
+    m->joints = r.odd || (m->raw && !m->complete) ? NULL : r.joints;
+    tok->model.cached = m->raw || !m->joints;
     if (m->unk_missing && !m->complete)
         return hone_fail(err, HONE_EINVAL,
                          "model: unk_token '%.100s' is not in the vocabulary",

@@ -117,16 +117,17 @@ static void key_of(tk_text t, uint64_t key[2])
     }
 }
 
-static void long_word(tk_scratch *s, tk_text t, tk_word_fn *fn)
+static void long_word(tk_scratch *s, tk_text t, tk_word_fn *fn, int kind)
 {
-    uint64_t hash = tk_hash(t.at, t.len, 0);
+    uint64_t hash = tk_hash(t.at, t.len, (uint64_t)kind);
     tk_long_line *l;
     int64_t from = s->count;
 
     if (!s->long_line)
         s->long_line = zeroed(TK_LONG_LINES, sizeof *s->long_line);
     l = &s->long_line[hash & (TK_LONG_LINES - 1)];
-    if (l->hash == hash && l->len == t.len && !memcmp(l->key, t.at, t.len)) {
+    if (l->hash == hash && l->len == t.len && l->kind == (uint32_t)kind &&
+        !memcmp(l->key, t.at, t.len)) {
         put_ids(s, l->id, l->count);
         return;
     }
@@ -136,20 +137,22 @@ static void long_word(tk_scratch *s, tk_text t, tk_word_fn *fn)
         return;
     l->hash = hash;
     l->len = (uint32_t)t.len;
+    l->kind = (uint32_t)kind;
     l->count = (uint32_t)(s->count - from);
     memcpy(l->key, t.at, t.len);
     memcpy(l->id, s->ids + from, l->count * sizeof *l->id);
 }
 
-void tk_cached(tk_scratch *s, tk_text t, tk_word_fn *fn)
+void tk_cached(tk_scratch *s, tk_text t, tk_word_fn *fn, int kind)
 {
+    const uint8_t len = (uint8_t)(t.len | (size_t)kind << 7);
     tk_line *l;
     uint64_t key[2];
     int64_t from = s->count;
 
     if (t.len > 16) {
         if (t.len <= sizeof s->long_line->key)
-            long_word(s, t, fn);
+            long_word(s, t, fn, kind);
         else
             fn(s, t);
         return;
@@ -157,9 +160,9 @@ void tk_cached(tk_scratch *s, tk_text t, tk_word_fn *fn)
     if (!s->line)
         s->line = zeroed(TK_LINES, sizeof *s->line);
     key_of(t, key);
-    l = &s->line[tk_mix(key[0] ^ key[1] * 0x9FB21C651E98DF25u ^ t.len) &
+    l = &s->line[tk_mix(key[0] ^ key[1] * 0x9FB21C651E98DF25u ^ len) &
                  (TK_LINES - 1)];
-    if (l->key[0] == key[0] && l->key[1] == key[1] && l->len == t.len) {
+    if (l->key[0] == key[0] && l->key[1] == key[1] && l->len == len) {
         put_ids(s, l->id, l->count);
         return;
     }
@@ -168,7 +171,7 @@ void tk_cached(tk_scratch *s, tk_text t, tk_word_fn *fn)
         return;
     l->key[0] = key[0];
     l->key[1] = key[1];
-    l->len = (uint8_t)t.len;
+    l->len = len;
     l->count = (uint8_t)(s->count - from);
     for (int64_t i = 0; i < l->count; i++)
         l->id[i] = s->ids[from + i];

@@ -177,7 +177,7 @@ static hone_status read_lines(reader *r, tk_text t)
 
 /* Every way to halve a piece into pieces is a merge with its rank. */
 static size_t halves(tk_bpe *m, const tk_table *vocab, const tk_entry *e,
-                     int put)
+                     tk_joints *put)
 {
     size_t n = 0;
 
@@ -190,8 +190,11 @@ static size_t halves(tk_bpe *m, const tk_table *vocab, const tk_entry *e,
         if (right < 0)
             continue;
         n++;
-        if (put)
-            tk_bpe_put(m, left, right, (uint32_t)e->id, e->id, 1);
+        if (!put)
+            continue;
+        tk_bpe_put(m, left, right, (uint32_t)e->id, e->id, 1);
+        tk_joints_add_bytes(put, (tk_text){ e->key.at, k },
+                            (tk_text){ e->key.at + k, e->key.len - k });
     }
     return n;
 }
@@ -203,11 +206,13 @@ static void make_merges(tk_tok *tok, tk_bpe *m)
 
     for (size_t i = 0; i <= v->mask; i++)
         if (v->slot[i].id >= 0)
-            count += halves(m, v, &v->slot[i], 0);
+            count += halves(m, v, &v->slot[i], NULL);
     tk_bpe_merges(m, &tok->arena, count);
+    m->joints = tk_alloc(&tok->arena, sizeof *m->joints);
+    tk_joints_make(m->joints, &tok->arena, count);
     for (size_t i = 0; i <= v->mask; i++)
         if (v->slot[i].id >= 0)
-            halves(m, v, &v->slot[i], 1);
+            halves(m, v, &v->slot[i], m->joints);
     tk_bpe_byte_pairs(m, tok);
 }
 

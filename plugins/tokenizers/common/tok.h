@@ -144,9 +144,9 @@ typedef struct tk_line {
 /* The same for longer words. */
 typedef struct tk_long_line {
     uint64_t hash;
-    uint32_t len, count;
+    uint32_t len, count, kind;
     char key[96];
-    int32_t id[36];
+    int32_t id[35];
 } tk_long_line;
 
 enum { TK_LINES = 1 << 15, TK_LONG_LINES = 1 << 12 };
@@ -227,14 +227,16 @@ static inline void tk_emit(tk_scratch *s, int32_t id)
     s->count++;
 }
 
-/* The ids of WORD by FN, or what the cache remembers of it. */
-void tk_cached(tk_scratch *, tk_text word, tk_word_fn *fn);
+/* The ids of WORD by FN, or what the cache remembers of it. A part of a word
+ * may have other ids than the same text as a word: KIND keeps them apart. */
+enum { TK_WHOLE = 0, TK_PART = 1 };
+void tk_cached(tk_scratch *, tk_text word, tk_word_fn *fn, int kind);
 static inline void tk_word(tk_scratch *s, tk_text t)
 {
     const tk_model *m = &s->tok->model;
 
     if (m->cached)
-        tk_cached(s, t, m->word);
+        tk_cached(s, t, m->word, TK_WHOLE);
     else
         m->word(s, t);
 }
