@@ -289,3 +289,78 @@ def ctc(data):
     t.decoder = D.Sequence([D.CTC("<pad>", "|", True), D.Strip("a", 1, 0),
                             D.Fuse()])
     return t
+
+
+MODELS = {
+    "bpe-user": dict(model_type="bpe", vocab_size=2500,
+                     user_defined_symbols=["<sep>", "hello", "\u2581the",
+                                           "ab", "  "]),
+    "bpe-bytes": dict(model_type="bpe", vocab_size=2500, byte_fallback=True,
+                      split_digits=True,
+                      normalization_rule_name="identity",
+                      remove_extra_whitespaces=False,
+                      allow_whitespace_only_pieces=True),
+    "bpe-cover": dict(model_type="bpe", vocab_size=1500,
+                      character_coverage=0.98,
+                      normalization_rule_name="nfkc_cf"),
+    "unigram-user": dict(model_type="unigram", vocab_size=4000,
+                         byte_fallback=True, character_coverage=0.995,
+                         user_defined_symbols=["<sep>", "hello", "\u3042\u3044"]),
+    "unigram-suffix": dict(model_type="unigram", vocab_size=4000,
+                           treat_whitespace_as_suffix=True,
+                           normalization_rule_name="nmt_nfkc_cf"),
+    "unigram-plain": dict(model_type="unigram", vocab_size=4000,
+                          add_dummy_prefix=False,
+                          normalization_rule_name="nfkc",
+                          unk_surface=" ? "),
+    "unigram-spaces": dict(model_type="unigram", vocab_size=4000,
+                           remove_extra_whitespaces=False, byte_fallback=True,
+                           allow_whitespace_only_pieces=True,
+                           user_defined_symbols=["a b", "x  y"]),
+    "unigram-suffixes": dict(model_type="unigram", vocab_size=4000,
+                             remove_extra_whitespaces=False,
+                             treat_whitespace_as_suffix=True,
+                             allow_whitespace_only_pieces=True),
+}
+
+
+def unused(model):
+    """MODEL with every seventh normal piece unused: a field of its message."""
+    out, at, number = b"", 0, 0
+    while at < len(model) and model[at] == 0x0A:
+        size, step = model[at + 1], 2
+        if size > 127:
+            size, step = (size & 127) | model[at + 2] << 7, 3
+        body = model[at + step:at + step + size]
+        plain = b"\x18" not in body[body[1] + 2 + 5:]
+        if number % 7 == 0 and plain and body[1] > 3:
+            body += b"\x18\x05"
+        head = bytes([len(body)]) if len(body) < 128 else \
+            bytes([len(body) & 127 | 128, len(body) >> 7])
+        out += b"\x0A" + head + body
+        at, number = at + step + size, number + 1
+    return out + model[at:]
+
+
+def make_models(data, folder, only=""):
+    """Writes .model files that sentencepiece trains; {name: path}."""
+    import io
+    import sentencepiece
+    paths, made = {}, {}
+    for name, options in MODELS.items():
+        paths[name] = os.path.join(folder, name + ".model")
+        if only not in name + ".model" or os.path.exists(paths[name]):
+            continue
+        out = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([x for x in lines_of(data, 800) if x]),
+            model_writer=out, minloglevel=2, **options)
+        with open(paths[name], "wb") as f:
+            f.write(out.getvalue())
+    for name in ("bpe-bytes", "unigram-user"):
+        new = name + "-unused"
+        paths[new] = os.path.join(folder, new + ".model")
+        if os.path.exists(paths[name]) and not os.path.exists(paths[new]):
+            with open(paths[new], "wb") as f:
+                f.write(unused(open(paths[name], "rb").read()))
+    return {n: p for n, p in paths.items() if only in n + ".model"}

@@ -9,9 +9,11 @@ encoded and of random ids.
                        [--count 20000] [--seed 1] [--only NAME] [--made DIR]
 
 Compares every tokenizer.json of the test material, and tokenizers made here
-(make_tokenizers.py; kept in DIR) that use every component of the format. Says which first
+(make_tokenizers.py; kept in DIR) that use every component of the format; then
+.model files with sentencepiece, a file of ranks with tiktoken. Says which first
 text differs; exit status 1 if any does. The full run is --count 200000."""
 import argparse
+import base64
 import glob
 import json
 import os
@@ -120,6 +122,65 @@ def quoted(raw):
     return bytes(out + b'"')
 
 
+def from_model(path):
+    """sentencepiece itself: (encode, decode)."""
+    import sentencepiece
+    sp = sentencepiece.SentencePieceProcessor(model_file=path)
+    return sp.encode, sp.decode, sp.get_piece_size()
+
+
+def from_ranks(path):
+    """tiktoken itself, with the pattern of Llama 3."""
+    import tiktoken
+    from tiktoken.load import load_tiktoken_bpe
+    ranks = load_tiktoken_bpe(path)
+    enc = tiktoken.Encoding("x", pat_str=make_tokenizers.PATTERNS["llama3"],
+                            mergeable_ranks=ranks, special_tokens={})
+    return (lambda t: enc.encode(t, disallowed_special=()),
+            enc.decode, len(ranks))
+
+
+def write_ranks(tokenizer, path):
+    """A file of ranks of the byte-level vocabulary of a tokenizer.json."""
+    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    table = {chr(b): b for b in keep}
+    table.update({chr(256 + i): b for i, b in enumerate(
+        b for b in range(256) if b not in keep)})
+    vocab = json.load(open(tokenizer, encoding="utf-8"))["model"]["vocab"]
+    with open(path, "w") as out:
+        for piece, rank in sorted(vocab.items(), key=lambda x: x[1]):
+            if all(c in table for c in piece):
+                raw = base64.b64encode(bytes(table[c] for c in piece))
+                out.write(f"{raw.decode()} {rank}\n")
+
+
+def compare_with(hone, name, path, count, seed, vocabulary, library_of):
+    """A file that is no tokenizer.json, against the library it is from."""
+    encode, decode, size = library_of(path)
+    rng = random.Random(f"{seed} {name}")
+    given = list(texts(rng, count, vocabulary, []))
+    read = [raw.decode("utf-8", "replace") for raw in given]
+    got = run([hone, "tokenize", path, "--json"], map(quoted, given))
+    want = [encode(t) for t in read]
+    bad = 0
+    for raw, w, g in zip(given, want, got):
+        if w != json.loads(g):
+            bad += differ(name, "encoding", raw, w, g.decode())
+            break
+    ids = want + [[rng.randrange(size) for _ in range(rng.randrange(0, 12))]
+                  for _ in range(count // 4)]
+    got = run([hone, "tokenize", path, "--json", "--decode"],
+              [json.dumps(i).encode() for i in ids])
+    for i, g in zip(ids, got):
+        if decode(i) != json.loads(g):
+            bad += differ(name, "decoding", i, repr(decode(i)),
+                          repr(json.loads(g)))
+            break
+    print(f"{name}: {count} texts, {'DIFFERENT' if bad else 'equal'}",
+          flush=True)
+    return bad
+
+
 def differ(name, what, given, want, got):
     print(f"{name}: {what} differs on {given!r}\n  library {want}\n"
           f"  hone    {got}")
@@ -211,6 +272,19 @@ def main():
         for name, path in paths.items():
             if a.only in name:
                 bad += compare(a.hone, name, path, a.count, a.seed, vocabulary)
+        made = make_tokenizers.make_models(a.data, a.made or folder, a.only)
+        for path in sorted(glob.glob(os.path.join(
+                a.data, "tokenizers", "*", "*.model"))) + list(made.values()):
+            name = "/".join(path.split("/")[-2:])
+            if a.only in name:
+                bad += compare_with(a.hone, name, path, a.count, a.seed,
+                                    vocabulary, from_model)
+        if a.only in "tiktoken":
+            path = os.path.join(folder, "llama3.tiktoken")
+            write_ranks(os.path.join(a.data, "tokenizers", "llama3.1",
+                                     "tokenizer.json"), path)
+            bad += compare_with(a.hone, "tiktoken", path, a.count, a.seed,
+                                vocabulary, from_ranks)
     return 1 if bad else 0
 
 

@@ -54,6 +54,16 @@ tk_text tk_charsmap_find(const tk_charsmap *m, tk_text t, int longest,
     return found;
 }
 
+/* Unicode's Grapheme_Cluster_Break=Control: nothing joins these. */
+static int is_control(int32_t c)
+{
+    if (c == 0x200C || c == 0x200D || (tk_is(c) & TK_LEADS) ||
+        (c >= 0xE000 && c <= 0xF8FF) || c >= 0xF0000)
+        return 0;
+    return c < 0x20 || (tk_is(c) & TK_IS_BERT_CONTROL) || c == 0x2028 ||
+           c == 0x2029 || c == 0x2065 || (c >= 0xFFF0 && c <= 0xFFF8);
+}
+
 /* One grapheme, as far as it matters here: the bytes from AT on. */
 static size_t grapheme(tk_text t, size_t at)
 {
@@ -63,12 +73,12 @@ static size_t grapheme(tk_text t, size_t at)
     i += len;
     if (c == '\r' && i < t.len && t.at[i] == '\n')
         return 2;
-    if (c < 0x20 || c == 0x7F)
+    if (is_control(c))
         return i - at;
     while ((tk_is(c) & TK_LEADS) && i < t.len) {
         int32_t next = tk_char(t.at + i, &len);
 
-        if (next < 0x20 || next == 0x7F)
+        if (is_control(next))
             return i - at;
         c = next;
         i += len;

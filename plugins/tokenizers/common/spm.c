@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * spm.c -- encoding and decoding as the library sentencepiece does it. Sums
- * of scores are made in single precision, as there: so equal sums end the
- * same.
+ * spm.c -- encoding and decoding as the library sentencepiece (0.2.3) does it.
+ * Sums of scores are made in single precision, so equal sums end the same.
  */
 #include <stdlib.h>
 
 #include "spm.h"
 
 /* ------------------------------------------------------------- unigram */
+
+#define LOWEST (-100000.0f) /* a sum of scores below this is rebased */
 
 typedef struct {
     float score;
@@ -59,6 +60,17 @@ static void emit_bytes(tk_scratch *s, const tk_spm *m, tk_text t)
         tk_emit(s, m->bpe.fallback[(unsigned char)t.at[i]]);
 }
 
+/* Long texts start again from zero now and then: far from it single precision
+ * could not tell ways apart. */
+static void rebase(const tk_spm *m, tk_text t, way *best, size_t at)
+{
+    float base = best[at].score;
+
+    for (size_t i = at; i <= t.len && i <= at + m->longest; i++)
+        if (best[i].start != i)
+            best[i].score -= base;
+}
+
 static void unigram(tk_scratch *s, const tk_spm *m, tk_text t)
 {
     way *best;
@@ -75,6 +87,8 @@ static void unigram(tk_scratch *s, const tk_spm *m, tk_text t)
         best[i] = (way){ 0, (uint32_t)i, -1 };
     for (at = 0; at < t.len; at += len) {
         tk_char(t.at + at, &len);
+        if (best[at].score < LOWEST)
+            rebase(m, t, best, at);
         offer_pieces(m, t, best, at, len);
     }
     for (at = t.len; at > 0; at = best[at].start)

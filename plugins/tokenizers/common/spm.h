@@ -36,6 +36,7 @@ typedef struct tk_spm {
     /* Unigram */
     tk_trie trie;
     float unk_score, max_score;
+    size_t longest; /* bytes of a piece */
     /* BPE: symbols from COUNT on are characters without a piece of their own;
      * frozen symbols of user pieces are FROZEN + id. */
     tk_text *extra;

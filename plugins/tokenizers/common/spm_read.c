@@ -213,6 +213,8 @@ static void make_unigram(tk_spm *m)
 
     m->max_score = FLT_MIN;
     for (int32_t i = 0; i < m->count; i++) {
+        if (m->piece[i].text.len > m->longest)
+            m->longest = m->piece[i].text.len;
         if (m->piece[i].type != TK_SP_NORMAL)
             continue;
         if (m->piece[i].score < low)
