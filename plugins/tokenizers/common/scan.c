@@ -44,6 +44,10 @@ struct tk_scanner {
 #define TAILED "(?i:" CLITICS ")?"
 #define GPT2 " ?\\p{L}+| ?\\p{N}+" OTHERS "|\\s+(?!\\S)|\\s+"
 
+#define CL100K(more)                                                           \
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}" more   \
+    "| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s"
+
 static const tk_scanner scanners[] = {
     { CLITICS "|" GPT2, WITH_SPACE, PLAIN_FIRST, 0, 0, 0, 0 },
     { "'(?:[sdmt]|ll|ve|re)|" GPT2, WITH_SPACE, PLAIN_FIRST, 0, 0, 0, 0 },
@@ -58,10 +62,10 @@ static const tk_scanner scanners[] = {
     { "(?i:" CLITICS ")|" LEAD "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}"
       "\\p{N}]+[\\r\\n]*" WHITE,
       WITH_MARKS, ANYCASE_FIRST, 1, 1, 1, 0 },
-    /* tiktoken's cl100k_base */
-    { "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+"
-      "| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s",
-      WITH_ANY, ANYCASE_FIRST, 3, 1, 1, 1 },
+    /* tiktoken's cl100k_base; its {1,3}+ is one number of any length to
+     * Oniguruma, and {1,3} to tiktoken, which tiktoken_read.c writes so */
+    { CL100K("+"), WITH_ANY, ANYCASE_FIRST, 0, 1, 1, 1 },
+    { CL100K(""), WITH_ANY, ANYCASE_FIRST, 3, 1, 1, 1 },
     { LEAD UPPER "*" LOWER "+" TAILED "|" LEAD UPPER "+" LOWER "*" TAILED
       "|\\p{N}{1,3}" OTHERS "[\\r\\n/]*" WHITE,
       BY_CASE, ANYCASE_LAST, 3, 2, 1, 0 },
@@ -255,7 +259,7 @@ static size_t digits(const tk_scanner *p, const input *in, size_t at,
     if (!(bits & TK_IS_NUMBER))
         return 0;
     at += len;
-    for (int i = 1; i < p->digits; i++) {
+    for (int i = 1; !p->digits || i < p->digits; i++) {
         if (!(bits_at(in, at, &len) & TK_IS_NUMBER))
             break;
         at += len;
