@@ -117,7 +117,8 @@ static int check_text(const hone_tokenizer *api, void *tok, json_t *input,
         for (int64_t i = 0; i < n; i++)
             ids[i] = (int32_t)json_integer_value(
                 json_array_get(json_array_get(answer, 1), (size_t)i));
-        got = api->decode(tok, ids, n, skip ? HONE_SKIP_SPECIALS : 0, out, MOST);
+        got = api->decode(tok, ids, n, skip ? HONE_SKIP_SPECIALS : 0, out,
+                          MOST);
         if (got == (int64_t)json_string_length(want) &&
             !memcmp(out, json_string_value(want), (size_t)got))
             continue;

@@ -234,11 +234,14 @@ def make(data, folder, only=""):
             for split in (True, False):
                 todo[f"bpe-{scheme}-{fuse}-{split}"] = \
                     lambda f=fuse, s=scheme, p=split: bpe_pieces(data, f, s, p)
+    # A space before every piece shows where the cuts are.
+    shown = lambda r: P.Sequence([P.Split(Regex(r), "isolated"),
+                                  P.ByteLevel(True, use_regex=False)])
     for name, regex in PATTERNS.items():
         todo["pattern-" + name] = \
-            lambda r=regex: byte_level(data, new_split(r))
+            lambda r=regex: byte_level(data, shown(r))
         todo["slow-" + name] = \
-            lambda r=regex: byte_level(data, new_split(f"(?:{r})"))
+            lambda r=regex: byte_level(data, shown(f"(?:{r})"))
     todo["pattern-gpt2"] = lambda: byte_level(data, P.ByteLevel(False))
     todo["slow-gpt2"] = lambda: byte_level(data, new_split(
         CLITICS + r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"))

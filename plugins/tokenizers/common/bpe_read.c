@@ -87,11 +87,11 @@ static int merge_parts(const tk_json *item, tk_text *left, tk_text *right)
 
     if (line.at) {
         gap = memchr(line.at, ' ', line.len);
-        if (!gap || memchr(gap + 1, ' ', line.len - (size_t)(gap + 1 - line.at)))
+        if (!gap)
             return 0;
         *left = (tk_text){ line.at, (size_t)(gap - line.at) };
         *right = (tk_text){ gap + 1, line.len - left->len - 1 };
-        return 1;
+        return !memchr(right->at, ' ', right->len);
     }
     *left = tk_json_text(tk_json_at(item, 0));
     *right = tk_json_text(tk_json_at(item, 1));

@@ -161,7 +161,8 @@ static tk_text with(tk_scratch *s, tk_text t, const char *from, const char *to)
 {
     const tk_pattern p = { .literal = { from, strlen(from) } };
 
-    return p.literal.len ? tk_replace(s, &p, t, (tk_text){ to, strlen(to) }) : t;
+    return p.literal.len ? tk_replace(s, &p, t, (tk_text){ to, strlen(to) })
+                         : t;
 }
 
 /* English without the spaces that cutting at punctuation brought. */

@@ -9,23 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "charset.h"
-#include "tok.h"
+#include "dialect.h"
 
-enum { MAX_REGEX = 1 << 15, DEPTH = 250, NESTED = 30 };
+enum { MAX_REGEX = 1 << 15 };
 
-typedef struct {
-    const char *at, *end;
-    char *out; /* grows */
-    size_t used, cap;
-    int depth;
-    size_t item;          /* where the last item began, for a '{' behind it */
-    size_t group[DEPTH];  /* where the open groups began */
-    int closes[DEPTH + 1]; /* lone flags opened groups that end with them */
-    const char *why;
-} rewriter;
 
-static void put(rewriter *r, const char *text, size_t n)
+void tk_put(tk_rewriter *r, const char *text, size_t n)
 {
     void *out = r->out;
 
@@ -36,478 +25,28 @@ static void put(rewriter *r, const char *text, size_t n)
     r->out[r->used] = 0;
 }
 
-static void say(rewriter *r, const char *text)
+void tk_say(tk_rewriter *r, const char *text)
 {
-    put(r, text, strlen(text));
+    tk_put(r, text, strlen(text));
 }
 
-static void copy(rewriter *r, size_t n)
+static void copy(tk_rewriter *r, size_t n)
 {
     if (n > (size_t)(r->end - r->at))
         n = (size_t)(r->end - r->at);
-    put(r, r->at, n);
+    tk_put(r, r->at, n);
     r->at += n;
 }
 
-static void refuse(rewriter *r, const char *why)
+void tk_refuse(tk_rewriter *r, const char *why)
 {
     if (!r->why)
         r->why = why;
     r->at = r->end;
 }
 
-/* ---------------------------------------------- a class, for two engines */
-
-/* What a class holds, and how PCRE2 spells nearly that: "" if the spelling
- * is lost, for the class has more than a union of plain items. */
-typedef struct {
-    tk_charset set;
-    char *spelt;
-    size_t used, cap;
-    int lost;
-} charclass;
-
-static charclass *class_open(void)
-{
-    charclass *c = calloc(1, sizeof *c);
-
-    if (!c)
-        abort();
-    return c;
-}
-
-static void class_close(charclass *c)
-{
-    free(c->spelt);
-    free(c);
-}
-
-static void spell(charclass *c, const char *text)
-{
-    void *spelt = c->spelt;
-    size_t n = strlen(text);
-
-    tk_room(&spelt, &c->cap, c->used + n + 1, 1, c->used);
-    c->spelt = spelt;
-    memcpy(c->spelt + c->used, text, n + 1);
-    c->used += n;
-}
-
-static void invert(tk_charset *s)
-{
-    for (size_t i = 0; i < sizeof s->word / sizeof *s->word; i++)
-        s->word[i] = ~s->word[i];
-}
-
-static void add_set(tk_charset *to, const tk_charset *from)
-{
-    for (size_t i = 0; i < sizeof to->word / sizeof *to->word; i++)
-        to->word[i] |= from->word[i];
-}
-
-static void add_range(charclass *c, int32_t first, int32_t last)
-{
-    char text[40];
-
-    tk_charset_range(&c->set, first, last);
-    snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", (unsigned)first,
-             (unsigned)last);
-    spell(c, text);
-}
-
-/* Writes the members of A that B (may be NULL) lacks as ranges. */
-static void put_ranges(rewriter *r, const tk_charset *a, const tk_charset *b)
-{
-    char text[40];
-
-    for (int32_t c = 0; c < 0x110000; c++) {
-        int32_t first = c;
-
-        while (c < 0x110000 && tk_charset_has(a, c) &&
-               !(b && tk_charset_has(b, c)))
-            c++;
-        if (c == first)
-            continue;
-        if (first >= 0xD800 && first < 0xE000)
-            first = 0xE000; /* surrogates are no characters */
-        if (first < 0xD800 && c > 0xD800 && c <= 0xE000)
-            snprintf(text, sizeof text, "\\x{%x}-\\x{d7ff}", (unsigned)first);
-        else if (first < 0xD800 && c > 0xE000)
-            snprintf(text, sizeof text, "\\x{%x}-\\x{d7ff}\\x{e000}-\\x{%x}",
-                     (unsigned)first, (unsigned)c - 1);
-        else if (first < c)
-            snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", (unsigned)first,
-                     (unsigned)c - 1);
-        else
-            continue;
-        say(r, text);
-    }
-}
-
-/* Every character in order, as UTF-8. */
-static char *all_characters(size_t *bytes)
-{
-    char *text = malloc(0x110000 * 4), *out = text;
-
-    if (!text)
-        abort();
-    for (int32_t c = 0; c < 0x110000; c++)
-        if (c < 0xD800 || c > 0xDFFF)
-            out += tk_put_char(c, out);
-    *bytes = (size_t)(out - text);
-    return text;
-}
-
-/* What PCRE2 takes [SPELT] for. 0: it does not understand it. */
-static int ask_pcre(const char *spelt, tk_charset *to)
-{
-    char regex[4096];
-    size_t bytes, at = 0, len, n;
-    int code;
-    pcre2_code *p;
-    pcre2_match_data *m = pcre2_match_data_create(1, NULL);
-    char *text;
-
-    n = (size_t)snprintf(regex, sizeof regex, "[%s]+", spelt);
-    p = n < sizeof regex
-            ? pcre2_compile((PCRE2_SPTR)regex, n, PCRE2_UTF | PCRE2_UCP, &code,
-                            &at, NULL)
-            : NULL;
-    if (!p || !m) {
-        pcre2_code_free(p);
-        pcre2_match_data_free(m);
-        return 0;
-    }
-    (void)pcre2_jit_compile(p, PCRE2_JIT_COMPLETE);
-    text = all_characters(&bytes);
-    for (at = 0; pcre2_match(p, (PCRE2_SPTR)text, bytes, at,
-                             PCRE2_NO_UTF_CHECK, m, NULL) > 0;) {
-        const size_t *o = pcre2_get_ovector_pointer(m);
-        for (size_t i = o[0]; i < o[1]; i += len) {
-            int32_t c = tk_char(text + i, &len);
-            to->word[c / 64] |= (uint64_t)1 << (c % 64);
-        }
-        at = o[1];
-    }
-    free(text);
-    pcre2_code_free(p);
-    pcre2_match_data_free(m);
-    return 1;
-}
-
-static int holds_all(const tk_charset *a, const tk_charset *b)
-{
-    for (size_t i = 0; i < sizeof a->word / sizeof *a->word; i++)
-        if (b->word[i] & ~a->word[i])
-            return 0;
-    return 1;
-}
-
-/* Writes the class, or with NEGATED its opposite. PCRE2's own kinds are quick
- * there, so they are used if only the difference has to be added. */
-static void put_class(rewriter *r, charclass *c, int negated)
-{
-    charclass *theirs = class_open();
-    int simple = !c->lost && c->used < 2000 && c->used &&
-                 ask_pcre(c->spelt, &theirs->set) &&
-                 holds_all(&c->set, &theirs->set);
-
-    if (!simple && negated) {
-        invert(&c->set);
-        negated = 0;
-    }
-    say(r, negated ? "[^" : "[");
-    if (simple)
-        put(r, c->spelt, c->used);
-    put_ranges(r, &c->set, simple ? &theirs->set : NULL);
-    if (r->out[r->used - 1] == '[') { /* nothing: no character is in it */
-        r->used--;
-        say(r, "(?!)");
-    } else {
-        say(r, "]");
-    }
-    class_close(theirs);
-}
-
-/* -------------------------------------------------------- escapes, names */
-
-/* \p{NAME}, \p{^NAME}, \P{NAME} at r->at; adds it to C. */
-static void take_property(rewriter *r, charclass *c)
-{
-    const char *close = memchr(r->at, '}', (size_t)(r->end - r->at));
-    tk_text name = { r->at + 3, close ? (size_t)(close - r->at) - 3 : 0 };
-    charclass *one = class_open();
-    int negated = r->at[1] == 'P';
-    char pcre[64] = "";
-
-    if (r->end - r->at < 4 || r->at[2] != '{' || !close) {
-        refuse(r, "a property without a name");
-        name.len = 0;
-    } else {
-        if (name.len && name.at[0] == '^') {
-            negated = !negated;
-            name.at++;
-            name.len--;
-        }
-        if (!tk_charset_named(&one->set, name, pcre))
-            refuse(r, "a property of characters that is not known");
-        else
-            r->at = close + 1;
-    }
-    if (negated) {
-        invert(&one->set);
-        c->lost = 1;
-    }
-    add_set(&c->set, &one->set);
-    spell(c, pcre); /* "": put_class adds all of it as ranges */
-    class_close(one);
-}
-
-/* \s \w \d \h and their opposites at r->at. */
-static int take_kind(rewriter *r, charclass *c, int in_class)
-{
-    char letter = r->at + 1 < r->end ? r->at[1] : 0, pcre[64] = "";
-    charclass *one;
-    int known;
-
-    if (!letter || !strchr("sSwWdDhH", letter))
-        return 0;
-    one = class_open();
-    known = tk_charset_letter(&one->set, (char)(letter | 32), in_class, pcre);
-    if (known && !(letter & 32)) {
-        invert(&one->set);
-        c->lost = 1;
-    }
-    add_set(&c->set, &one->set);
-    spell(c, pcre);
-    class_close(one);
-    r->at += 2;
-    return 1;
-}
-
-static int hex_digits(const char *at, const char *end, int most, int32_t *to)
-{
-    int n = 0;
-
-    for (*to = 0; n < most && at + n < end; n++) {
-        char c = at[n];
-        int d = c >= '0' && c <= '9' ? c - '0'
-                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                     : -1;
-        if (d < 0)
-            break;
-        *to = *to * 16 + d;
-    }
-    return n;
-}
-
-/* The character that an escape in a class stands for. */
-static int32_t escaped_char(rewriter *r)
-{
-    static const char from[] = "ntrfvaeb", to[] = "\n\t\r\f\v\a\x1b\b";
-    const char *known;
-    size_t len;
-    int32_t c;
-    int n;
-
-    if (++r->at == r->end) {
-        refuse(r, "a backslash at its end");
-        return 0;
-    }
-    known = strchr(from, *r->at);
-    if (*r->at && known) {
-        r->at++;
-        return to[known - from];
-    }
-    if (*r->at == 'x' && r->at + 1 < r->end && r->at[1] == '{') {
-        n = hex_digits(r->at + 2, r->end, 8, &c);
-        r->at += 2 + n;
-        if (r->at == r->end || *r->at != '}' || c > 0x10FFFF || c < 0)
-            refuse(r, "a broken \\x{...}");
-        else
-            r->at++;
-        return c;
-    }
-    if (*r->at == 'x' || *r->at == 'u') {
-        int most = *r->at == 'x' ? 2 : 4;
-        n = hex_digits(r->at + 1, r->end, most, &c);
-        r->at += 1 + n;
-        if (!n || (most == 4 && n < 4))
-            refuse(r, "a broken \\x or \\u");
-        return c;
-    }
-    if (*r->at >= '0' && *r->at <= '7') {
-        for (c = 0, n = 0; n < 3 && r->at < r->end && *r->at >= '0' &&
-                           *r->at <= '7'; n++)
-            c = c * 8 + (*r->at++ - '0');
-        return c;
-    }
-    c = tk_char(r->at, &len);
-    r->at += len;
-    return c;
-}
-
-/* --------------------------------------------------------------- classes */
-
-static void take_class(rewriter *r, charclass *c, int level);
-
-/* [:alpha:] at r->at; 0: it is none. */
-static int take_posix(rewriter *r, charclass *c)
-{
-    const char *close = memmem(r->at, (size_t)(r->end - r->at), ":]", 2);
-    tk_text name = { r->at + 2, 0 };
-    charclass *one;
-    char pcre[64] = "";
-    int negated;
-
-    if (r->end - r->at < 4 || r->at[1] != ':' || !close || close < r->at + 2)
-        return 0;
-    name.len = (size_t)(close - name.at);
-    negated = name.len && name.at[0] == '^';
-    name.at += negated;
-    name.len -= (size_t)negated;
-    one = class_open();
-    if (!tk_charset_posix(&one->set, name, pcre)) {
-        refuse(r, "a kind of characters, [:...:], that is not known");
-    } else {
-        if (negated) {
-            invert(&one->set);
-            c->lost = 1;
-        }
-        add_set(&c->set, &one->set);
-        spell(c, pcre);
-        r->at = close + 2;
-    }
-    class_close(one);
-    return 1;
-}
-
-static int32_t plain_char(rewriter *r)
-{
-    size_t len;
-    int32_t c;
-
-    if (*r->at == '\\')
-        return escaped_char(r);
-    c = tk_char(r->at, &len);
-    r->at += len;
-    return c;
-}
-
-/* A character or a range of them. */
-static void take_range(rewriter *r, charclass *c)
-{
-    int32_t first = plain_char(r), last = first;
-
-    if (r->end - r->at >= 2 && r->at[0] == '-' && r->at[1] != ']' &&
-        r->at[1] != '[' &&
-        !(r->at[1] == '\\' && r->end - r->at > 2 &&
-          strchr("sSwWdDhHpP", r->at[2]))) {
-        r->at++;
-        last = plain_char(r);
-        if (last < first)
-            refuse(r, "a range that runs backwards");
-    }
-    if (!r->why)
-        add_range(c, first, last);
-}
-
-static void take_item(rewriter *r, charclass *c, int level)
-{
-    if (*r->at == '[') {
-        if (!take_posix(r, c)) {
-            charclass *inner = class_open();
-            take_class(r, inner, level + 1);
-            add_set(&c->set, &inner->set);
-            c->lost = 1;
-            class_close(inner);
-        }
-    } else if (*r->at == '\\' && r->at + 1 < r->end &&
-               (r->at[1] == 'p' || r->at[1] == 'P')) {
-        take_property(r, c);
-    } else if (*r->at != '\\' || !take_kind(r, c, 1)) {
-        take_range(r, c);
-    }
-}
-
-/* A whole class at r->at; nested ones and && are worked out here. */
-static void take_class(rewriter *r, charclass *c, int level)
-{
-    charclass *all = NULL; /* what stood before each && */
-    int negated = 0, first = 1;
-
-    if (level > NESTED) {
-        refuse(r, "too many classes inside each other");
-        return;
-    }
-    r->at++;
-    if (r->at < r->end && *r->at == '^') {
-        negated = 1;
-        r->at++;
-    }
-    for (; r->at < r->end && (*r->at != ']' || first); first = 0) {
-        if (r->end - r->at >= 2 && r->at[0] == '&' && r->at[1] == '&') {
-            charclass *next = class_open();
-
-            r->at += 2;
-            for (size_t i = 0;
-                 all && i < sizeof c->set.word / sizeof *c->set.word; i++)
-                next->set.word[i] = c->set.word[i] & all->set.word[i];
-            if (!all)
-                next->set = c->set;
-            if (all)
-                class_close(all);
-            all = next;
-            memset(&c->set, 0, sizeof c->set);
-            c->lost = 1;
-        } else {
-            take_item(r, c, level);
-        }
-    }
-    for (size_t i = 0; all && i < sizeof c->set.word / sizeof *c->set.word; i++)
-        c->set.word[i] &= all->set.word[i];
-    if (all)
-        class_close(all);
-    if (r->at == r->end)
-        refuse(r, "a class that does not end");
-    else
-        r->at++;
-    if (negated) {
-        invert(&c->set);
-        c->lost |= 2; /* spelt still, but the other way round */
-    }
-}
-
-static void rewrite_class(rewriter *r)
-{
-    charclass *c = class_open();
-
-    take_class(r, c, 0);
-    if (!r->why && c->lost == 2) {
-        c->lost = 0;
-        invert(&c->set);
-        put_class(r, c, 1);
-    } else if (!r->why) {
-        put_class(r, c, 0);
-    }
-    class_close(c);
-}
-
-/* ------------------------------------------------------ outside of classes */
-
-static void put_kind(rewriter *r, char letter)
-{
-    charclass *c = class_open();
-    char pcre[64];
-
-    tk_charset_letter(&c->set, letter, 0, pcre);
-    spell(c, pcre);
-    put_class(r, c, 0);
-    class_close(c);
-}
-
 /* \b and \B by what Oniguruma counts as a word. */
-static void put_boundary(rewriter *r, int inside)
+static void put_boundary(tk_rewriter *r, int inside)
 {
     static const char *const parts[2][5] = {
         { "(?:(?<=", ")(?!", ")|(?<!", ")(?=", "))" },
@@ -515,16 +54,15 @@ static void put_boundary(rewriter *r, int inside)
     };
 
     for (int i = 0; i < 5; i++) {
-        say(r, parts[inside][i]);
+        tk_say(r, parts[inside][i]);
         if (i < 4)
-            put_kind(r, 'w');
+            tk_put_kind(r, 'w');
     }
 }
 
-static void rewrite_escape(rewriter *r)
+static void rewrite_escape(tk_rewriter *r)
 {
     char letter = r->at + 1 < r->end ? r->at[1] : 0;
-    charclass *c;
     int32_t code;
 
     r->item = r->used;
@@ -534,31 +72,19 @@ static void rewrite_escape(rewriter *r)
         return;
     }
     if (letter == 'O') {
-        say(r, "(?s:.)");
+        tk_say(r, "(?s:.)");
         r->at += 2;
         return;
     }
-    if (letter == 'u' && hex_digits(r->at + 2, r->end, 4, &code) == 4) {
+    if (letter == 'u' && tk_hex_digits(r->at + 2, r->end, 4, &code) == 4) {
         char text[24];
         snprintf(text, sizeof text, "\\x{%x}", (unsigned)code);
-        say(r, text);
+        tk_say(r, text);
         r->at += 6;
         return;
     }
     if (letter && strchr("pPsSwWdDhH", letter)) {
-        c = class_open();
-        if ((letter | 32) == 'p')
-            take_property(r, c);
-        else
-            take_kind(r, c, 0);
-        if (!r->why && c->lost) { /* an opposite */
-            c->lost = 0;
-            invert(&c->set);
-            put_class(r, c, 1);
-        } else if (!r->why) {
-            put_class(r, c, 0);
-        }
-        class_close(c);
+        tk_rewrite_kind(r);
         return;
     }
     if (letter == 'x' && r->at + 2 < r->end && r->at[2] == '{') {
@@ -571,7 +97,7 @@ static void rewrite_escape(rewriter *r)
 
 /* At a '(': in flags like (?im-x: the letter m is PCRE2's s. Flags alone,
  * (?i), hold up to the end of the group, whatever '|' comes. */
-static void open_group(rewriter *r)
+static void open_group(tk_rewriter *r)
 {
     const char *p = r->at + 2;
     int flags = 0;
@@ -584,13 +110,13 @@ static void open_group(rewriter *r)
     if (flags && *p == ')') {
         r->closes[r->depth]++;
         for (; r->at < p; r->at++)
-            put(r, *r->at == 'm' ? "s" : r->at, 1);
-        say(r, ":");
+            tk_put(r, *r->at == 'm' ? "s" : r->at, 1);
+        tk_say(r, ":");
         r->at++;
         return;
     }
-    if (r->depth == DEPTH) {
-        refuse(r, "too many groups inside each other");
+    if (r->depth == TK_DEPTH) {
+        tk_refuse(r, "too many groups inside each other");
         return;
     }
     r->group[r->depth++] = r->used;
@@ -602,16 +128,16 @@ static void open_group(rewriter *r)
     if (!flags)
         copy(r, 2);
     for (; flags && r->at < p; r->at++)
-        put(r, *r->at == 'm' ? "s" : r->at, 1);
+        tk_put(r, *r->at == 'm' ? "s" : r->at, 1);
 }
 
-static void close_flags(rewriter *r)
+static void close_flags(tk_rewriter *r)
 {
     for (; r->closes[r->depth] > 0; r->closes[r->depth]--)
-        say(r, ")");
+        tk_say(r, ")");
 }
 
-static void close_group(rewriter *r)
+static void close_group(tk_rewriter *r)
 {
     close_flags(r);
     if (r->depth)
@@ -620,33 +146,33 @@ static void close_group(rewriter *r)
 }
 
 /* At a '{': X{1,3}+ becomes (?:X{1,3})+, and X{,3} X{0,3}. */
-static void open_brace(rewriter *r)
+static void open_brace(tk_rewriter *r)
 {
     const char *p = r->at + 1;
 
     while (p < r->end && ((*p >= '0' && *p <= '9') || *p == ','))
         p++;
     if (p == r->end || *p != '}' || p == r->at + 1) {
-        say(r, "\\");
+        tk_say(r, "\\");
         copy(r, 1);
         return;
     }
     if (r->at[1] == ',') {
-        say(r, "{0");
+        tk_say(r, "{0");
         r->at++;
     }
     copy(r, (size_t)(p + 1 - r->at));
     if (r->at < r->end && *r->at == '+') {
         size_t n = r->used - r->item;
 
-        say(r, "(?:)");
+        tk_say(r, "(?:)");
         memmove(r->out + r->item + 3, r->out + r->item, n);
         memcpy(r->out + r->item, "(?:", 3);
         r->out[r->used - 1] = ')';
     }
 }
 
-static void rewrite(rewriter *r)
+static void rewrite(tk_rewriter *r)
 {
     switch (*r->at) {
     case '\\':
@@ -654,7 +180,7 @@ static void rewrite(rewriter *r)
         break;
     case '[':
         r->item = r->used;
-        rewrite_class(r);
+        tk_rewrite_class(r);
         break;
     case '(':
         open_group(r);
@@ -675,11 +201,11 @@ static void rewrite(rewriter *r)
 hone_status tk_dialect(tk_arena *a, tk_text *regex, const char *where,
                        hone_err *err)
 {
-    rewriter r = { .at = regex->at, .end = regex->at + regex->len };
+    tk_rewriter r = { .at = regex->at, .end = regex->at + regex->len };
     const char *said = regex->at;
 
     if (regex->len > MAX_REGEX)
-        refuse(&r, "more than 32768 bytes");
+        tk_refuse(&r, "more than 32768 bytes");
     while (r.at < r.end)
         rewrite(&r);
     r.depth = 0;

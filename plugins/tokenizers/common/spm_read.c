@@ -261,7 +261,8 @@ static void add_characters(tk_tok *tok, tk_spm *m)
 
         for (size_t k = 0; is_piece(&m->piece[i]) && k < t.len; k += len) {
             tk_char(t.at + k, &len);
-            if (len == t.len || tk_table_find(&m->bpe.bytes, t.at + k, len) >= 0)
+            if (len == t.len ||
+                tk_table_find(&m->bpe.bytes, t.at + k, len) >= 0)
                 continue;
             tk_room(&extra, &cap, (size_t)m->extra_count + 1,
                     sizeof *m->extra, (size_t)m->extra_count);

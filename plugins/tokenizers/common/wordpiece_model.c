@@ -91,7 +91,8 @@ static void make_trie(tk_tok *tok, wordpiece *m, tk_text prefix)
     m->inner = TK_ROOT;
     m->has_inner = 1;
     for (size_t i = 0; i < prefix.len && m->has_inner; i++) {
-        m->inner = tk_trie_step(&m->trie, m->inner, (unsigned char)prefix.at[i]);
+        m->inner = tk_trie_step(&m->trie, m->inner,
+                                (unsigned char)prefix.at[i]);
         m->has_inner = m->inner != TK_ROOT;
     }
 }
