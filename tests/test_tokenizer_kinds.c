@@ -265,16 +265,16 @@ static uint32_t rnd(uint32_t n)
 static size_t random_text(char *to)
 {
     static const char *const parts[] = {
-        " ", "  ", "\n", "\r\n", "\t", "\xC2\xA0", "\xE3\x80\x80", "a", "Bc",
+        " ", "  ", "\n", "\r\n", "\t", "\xC2\xA0", "\xE3\x80\x80", "\xC2\x85", "a", "Bc",
         "DEF", "gHi", "'s", "'LL", "'\xC5\xBF", "'", "1", "23456", "\xC2\xBD",
         "\xD9\xA0", "-", "!?", "/", "/\n", "\xCC\x81", "e\xCC\x81", "\xE4\xB8\xAD",
         "\xE4\xB8\xAD\xE6\x96\x87" "A", "\xC7\x85", "\xCA\xB0", "\xD0\x96\xD0\xB6",
-        "\xF0\x9F\x98\x80", "\xE2\x80\x8D", "\xE0\xA4\x95\xE0\xA5\x8D", "_", "\x85",
+        "\xF0\x9F\x98\x80", "\xE2\x80\x8D", "\xE0\xA4\x95\xE0\xA5\x8D", "_",
     };
     size_t n = 0;
 
     for (uint32_t k = rnd(12); k > 0; k--) {
-        const char *p = parts[rnd(sizeof parts / sizeof *parts - 1)];
+        const char *p = parts[rnd(sizeof parts / sizeof *parts)];
         size_t len = strlen(p);
         memcpy(to + n, p, len);
         n += len;

@@ -46,7 +46,9 @@ def words(data):
     out = []
     for path in sorted(glob.glob(os.path.join(data, "corpora", "*.txt"))):
         text = open(path, encoding="utf-8").read()
-        out += text[:200000].split(" ")[:8000]
+        out += [w[:60] for w in text[:200000].split(" ")[:8000]]
+        out += [text[i:i + 60] for i in range(0, 60000, 301)]
+    out.append(text[:60000])  # one that is long
     return out
 
 
