@@ -164,10 +164,12 @@ static int holds_all(const tk_charset *a, const tk_charset *b)
 static void put_class(tk_rewriter *r, charclass *c, int negated)
 {
     charclass *theirs = class_open();
-    int simple = !c->lost && c->used < 2000 && c->used &&
-                 ask_pcre(c->spelt, &theirs->set) &&
+    int simple = ++r->classes <= TK_CLASSES && !c->lost && c->used &&
+                 c->used < 2000 && ask_pcre(c->spelt, &theirs->set) &&
                  holds_all(&c->set, &theirs->set);
 
+    if (r->classes > TK_CLASSES)
+        tk_refuse(r, "more than 256 classes of characters");
     if (!simple && negated) {
         invert(&c->set);
         negated = 0;

@@ -8,7 +8,7 @@
 
 #include "tok.h"
 
-enum { TK_DEPTH = 250 };
+enum { TK_DEPTH = 250, TK_CLASSES = 256 };
 
 typedef struct tk_rewriter {
     const char *at, *end;
@@ -18,6 +18,7 @@ typedef struct tk_rewriter {
     size_t item;          /* where the last item began, for a '{' behind it */
     size_t group[TK_DEPTH];  /* where the open groups began */
     int closes[TK_DEPTH + 1]; /* lone flags opened groups that end with them */
+    int classes; /* so far */
     const char *why;
 } tk_rewriter;
 

@@ -9,6 +9,8 @@
 
 #include "tok.h"
 
+enum { MOST_KEPT = 1 << 20 }; /* items of a room that a call leaves */
+
 static _Atomic unsigned threads;
 static _Thread_local unsigned my_slot; /* from 1 on; 0: not known yet */
 
@@ -61,6 +63,12 @@ void tk_end(tk_scratch *s)
     unsigned k = slot_of_thread();
 
     tk_reset(&s->arena);
+    for (int i = 0; i < 8; i++)
+        if (s->room_cap[i] > MOST_KEPT) {
+            free(s->room[i]);
+            s->room[i] = NULL;
+            s->room_cap[i] = 0;
+        }
     for (unsigned i = 0; i < TK_SLOTS; i++) {
         tk_scratch *empty = NULL;
         if (atomic_compare_exchange_strong(&t->slot[(k + i) % TK_SLOTS],

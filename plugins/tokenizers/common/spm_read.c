@@ -10,7 +10,7 @@
 #include "protobuf.h"
 #include "spm.h"
 
-enum { UNIGRAM = 1, BPE = 2 };
+enum { UNIGRAM = 1, BPE = 2, LONGEST = 1024 /* halved in every way */ };
 
 typedef struct {
     tk_tok *tok;
@@ -44,6 +44,10 @@ static hone_status read_piece(reader *r, tk_text bytes)
     }
     if (p.broken || !to->text.len || !to->type)
         return broken(r, "a piece is damaged or empty");
+    if (to->text.len > LONGEST)
+        return hone_fail(r->err, HONE_ENOSUP,
+                         "sentencepiece: a piece of more than %d bytes",
+                         LONGEST);
     for (size_t i = 0, n; i < to->text.len; i += n) {
         int ok;
         n = tk_utf8_step(to->text.at + i, to->text.len - i, &ok);

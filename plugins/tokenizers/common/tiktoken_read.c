@@ -12,7 +12,7 @@
 #include "bpe_model.h"
 #include "settings.h"
 
-enum { LONGEST = 4096, SPECIALS = 8 };
+enum { LONGEST = 1400, SPECIALS = 8 }; /* bytes of a line */
 
 #define CLITICS "'s|'t|'re|'ve|'m|'ll|'d"
 #define WHITE "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"

@@ -91,34 +91,39 @@ static uint32_t find_base(builder *b, const unsigned char *label, int count)
     return at; /* of a new block every place but the root's is free */
 }
 
+/* The first key behind those from LO on that agree at DEPTH. */
+static size_t same_label(const builder *b, size_t lo, size_t hi, size_t depth)
+{
+    char c = b->key[lo].text.at[depth];
+
+    while (lo < hi && b->key[lo].text.at[depth] == c)
+        lo++;
+    return lo;
+}
+
 /* The children of PARENT: keys [lo, hi) that agree in their first DEPTH
- * bytes. */
+ * bytes. As deep as the longest key. */
 static void add(builder *b, uint32_t parent, size_t lo, size_t hi, size_t depth)
 {
     unsigned char label[256];
-    size_t from[257];
     int count = 0;
     uint32_t base;
 
     for (; lo < hi && b->key[lo].text.len == depth; lo++)
         b->node[parent].id = b->key[lo].id;
-    for (size_t i = lo; i < hi; i++) {
-        unsigned char c = (unsigned char)b->key[i].text.at[depth];
-
-        if (!count || label[count - 1] != c) {
-            label[count] = c;
-            from[count++] = i;
-        }
-    }
-    if (!count)
+    if (lo == hi)
         return;
-    from[count] = hi;
+    for (size_t i = lo; i < hi; i = same_label(b, i, hi, depth))
+        label[count++] = (unsigned char)b->key[i].text.at[depth];
     base = find_base(b, label, count);
     b->node[parent].base = base;
     for (int i = 0; i < count; i++)
         take(b, base ^ label[i], parent);
-    for (int i = 0; i < count; i++)
-        add(b, base ^ label[i], from[i], from[i + 1], depth + 1);
+    for (size_t i = lo, end; i < hi; i = end) {
+        end = same_label(b, i, hi, depth);
+        add(b, base ^ (unsigned char)b->key[i].text.at[depth], i, end,
+            depth + 1);
+    }
 }
 
 void tk_trie_make(tk_trie *t, tk_trie_key *keys, size_t count)

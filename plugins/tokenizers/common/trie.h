@@ -24,9 +24,10 @@ typedef struct tk_trie_key {
     int32_t id;
 } tk_trie_key;
 
-enum { TK_ROOT = 0 };
+enum { TK_ROOT = 0, TK_LONGEST_PIECE = 4096 };
 
-/* Sorts KEYS; of equal ones the last holds. Free node[] with free(). */
+/* Sorts KEYS, none longer than TK_LONGEST_PIECE bytes; of equal ones the last
+ * holds. Free node[] with free(). */
 void tk_trie_make(tk_trie *, tk_trie_key *keys, size_t count);
 
 /* The child of NODE by byte C; TK_ROOT: none. */

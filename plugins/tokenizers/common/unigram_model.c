@@ -146,6 +146,10 @@ static hone_status read_vocab(tk_tok *tok, unigram *m, const tk_json *vocab,
 
         hone_try(read_piece(tk_json_at(vocab, i), i + 1, &piece, &m->score[i],
                             err));
+        if (piece.len > TK_LONGEST_PIECE)
+            return hone_fail(err, HONE_ENOSUP,
+                             "model: vocab: entry %u has more than %d bytes",
+                             i + 1, TK_LONGEST_PIECE);
         piece = tk_keep(&tok->arena, piece.at, piece.len);
         tk_table_put(&tok->vocab, piece, (int32_t)i);
         tok->piece[i].text = piece;

@@ -75,6 +75,16 @@ static void close_model(void *self)
     free(((wordpiece *)self)->trie.node);
 }
 
+static hone_status no_long_pieces(const tk_table *v, hone_err *err)
+{
+    for (size_t i = 0; i <= v->mask; i++)
+        if (v->slot[i].id >= 0 && v->slot[i].key.len > TK_LONGEST_PIECE)
+            return hone_fail(err, HONE_ENOSUP,
+                             "model: vocab: '%.60s...' has more than %d bytes",
+                             v->slot[i].key.at, TK_LONGEST_PIECE);
+    return HONE_OK;
+}
+
 static void make_trie(tk_tok *tok, wordpiece *m, tk_text prefix)
 {
     const tk_table *v = &tok->vocab;
@@ -130,6 +140,7 @@ hone_status tk_wordpiece_read(tk_tok *tok, const tk_json *model, hone_err *err)
                          "number, 0 or more");
     hone_try(tk_vocab_read(tok, tk_json_get(model, "vocab"), err));
     hone_try(tk_unknown_read(tok, model, &m->unk, err));
+    hone_try(no_long_pieces(&tok->vocab, err));
     m->most_chars = most->u.integer;
     make_trie(tok, m, prefix);
     tok->model = (tk_model){ word, 1, m, close_model };
