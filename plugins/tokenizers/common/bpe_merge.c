@@ -105,13 +105,13 @@ static tk_text marked(tk_scratch *s, const tk_bpe *m, tk_text c, int first,
     if ((first || !m->prefix.len) && (!last || !m->suffix.len))
         return c;
     to = tk_alloc(&s->arena, m->prefix.len + c.len + m->suffix.len);
-    if (!first) {
+    if (!first && m->prefix.len) {
         memcpy(to, m->prefix.at, m->prefix.len);
         n = m->prefix.len;
     }
     memcpy(to + n, c.at, c.len);
     n += c.len;
-    if (last) {
+    if (last && m->suffix.len) {
         memcpy(to + n, m->suffix.at, m->suffix.len);
         n += m->suffix.len;
     }

@@ -47,7 +47,9 @@ tk_text tk_charsmap_find(const tk_charsmap *m, tk_text t, int longest,
         if (!longest)
             break;
     }
-    if (!any || value >= m->texts.len)
+    /* A text begins with a character; the texts as a whole are UTF-8. */
+    if (!any || value >= m->texts.len ||
+        ((unsigned char)m->texts.at[value] & 0xC0) == 0x80)
         return found;
     found.at = m->texts.at + value;
     found.len = strnlen(found.at, m->texts.len - value);
@@ -145,6 +147,14 @@ hone_status tk_charsmap_read(tk_arena *a, tk_charsmap *to, tk_text blob,
     if (blob.len < 4 || bytes % 4 || bytes > blob.len - 4)
         return hone_fail(err, HONE_EINVAL,
                          "%s: the charsmap is cut short or no charsmap", where);
+    for (size_t i = 4 + bytes, n; i < blob.len; i += n) {
+        int ok;
+        n = tk_utf8_step(blob.at + i, blob.len - i, &ok);
+        if (!ok)
+            return hone_fail(err, HONE_EINVAL,
+                             "%s: the texts of the charsmap are not UTF-8",
+                             where);
+    }
     to->units = bytes / 4;
     to->unit = tk_alloc(a, bytes);
     memcpy((void *)to->unit, blob.at + 4, bytes);

@@ -148,7 +148,8 @@ static void long_word(tk_scratch *s, tk_text t, tk_word_fn *fn, int kind)
     l->kind = (uint32_t)kind;
     l->count = (uint32_t)(s->count - from);
     memcpy(l->key, t.at, t.len);
-    memcpy(l->id, s->ids + from, l->count * sizeof *l->id);
+    for (uint32_t i = 0; i < l->count; i++)
+        l->id[i] = s->ids[from + i];
 }
 
 void tk_cached(tk_scratch *s, tk_text t, tk_word_fn *fn, int kind)
