@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * tokens.c -- see tokens.h. The plugin that reads a tokenizer.json is the
- * first one whose probe() says so; the files beside it only name tokens.
+ * first one whose probe() says so; the files beside it only name tokens. In a
+ * folder without one, plugins say which other files they read.
  */
 #include "tokens.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "registry.h"
@@ -43,12 +46,18 @@ static hone_status read_file(hone_arena *a, const char *path, char **text,
     return s;
 }
 
-static void hash_text(const char *text, size_t bytes, char hash[65])
+/* Of one file its SHA-256; of several that of all, end to end. */
+static void hash_files(const hone_file *file, uint32_t count, char hash[65])
 {
     unsigned char sum[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
     unsigned n = 0;
 
-    EVP_Digest(text, bytes, sum, &n, EVP_sha256(), NULL);
+    EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+    for (uint32_t i = 0; i < count; i++)
+        EVP_DigestUpdate(md, file[i].text, file[i].bytes);
+    EVP_DigestFinal_ex(md, sum, &n);
+    EVP_MD_CTX_free(md);
     for (unsigned i = 0; i < n && i < 32; i++)
         snprintf(hash + 2 * (size_t)i, 3, "%02x", sum[i]);
 }
@@ -105,7 +114,7 @@ static hone_status load(hone_tokens *t, hone_err *err)
     hone_status s = read_file(&a, t->path, &text, &bytes, err);
 
     if (s == HONE_OK) {
-        hash_text(text, bytes, t->hash);
+        hash_files(&(hone_file){ t->path, text, bytes }, 1, t->hash);
         t->api = find_reader(text, bytes);
         if (!t->api)
             s = refuse(t, text, bytes, err);
@@ -114,6 +123,99 @@ static hone_status load(hone_tokens *t, hone_err *err)
             s = name_file(t->path, s, err);
     }
     hone_arena_free(&a);
+    return s;
+}
+
+/* ------------------------------------------ folders of another kind */
+
+enum { FILES = 16 };
+
+/* The first name of FOLDER that PATTERN means: itself, or "*.x" by its end. */
+static const char *name_in(hone_arena *a, const char *folder,
+                           const char *pattern)
+{
+    DIR *dir = pattern[0] == '*' ? opendir(folder) : NULL;
+    const char *found = NULL;
+    struct dirent *e;
+
+    if (pattern[0] != '*')
+        return access(hone_format_text(a, "%s/%s", folder, pattern), R_OK)
+                   ? NULL
+                   : pattern;
+    while (dir && (e = readdir(dir))) {
+        size_t n = strlen(e->d_name), k = strlen(pattern + 1);
+        if (n > k && !strcmp(e->d_name + n - k, pattern + 1) &&
+            (!found || strcmp(e->d_name, found) < 0))
+            found = hone_format_text(a, "%s", e->d_name);
+    }
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+static hone_status read_named(hone_arena *a, const char *folder,
+                              const char *name, hone_file *to, hone_err *err)
+{
+    char *text = NULL;
+
+    to->name = name;
+    hone_try(read_file(a, hone_format_text(a, "%s/%s", folder, name), &text,
+                       &to->bytes, err));
+    to->text = text;
+    return HONE_OK;
+}
+
+/* Loads what API reads in FOLDER; HONE_ENOSUP: it reads nothing there. */
+static hone_status load_with(hone_tokens *t, const hone_tokenizer *api,
+                             hone_arena *a, const char *folder, hone_err *err)
+{
+    hone_file file[FILES];
+    uint32_t n = 0;
+
+    for (int i = 0; api->names[i] && n == 0; i++) {
+        const char *name = name_in(a, folder, api->names[i]);
+
+        if (!name)
+            continue;
+        hone_try(read_named(a, folder, name, &file[0], err));
+        n = api->probe(file[0].text, file[0].bytes) != 0;
+    }
+    if (!n)
+        return HONE_ENOSUP;
+    for (int i = 0; api->beside && api->beside[i] && n < FILES; i++)
+        if (name_in(a, folder, api->beside[i]))
+            hone_try(read_named(a, folder, api->beside[i], &file[n++], err));
+    hash_files(file, n, t->hash);
+    free((char *)t->path);
+    t->path = strdup(hone_format_text(a, "%s/%s", folder, file[0].name));
+    t->api = api;
+    return api->load_files(&hone_the_host, file, n, &t->self, err);
+}
+
+static hone_status load_folder(hone_tokens *t, const char *folder,
+                               hone_err *err)
+{
+    hone_arena a = { 0 };
+    const hone_component *c;
+    hone_status s = HONE_ENOSUP;
+
+    for (int i = 0; s == HONE_ENOSUP && (c = hone_component_at(i)); i++) {
+        const hone_tokenizer *api = c->ops;
+
+        if (c->kind == HONE_KIND_TOKENIZER && api->size >= sizeof *api &&
+            api->names && api->load_files) {
+            err->msg[0] = 0;
+            s = load_with(t, api, &a, folder, err);
+            if (s != HONE_OK && err->msg[0])
+                s = name_file(t->path, HONE_EINVAL, err);
+        }
+    }
+    hone_arena_free(&a);
+    if (s == HONE_ENOSUP)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: no tokenizer.json, and no other file that a "
+                         "tokenizer plugin reads, such as tokenizer.model",
+                         folder);
     return s;
 }
 
@@ -222,11 +324,13 @@ hone_status hone_tokens_open(hone_tokens *t, const char *path, hone_err *err)
     hone_arena a = { 0 };
     const char *slash = strrchr(path, '/');
     const char *folder = path;
+    int is_folder = 0;
     hone_status s;
     struct stat st;
 
     memset(t, 0, sizeof *t);
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        is_folder = 1;
         path = hone_format_text(&a, "%s/tokenizer.json", path);
     } else {
         folder = slash ? hone_format_text(&a, "%.*s", (int)(slash - path), path)
@@ -235,7 +339,10 @@ hone_status hone_tokens_open(hone_tokens *t, const char *path, hone_err *err)
             folder = "/";
     }
     t->path = strdup(path);
-    s = t->path ? load(t, err) : hone_fail(err, HONE_EIO, "out of memory");
+    s = !t->path ? hone_fail(err, HONE_EIO, "out of memory")
+        : is_folder && stat(path, &st) != 0
+            ? load_folder(t, folder, err)
+            : load(t, err);
     if (s == HONE_OK)
         s = name_tokens(t, folder, err);
     if (s != HONE_OK)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * tokens.h -- a model folder's tokenizer: finds the plugin that reads its
- * tokenizer.json, and the ids that training and generation need.
+ * tokenizer.json, or what else there is, and the ids that training and
+ * generation need.
  */
 #ifndef HONE_TOKENS_H
 #define HONE_TOKENS_H
@@ -18,11 +19,11 @@ typedef struct hone_tokens {
                               generation_config.json, else config.json */
     int32_t eos_list[8];   /* every id that ends a generation */
     int eos_count;
-    char hash[65];         /* SHA-256 of tokenizer.json, hexadecimal */
+    char hash[65];         /* SHA-256 of what was read, hexadecimal */
     const char *path;
 } hone_tokens;
 
-/* PATH: a model folder or a tokenizer.json. */
+/* PATH: a model folder, a tokenizer.json or another tokenizer's file. */
 hone_status hone_tokens_open(hone_tokens *, const char *path, hone_err *);
 void hone_tokens_close(hone_tokens *);
 

@@ -1,28 +1,35 @@
 /* SPDX-License-Identifier: MIT
  *
  * verb_tokenize.c -- `hone tokenize`: a line of text to a line of ids, and
- * back with --decode. Reads and writes as it goes, so it can stand in a pipe.
+ * back with --decode. Reads and writes as it goes, so it can stand in a pipe;
+ * with --threads it takes many lines at once, with --bench it only counts.
  */
 #include <errno.h>
 #include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "hub.h"
 #include "log.h"
 #include "tokens.h"
 #include "verbs.h"
 
+/* What one thread works with; all share the options and the tokenizer. */
 typedef struct {
-    hone_tokens tokens;
-    const char *no_special, *json, *decode; /* NULL: not given */
+    const hone_tokens *tokens;
+    const char *no_special, *json, *decode, *bench; /* NULL: not given */
     int64_t line;
     int32_t *ids;
     int64_t ids_cap;
     char *text;
     int64_t text_cap;
+    char *out; /* lines that are done */
+    int64_t out_used, out_cap;
+    int64_t bytes, count; /* encoded so far */
 } job;
 
 static hone_status bad_line(const job *j, const char *what, hone_err *err)
@@ -47,29 +54,48 @@ static void *grown(void *old, int64_t *cap, int64_t need, size_t size)
     return to;
 }
 
-static void write_ids(const int32_t *ids, int64_t n)
+static void put(job *j, const char *text, int64_t n)
 {
-    putchar_unlocked('[');
+    j->out = grown(j->out, &j->out_cap, j->out_used + n, 1);
+    memcpy(j->out + j->out_used, text, (size_t)n);
+    j->out_used += n;
+}
+
+static void put_ids(job *j, int64_t n)
+{
+    char *to;
+
+    /* Ten digits and a comma each, brackets, the line's end. */
+    j->out = grown(j->out, &j->out_cap, j->out_used + 11 * n + 4, 1);
+    to = j->out + j->out_used;
+    *to++ = '[';
     for (int64_t i = 0; i < n; i++) {
         char digits[12];
         int at = sizeof digits;
-        uint32_t v = (uint32_t)ids[i];
+        uint32_t v = (uint32_t)j->ids[i];
 
         do
             digits[--at] = (char)('0' + v % 10);
         while (v /= 10);
         if (i)
-            putchar_unlocked(',');
+            *to++ = ',';
         while (at < (int)sizeof digits)
-            putchar_unlocked(digits[at++]);
+            *to++ = digits[at++];
     }
-    putchar_unlocked(']');
-    putchar_unlocked('\n');
+    *to++ = ']';
+    *to++ = '\n';
+    j->out_used = to - j->out;
+}
+
+static void flush_out(job *j)
+{
+    fwrite(j->out, 1, (size_t)j->out_used, stdout);
+    j->out_used = 0;
 }
 
 static void encode_text(job *j, const char *text, size_t bytes)
 {
-    const hone_tokens *t = &j->tokens;
+    const hone_tokens *t = j->tokens;
     uint32_t flags = j->no_special ? 0 : HONE_SPECIALS;
     int64_t n;
 
@@ -79,7 +105,10 @@ static void encode_text(job *j, const char *text, size_t bytes)
         j->ids = grown(j->ids, &j->ids_cap, n, sizeof *j->ids);
         t->api->encode(t->self, text, bytes, flags, j->ids, j->ids_cap);
     }
-    write_ids(j->ids, n);
+    j->bytes += (int64_t)bytes;
+    j->count += n;
+    if (!j->bench)
+        put_ids(j, n);
 }
 
 static hone_status encode_line(job *j, const char *line, size_t bytes,
@@ -106,16 +135,18 @@ static hone_status encode_line(job *j, const char *line, size_t bytes,
     return s;
 }
 
-static void write_text(job *j, int64_t n)
+static void put_text(job *j, int64_t n)
 {
     json_t *value = j->json ? json_stringn(j->text, (size_t)n) : NULL;
+    char *dump = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
 
-    if (value)
-        json_dumpf(value, stdout, JSON_ENCODE_ANY);
+    if (dump)
+        put(j, dump, (int64_t)strlen(dump));
     else
-        fwrite(j->text, 1, (size_t)n, stdout);
+        put(j, j->text, n);
+    put(j, "\n", 1);
+    free(dump);
     json_decref(value);
-    putchar_unlocked('\n');
 }
 
 static hone_status read_ids(job *j, json_t *list, int64_t *n, hone_err *err)
@@ -138,7 +169,7 @@ static hone_status read_ids(job *j, json_t *list, int64_t *n, hone_err *err)
 static hone_status decode_line(job *j, const char *line, size_t bytes,
                                hone_err *err)
 {
-    const hone_tokens *t = &j->tokens;
+    const hone_tokens *t = j->tokens;
     uint32_t flags = j->no_special ? HONE_SKIP_SPECIALS : 0;
     json_error_t why;
     json_t *list = json_loadb(line, bytes, 0, &why);
@@ -154,8 +185,23 @@ static hone_status decode_line(job *j, const char *line, size_t bytes,
         j->text = grown(j->text, &j->text_cap, out, 1);
         t->api->decode(t->self, j->ids, n, flags, j->text, j->text_cap);
     }
-    write_text(j, out);
+    put_text(j, out);
     return HONE_OK;
+}
+
+static hone_status one_line(job *j, const char *line, size_t n, hone_err *err)
+{
+    return j->decode ? decode_line(j, line, n, err)
+                     : encode_line(j, line, n, err);
+}
+
+static hone_status end_of_input(hone_status s, hone_err *err)
+{
+    if (s == HONE_OK && ferror(stdin))
+        s = hone_fail(err, HONE_EIO, "standard input: %s", strerror(errno));
+    if (fflush(stdout) && s == HONE_OK)
+        s = hone_fail(err, HONE_EIO, "standard output: %s", strerror(errno));
+    return s;
 }
 
 static hone_status each_line(job *j, hone_err *err)
@@ -168,28 +214,216 @@ static hone_status each_line(job *j, hone_err *err)
     while (s == HONE_OK && (n = getline(&line, &cap, stdin)) >= 0) {
         j->line++;
         n -= n && line[n - 1] == '\n';
-        s = j->decode ? decode_line(j, line, (size_t)n, err)
-                      : encode_line(j, line, (size_t)n, err);
+        s = one_line(j, line, (size_t)n, err);
+        flush_out(j);
     }
-    if (s == HONE_OK && ferror(stdin))
-        s = hone_fail(err, HONE_EIO, "standard input: %s", strerror(errno));
     free(line);
-    if (fflush(stdout) && s == HONE_OK)
-        s = hone_fail(err, HONE_EIO, "standard output: %s", strerror(errno));
+    return end_of_input(s, err);
+}
+
+/* ------------------------------------------------------- many at a time */
+
+enum { MOST_THREADS = 256, BLOCK_BYTES = 16 << 20, GROUP = 64, ROUNDS = 5 };
+
+/* Lines of the input, their ends cut off. */
+typedef struct {
+    char *text;
+    size_t used, cap;
+    size_t *start; /* [lines + 1] */
+    size_t lines, lines_cap;
+} block;
+
+/* Threads take groups of lines in turn; each group's output is kept. */
+typedef struct {
+    const job *options;
+    const block *in;
+    int64_t first_line;
+    _Atomic size_t next;
+    job *group; /* [groups] out, count, bytes, status */
+    hone_err *err;
+    hone_status *status;
+    size_t groups;
+} crew;
+
+static void add_line(block *b, const char *line, size_t n)
+{
+    int64_t cap = (int64_t)b->cap, lines = (int64_t)b->lines_cap;
+
+    b->text = grown(b->text, &cap, (int64_t)(b->used + n), 1);
+    b->start = grown(b->start, &lines, (int64_t)b->lines + 2,
+                     sizeof *b->start);
+    b->cap = (size_t)cap;
+    b->lines_cap = (size_t)lines;
+    b->start[b->lines++] = b->used;
+    memcpy(b->text + b->used, line, n);
+    b->used += n;
+    b->start[b->lines] = b->used;
+}
+
+/* Lines up to BYTES or the end. */
+static void read_block(block *b, size_t bytes)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+
+    b->used = b->lines = 0;
+    while (b->used < bytes && (n = getline(&line, &cap, stdin)) >= 0)
+        add_line(b, line, (size_t)(n - (n && line[n - 1] == '\n')));
+    free(line);
+}
+
+static void *work(void *arg)
+{
+    crew *c = arg;
+    job mine = *c->options;
+    size_t g;
+
+    while ((g = atomic_fetch_add(&c->next, 1u)) < c->groups) {
+        size_t end = (g + 1) * GROUP;
+
+        mine.out = NULL;
+        mine.out_used = mine.out_cap = mine.bytes = mine.count = 0;
+        for (size_t i = g * GROUP; i < end && i < c->in->lines &&
+                                   c->status[g] == HONE_OK; i++) {
+            mine.line = c->first_line + (int64_t)i + 1;
+            c->status[g] = one_line(&mine, c->in->text + c->in->start[i],
+                                    c->in->start[i + 1] - c->in->start[i],
+                                    &c->err[g]);
+        }
+        c->group[g] = mine; /* its buffers of ids and text stay here */
+    }
+    free(mine.ids);
+    free(mine.text);
+    return NULL;
+}
+
+static void run_crew(crew *c, int threads)
+{
+    pthread_t thread[MOST_THREADS];
+    int started = 0;
+
+    c->next = 0;
+    while (started + 1 < threads &&
+           pthread_create(&thread[started], NULL, work, c) == 0)
+        started++;
+    work(c);
+    while (started > 0)
+        pthread_join(thread[--started], NULL);
+}
+
+/* Encodes or decodes the block; its output is written unless it is a bench. */
+static hone_status run_block(job *total, const block *in, int threads,
+                             int64_t first_line, hone_err *err)
+{
+    crew c = { .options = total, .in = in, .first_line = first_line };
+    hone_status s = HONE_OK;
+
+    c.groups = (in->lines + GROUP - 1) / GROUP;
+    c.group = calloc(c.groups + 1, sizeof *c.group);
+    c.err = calloc(c.groups + 1, sizeof *c.err);
+    c.status = calloc(c.groups + 1, sizeof *c.status);
+    if (!c.group || !c.err || !c.status)
+        s = hone_fail(err, HONE_EIO, "out of memory");
+    else
+        run_crew(&c, threads);
+    for (size_t g = 0; c.group && g < c.groups; g++) {
+        if (s == HONE_OK) {
+            flush_out(&c.group[g]);
+            total->bytes += c.group[g].bytes;
+            total->count += c.group[g].count;
+        }
+        if (s == HONE_OK && (s = c.status[g]) != HONE_OK)
+            *err = c.err[g];
+        free(c.group[g].out);
+    }
+    free(c.group);
+    free(c.err);
+    free(c.status);
     return s;
+}
+
+static hone_status each_block(job *j, int threads, hone_err *err)
+{
+    block in = { 0 };
+    hone_status s = HONE_OK;
+
+    for (int64_t line = 0; s == HONE_OK; line += (int64_t)in.lines) {
+        read_block(&in, BLOCK_BYTES);
+        if (!in.lines)
+            break;
+        s = run_block(j, &in, threads, line, err);
+    }
+    free(in.text);
+    free(in.start);
+    return end_of_input(s, err);
+}
+
+static double seconds(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* All of the input a few times; the best round counts. */
+static hone_status bench(job *j, int threads, hone_err *err)
+{
+    block in = { 0 };
+    double best = 0, best_cpu = 0;
+    hone_status s = HONE_OK;
+
+    read_block(&in, SIZE_MAX);
+    for (int i = 0; i < ROUNDS && s == HONE_OK; i++) {
+        double start = seconds(CLOCK_MONOTONIC), took;
+        double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+
+        j->bytes = j->count = 0;
+        s = run_block(j, &in, threads, 0, err);
+        took = seconds(CLOCK_MONOTONIC) - start;
+        cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+        best = i == 0 || took < best ? took : best;
+        best_cpu = i == 0 || cpu < best_cpu ? cpu : best_cpu;
+    }
+    if (s == HONE_OK)
+        printf("{\"documents\": %zu, \"bytes\": %lld, \"tokens\": %lld, "
+               "\"threads\": %d, \"seconds\": %.6f, \"cpu_seconds\": %.6f, "
+               "\"mb_per_s\": %.2f}\n",
+               in.lines, (long long)j->bytes, (long long)j->count, threads,
+               best, best_cpu, best > 0 ? (double)j->bytes / best / 1e6 : 0);
+    free(in.text);
+    free(in.start);
+    return end_of_input(s, err);
+}
+
+static hone_status read_threads(const char *text, int *to, hone_err *err)
+{
+    char *end = NULL;
+    long n = text ? strtol(text, &end, 10) : 1;
+
+    if (n < 1 || n > MOST_THREADS || (end && *end))
+        return hone_fail(err, HONE_EINVAL, "--threads needs a number from 1 "
+                         "to %d", MOST_THREADS);
+    *to = (int)n;
+    return HONE_OK;
 }
 
 int hone_verb_tokenize(int argc, char **argv)
 {
-    job j = { 0 };
-    const char *chat = NULL, *text = NULL;
+    hone_tokens tokens = { 0 };
+    job j = { .tokens = &tokens };
+    const char *threads = NULL, *chat = NULL, *text = NULL;
     const hone_arg table[] = { { "--chat", &chat, NULL, 1 },
                                { "--text", &text, NULL, 1 },
                                { "--no-special", &j.no_special, NULL, 1 },
                                { "--json", &j.json, NULL, 1 },
                                { "--decode", &j.decode, NULL, 1 },
+                               { "--threads", &threads, NULL, 0 },
+                               { "--bench", &j.bench, NULL, 1 },
                                { NULL, NULL, NULL, 0 } };
     const char *model[2];
+    int count = 1;
     hone_err err = { 0 };
     hone_status s = hone_args(argc, argv, table, model, 1, &err);
 
@@ -198,14 +432,22 @@ int hone_verb_tokenize(int argc, char **argv)
     if (s == HONE_OK && !model[0])
         s = hone_fail(&err, HONE_EINVAL,
                       "hone tokenize needs a model folder or a tokenizer.json");
+    if (s == HONE_OK && j.bench && j.decode)
+        s = hone_fail(&err, HONE_EINVAL, "--bench measures encoding: leave "
+                      "--decode out");
     if (s == HONE_OK && (chat || text))
         return hone_tokenize_chat(model[0], text != NULL);
     if (s == HONE_OK)
-        s = hone_tokens_open(&j.tokens, model[0], &err);
+        s = read_threads(threads, &count, &err);
     if (s == HONE_OK)
-        s = each_line(&j, &err);
-    hone_tokens_close(&j.tokens);
+        s = hone_tokens_open(&tokens, model[0], &err);
+    if (s == HONE_OK)
+        s = j.bench   ? bench(&j, count, &err)
+            : threads ? each_block(&j, count, &err)
+                      : each_line(&j, &err);
+    hone_tokens_close(&tokens);
     free(j.ids);
     free(j.text);
+    free(j.out);
     return s == HONE_OK ? 0 : hone_report_error(&err);
 }

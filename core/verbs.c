@@ -48,7 +48,7 @@ static const verb verbs[] = {
       "continue a text" },
     { "export", hone_verb_export, "RUN --to merged|peft --out DIR",
       "write a model that other tools load" },
-    { "tokenize", hone_verb_tokenize, "MODEL|FILE.json [--no-special]",
+    { "tokenize", hone_verb_tokenize, "MODEL|FILE [--no-special] [--threads N]",
       "lines to ids, --decode: back" },
     { "plugins", hone_verb_plugins, "", "what is loaded, and what is refused" },
     { "describe", hone_verb_describe, "NAME", "options of a component" },

@@ -54,6 +54,52 @@ expect "an unknown option" 2 "" "$t" --jsn < /dev/null
 grep -q "did you mean '--json'" "$work/err" || { cat "$work/err"; bad=1; }
 expect "two models" 2 "" "$t" "$t" < /dev/null
 
+# Many at a time: the same lines in the same order, and the same first error.
+seq 1 3000 | sed 's/$/ the cat/' > "$work/many"
+"$hone" tokenize "$t" < "$work/many" > "$work/one"
+"$hone" tokenize "$t" --threads 3 < "$work/many" > "$work/three"
+cmp "$work/one" "$work/three" || bad=1
+printf '"a"\n7\n"b"\n' | expect "an error among many" 2 "[1,259,264]" "$t" --json \
+    --threads 2
+grep -q "line 2: not a JSON string" "$work/err" || { cat "$work/err"; bad=1; }
+expect "no threads" 2 "" "$t" --threads 0 < /dev/null
+"$hone" tokenize "$t" --bench --threads 2 < "$work/many" |
+    grep -q '"documents": 3000, "bytes": 34893, .*"threads": 2' ||
+    { echo "--bench"; bad=1; }
+
+# Folders without a tokenizer.json: what stands around a text is in the
+# settings; a file by itself has nothing around.
+"$(command -v python3)" - "$here/tokenizer/kinds.json" "$work" <<'PY'
+import base64, json, os, sys
+kinds = {k["name"]: k for k in json.load(open(sys.argv[1]))["kinds"]}
+for folder, name, file in (("sp", "model, bpe", "tokenizer.model"),
+                           ("bare", "model, bpe", "spiece.model"),
+                           ("ranks", "ranks", "x.tiktoken")):
+    path = os.path.join(sys.argv[2], folder)
+    os.mkdir(path)
+    kind = kinds[name]
+    with open(os.path.join(path, file), "wb") as out:
+        out.write(base64.b64decode(kind["base64"]) if "base64" in kind
+                  else kind["file"].encode())
+config = {"add_bos_token": True, "add_eos_token": True, "bos_token": "<s>",
+          "eos_token": {"content": "</s>"},
+          "added_tokens_decoder": {"400": {"content": "<|x|>",
+                                           "special": True}}}
+for folder in ("sp", "ranks"):
+    json.dump(config, open(os.path.join(sys.argv[2], folder,
+                                        "tokenizer_config.json"), "w"))
+PY
+plain=$(printf 'the cat' | "$hone" tokenize "$work/bare/spiece.model")
+inner=${plain#[} inner=${inner%]}
+printf 'the cat' | expect "settings" 0 "[1,$inner,2]" "$work/sp"
+printf 'the cat' | expect "none asked for" 0 "$plain" "$work/sp" --no-special
+printf 'the cat' | expect "no settings" 0 "$plain" "$work/bare"
+printf '<|x|>' | expect "an added token" 0 "[400]" "$work/sp" --no-special
+printf '<|x|>the' | expect "ranks" 0 "[400,257]" "$work/ranks" --no-special
+mkdir "$work/empty"
+expect "nothing to read" 2 "" "$work/empty" < /dev/null
+grep -q "empty: no tokenizer.json" "$work/err" || { cat "$work/err"; bad=1; }
+
 # There and back.
 cat "$here"/../LICENSE "$here"/CMakeLists.txt > "$work/text"
 printf ' \t\xc3\xa9\xf0\x9f\x98\x80  e\n' >> "$work/text"

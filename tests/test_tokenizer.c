@@ -182,29 +182,39 @@ static void refuse(const char *base, const char *change, const char *want)
 static void the_unknown_is_refused_by_name(void **state)
 {
     (void)state;
+    refuse("bytes", "{\"normalizer\":{\"type\":\"Newest\"}}",
+           "normalizer: type 'Newest'");
     refuse("bytes", "{\"normalizer\":{\"type\":\"Precompiled\"}}",
-           "normalizer: type 'Precompiled'");
-    refuse("bytes", "{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}",
-           "pre_tokenizer: type 'UnicodeScripts'");
-    refuse("bytes", "{\"decoder\":{\"type\":\"WordPiece\"}}",
-           "decoder: type 'WordPiece'");
+           "'precompiled_charsmap'");
+    refuse("bytes",
+           "{\"normalizer\":{\"type\":\"Precompiled\","
+           "\"precompiled_charsmap\":\"/////w==\"}}", "charsmap");
+    refuse("bytes", "{\"pre_tokenizer\":{\"type\":\"Newest\"}}",
+           "pre_tokenizer: type 'Newest'");
+    refuse("bytes",
+           "{\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":0}}",
+           "'length'");
+    refuse("bytes", "{\"decoder\":{\"type\":\"Newest\"}}",
+           "decoder: type 'Newest'");
     refuse("bytes", "{\"post_processor\":{\"type\":\"New\"}}",
            "post_processor: type 'New'");
     refuse("bytes", "{\"model\":{\"type\":\"Unigram\"}}", "type 'Unigram'");
     refuse("bytes", "{\"model\":{\"dropout\":0.1}}", "'dropout'");
-    refuse("bytes", "{\"model\":{\"end_of_word_suffix\":\"</w>\"}}",
-           "'end_of_word_suffix'");
     refuse("bytes", "{\"truncation\":{\"max_length\":8}}", "'truncation'");
     refuse("bytes", "{\"version\":\"2.0\"}", "version '2.0'");
     refuse("bytes",
            "{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Odd\","
+           "\"invert\":false,"
            "\"pattern\":{\"String\":\" \"}}}", "behavior 'Odd'");
     refuse("bytes",
-           "{\"pre_tokenizer\":{\"type\":\"Split\","
+           "{\"pre_tokenizer\":{\"type\":\"Split\",\"invert\":false,"
            "\"pattern\":{\"Regex\":\"(a\"}}}", "regular expression '(a'");
     refuse("bytes",
-           "{\"pre_tokenizer\":{\"type\":\"Split\","
-           "\"pattern\":{\"Regex\":\"[a&&b]\"}}}", "an intersection");
+           "{\"pre_tokenizer\":{\"type\":\"Split\",\"invert\":false,"
+           "\"pattern\":{\"Regex\":\"\\\\p{Odd}\"}}}", "a property");
+    refuse("bytes",
+           "{\"added_tokens\":[{\"content\":\"A\"},{\"content\":\"a\"}],"
+           "\"normalizer\":{\"type\":\"Lowercase\"}}", "'A' and 'a'");
 }
 
 static void the_hostile_is_refused(void **state)

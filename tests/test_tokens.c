@@ -152,8 +152,8 @@ static void broken_files_are_named(void **state)
     refused(folder, "tokenizer_config.json:1: not valid JSON");
     clear();
     snprintf(other, sizeof other, "%s/other.json", folder);
-    write_file("other.json", "{\"model\": {\"type\": \"Unigram\"}}");
-    refused(other, "type 'Unigram'");
+    write_file("other.json", "{\"model\": {\"type\": \"Fancy\"}}");
+    refused(other, "type 'Fancy'");
     write_file("other.json", "{\"a\": 1}");
     refused(other, "no 'model'");
     write_file("other.json", "{\"model\": {\"merges\": [], \"vocab\": 3}}");

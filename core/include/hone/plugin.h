@@ -539,6 +539,8 @@ typedef struct hone_format {
 #define HONE_SPECIALS 1u  /* encode: add what the tokenizer adds (BOS...) */
 #define HONE_SKIP_SPECIALS 1u /* decode: leave special tokens out */
 
+typedef struct hone_file { const char *name, *text; size_t bytes; } hone_file;
+
 /* Pure and safe from many threads once loaded. TEXT is valid UTF-8 and may
  * contain NUL. */
 typedef struct hone_tokenizer {
@@ -557,6 +559,11 @@ typedef struct hone_tokenizer {
     int32_t (*vocab)(const void *tok); /* highest id + 1 */
     int32_t (*find)(const void *tok, const char *piece); /* -1: none */
     int (*is_special)(const void *tok, int32_t id);
+    /* May be absent: of folders without tokenizer.json, NAMES of the file that
+     * it reads ("*.x": by its end) and of what it wants BESIDE; NULL ends. */
+    const char *const *names, *const *beside;
+    hone_status (*load_files)(const hone_host *, const hone_file *file,
+                              uint32_t count, void **tok, hone_err *);
 } hone_tokenizer;
 
 /* ---------------------------------------------------------- chat templates */

@@ -7,9 +7,9 @@
  */
 #include <string.h>
 
-#include "bpe.h"
+#include "tok.h"
 
-static hone_status compile(bpe_pattern *p, bpe_text regex, const char *said,
+static hone_status compile(tk_pattern *p, tk_text regex, const char *said,
                            const char *where, hone_err *err)
 {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
@@ -36,27 +36,31 @@ static hone_status compile(bpe_pattern *p, bpe_text regex, const char *said,
     return HONE_OK;
 }
 
-hone_status bpe_regex(bpe_pattern *p, bpe_text regex, const char *where,
-                      hone_err *err)
+hone_status tk_regex(tk_pattern *p, tk_text regex, const char *where,
+                     hone_err *err)
 {
     const char *said = regex.at;
-    bpe_arena work = { NULL };
-    hone_status s = bpe_dialect(&work, &regex, where, err);
+    tk_arena work = { NULL };
+    hone_status s;
 
+    p->scan = tk_scanner_find(regex);
+    if (p->scan)
+        return HONE_OK;
+    s = tk_dialect(&work, &regex, where, err);
     if (s == HONE_OK)
         s = compile(p, regex, said, where, err);
-    bpe_free(&work);
+    tk_free(&work);
     return s;
 }
 
-void bpe_pattern_free(bpe_pattern *p)
+void tk_pattern_free(tk_pattern *p)
 {
     pcre2_code_free(p->regex);
 }
 
 /* The text is valid, so checking it again at each call would only cost. A
  * pattern that runs past the limits matches nothing more. */
-static int match(bpe_search *s, bpe_scratch *scratch, size_t *start,
+static int match(tk_search *s, tk_scratch *scratch, size_t *start,
                  size_t *end)
 {
     pcre2_match_context *limits = scratch->tok->limits;
@@ -81,7 +85,7 @@ static int match(bpe_search *s, bpe_scratch *scratch, size_t *start,
     return *start >= s->at && *end >= *start;
 }
 
-static int next_regex(bpe_search *s, bpe_scratch *scratch, size_t *start,
+static int next_regex(tk_search *s, tk_scratch *scratch, size_t *start,
                       size_t *end)
 {
     while (s->at <= s->len && match(s, scratch, start, end)) {
@@ -89,7 +93,7 @@ static int next_regex(bpe_search *s, bpe_scratch *scratch, size_t *start,
 
         if (*start == *end && s->started && s->last_end == *end) {
             if (s->at < s->len)
-                bpe_char(s->text + s->at, &step);
+                tk_char(s->text + s->at, &step);
             s->at += step;
             continue;
         }
@@ -100,28 +104,35 @@ static int next_regex(bpe_search *s, bpe_scratch *scratch, size_t *start,
     return 0;
 }
 
-static int next_char(bpe_search *s, size_t *start, size_t *end)
+static int next_char(tk_search *s, size_t *start, size_t *end)
 {
     while (s->at < s->len) {
         size_t len;
-        int32_t c = bpe_char(s->text + s->at, &len);
+        int32_t c = tk_char(s->text + s->at, &len);
 
         *start = s->at;
         *end = s->at += len;
-        if (s->pattern->is(c))
+        if (tk_is(c) & s->pattern->bits)
             return 1;
     }
     return 0;
 }
 
-int bpe_next(bpe_search *s, bpe_scratch *scratch, size_t *start, size_t *end)
+int tk_next(tk_search *s, tk_scratch *scratch, size_t *start, size_t *end)
 {
-    const bpe_text *l = &s->pattern->literal;
+    const tk_text *l = &s->pattern->literal;
     const char *hit;
 
+    if (s->pattern->scan) {
+        if (s->at >= s->len)
+            return 0;
+        *start = s->at;
+        *end = s->at = tk_scan(s->pattern->scan, s->text, s->len, s->at);
+        return 1;
+    }
     if (s->pattern->regex)
         return next_regex(s, scratch, start, end);
-    if (s->pattern->is)
+    if (s->pattern->bits)
         return next_char(s, start, end);
     hit = s->at < s->len
               ? memmem(s->text + s->at, s->len - s->at, l->at, l->len)
@@ -133,22 +144,53 @@ int bpe_next(bpe_search *s, bpe_scratch *scratch, size_t *start, size_t *end)
     return 1;
 }
 
-bpe_text bpe_replace(bpe_scratch *s, const bpe_pattern *p, bpe_text text,
-                     bpe_text with)
+/* One byte by a text: what turns spaces into U+2581. */
+static tk_text replace_byte(tk_scratch *s, char byte, tk_text t, tk_text with)
 {
-    bpe_search search = { p, text.at, text.len, 0, 0, 0 };
+    size_t n = 0, k = with.len;
+    char *to, *out;
+    uint32_t mark = 0;
+
+    for (size_t i = 0; i < t.len; i++)
+        n += t.at[i] == byte;
+    if (!n)
+        return t;
+    /* A few bytes more, so that short texts are written as a word of 4. */
+    out = to = tk_alloc(&s->arena, t.len + n * k + 4);
+    if (k <= 4)
+        memcpy(&mark, with.at, k);
+    for (size_t i = 0; i < t.len; i++) {
+        if (t.at[i] != byte) {
+            *out++ = t.at[i];
+            continue;
+        }
+        if (k <= 4)
+            memcpy(out, &mark, 4);
+        else
+            memcpy(out, with.at, k);
+        out += k;
+    }
+    return (tk_text){ to, (size_t)(out - to) };
+}
+
+tk_text tk_replace(tk_scratch *s, const tk_pattern *p, tk_text text,
+                     tk_text with)
+{
+    tk_search search = { p, text.at, text.len, 0, 0, 0 };
     size_t start, end, done = 0, matches = 0, matched = 0;
     char *to, *out;
 
-    while (bpe_next(&search, s, &start, &end)) {
+    if (!p->scan && !p->regex && !p->bits && p->literal.len == 1)
+        return replace_byte(s, p->literal.at[0], text, with);
+    while (tk_next(&search, s, &start, &end)) {
         matches++;
         matched += end - start;
     }
     if (!matches)
         return text;
-    out = to = bpe_alloc(&s->arena, text.len - matched + matches * with.len);
-    search = (bpe_search){ p, text.at, text.len, 0, 0, 0 };
-    while (bpe_next(&search, s, &start, &end)) {
+    out = to = tk_alloc(&s->arena, text.len - matched + matches * with.len);
+    search = (tk_search){ p, text.at, text.len, 0, 0, 0 };
+    while (tk_next(&search, s, &start, &end)) {
         memcpy(out, text.at + done, start - done);
         out += start - done;
         memcpy(out, with.at, with.len);
@@ -156,5 +198,5 @@ bpe_text bpe_replace(bpe_scratch *s, const bpe_pattern *p, bpe_text text,
         done = end;
     }
     memcpy(out, text.at + done, text.len - done);
-    return (bpe_text){ to, (size_t)(out - to) + text.len - done };
+    return (tk_text){ to, (size_t)(out - to) + text.len - done };
 }
