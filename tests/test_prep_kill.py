@@ -21,7 +21,7 @@ import time
 
 BUILD = pathlib.Path(sys.argv[1]).resolve()
 KILLS = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-ROWS = int(sys.argv[3]) if len(sys.argv) > 3 else 1200
+ROWS = int(sys.argv[3]) if len(sys.argv) > 3 else 3000
 DRAW = random.Random(sys.argv[4] if len(sys.argv) > 4 else "7")
 TINY = pathlib.Path(__file__).resolve().parent.parent / "datasets/tiny"
 # The function takes about a millisecond, so that there is time to be killed.

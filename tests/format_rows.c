@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * rows.c -- prints the rows of a data file as a format plugin hands them out:
+ * format_rows.c -- prints the rows of a data file as a format plugin hands them out:
  * each behind the number of its bytes and a blank; what it says of damage,
  * behind "!STATUS ". tests/rowfiles.py reads this:
  *
