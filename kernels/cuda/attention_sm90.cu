@@ -9,9 +9,10 @@
 #include "attention_sm90.cuh"
 
 /* D features, WGS warpgroups of 64 queries, N keys a step; queries of two items
- * of work where there is room. */
-template <int D_, int WGS_, int N_, int STAGES_> struct forward_plan {
-    static constexpr int D = D_, WGS = WGS_, N = N_, STAGES = STAGES_;
+ * of work where there is room. CAPPED: scores are. */
+template <int D_, int WGS_, int N_, bool CAPPED_> struct forward_plan {
+    static constexpr int D = D_, WGS = WGS_, N = N_, STAGES = 2;
+    static constexpr bool CAPPED = CAPPED_;
     static constexpr int ITEMS = D <= 128 ? 2 : 1;
     static constexpr int ROWS = 64 * WGS, BLOCK = 128 * (WGS + 1);
     static constexpr int Q_BYTES = ROWS * D * 2, K_BYTES = N * D * 2;
@@ -131,7 +132,7 @@ static __device__ __forceinline__ void consume(room<P> *r, const item *work,
             products_wait<0>();
             pin(s);
             arrive_warp(&r->k_empty[now.at]);
-            if (a.softcap > 0)
+            if (P::CAPPED)
                 cap_scores(a, s);
             if (!all_seen(a, t, i, 64, j, N))
                 mask<N>(a, t, s, i, j);
@@ -149,7 +150,7 @@ static __device__ __forceinline__ void consume(room<P> *r, const item *work,
                 products_wait<1>();
                 pin(s);
                 arrive_warp(&r->k_empty[now.at]);
-                if (a.softcap > 0)
+                if (P::CAPPED)
                     cap_scores(a, s);
                 if (!all_seen(a, t, i, 64, j, N))
                     mask<N>(a, t, s, i, j);
@@ -231,40 +232,39 @@ static __global__ void __launch_bounds__(P::BLOCK, 1)
 
 /* -------------------------------------------------------------- launching */
 
-template <int D>
-using chosen = forward_plan<D, D == 64 ? 3 : 2, D == 256 ? 64 : 128, 2>;
+template <int D, bool CAPPED>
+using wide = forward_plan<D, D == 64 ? 3 : 2, D == 256 ? 64 : 128, CAPPED>;
+typedef forward_plan<64, 2, 128, false> narrow;
 
-template <class P> static cudaError_t open()
+/* Where there are only a few tiles of 192 queries for each processor, smaller
+ * ones are shared out more evenly. */
+template <class F> static auto with_forward_plan(const attention &a, F f)
 {
-    return allow(forward<P>, sizeof(room<P>) + 1024);
+    const bool few = a.tokens * a.heads < (int64_t)4 * 192 * a.processors;
+
+    return few && a.d <= 64 && !(a.softcap > 0) ? f(narrow())
+                                                : with_plan<wide>(a, f);
 }
 
 cudaError_t attention_sm90_forward_open(const attention &a)
 {
-#define OPEN(D) return open<chosen<D>>()
-    FOR_HEAD_SIZE(a.d, OPEN);
-#undef OPEN
+    return with_forward_plan(a, [](auto p) {
+        using P = decltype(p);
+        return allow(forward<P>, sizeof(room<P>) + 1024);
+    });
 }
 
 int attention_sm90_forward_rows(const attention &a)
 {
-#define ROWS(D) return chosen<D>::ROWS
-    FOR_HEAD_SIZE(a.d, ROWS);
-#undef ROWS
-}
-
-template <class P>
-static void run(const attention &a, const attention_ptr &p, const maps &m,
-                const lists &l, cudaStream_t stream)
-{
-    forward<P><<<a.processors, P::BLOCK, sizeof(room<P>) + 1024, stream>>>(
-        m, a, p, l);
+    return with_forward_plan(a, [](auto p) { return decltype(p)::ROWS; });
 }
 
 void attention_sm90_forward(const attention &a, const attention_ptr &p,
                             const maps &m, const lists &l, cudaStream_t stream)
 {
-#define RUN(D) run<chosen<D>>(a, p, m, l, stream)
-    FOR_HEAD_SIZE(a.d, RUN);
-#undef RUN
+    with_forward_plan(a, [&](auto plan) {
+        using P = decltype(plan);
+        forward<P><<<a.processors, P::BLOCK, sizeof(room<P>) + 1024, stream>>>(
+            m, a, p, l);
+    });
 }

@@ -72,6 +72,18 @@ int attention_sm90_queries_rows(const attention &);
 void attention_sm90_queries(const attention &, const attention_ptr &,
                             const maps &, const lists &, cudaStream_t);
 
+/* F of the plan for the call: one for each size of head, capped or not; small
+ * capped ones are padded rather than built for. */
+template <template <int, bool> class P, class F>
+static auto with_plan(const attention &a, F f)
+{
+    if (a.d > 128)
+        return a.softcap > 0 ? f(P<256, true>()) : f(P<256, false>());
+    if (a.softcap > 0)
+        return f(P<128, true>());
+    return a.d > 64 ? f(P<128, false>()) : f(P<64, false>());
+}
+
 template <class K> static cudaError_t allow(K kernel, size_t bytes)
 {
     cudaFuncAttributes f;

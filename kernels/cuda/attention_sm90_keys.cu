@@ -14,12 +14,17 @@
 
 /* Q queries a step. Two warpgroups have 64 keys each; where sums of so many
  * features are too large for that, both have the same 64, and one makes dv, the
- * other one dk. */
-template <int D_, int Q_, int STAGES_> struct keys_plan {
-    static constexpr int D = D_, Q = Q_, STAGES = STAGES_;
+ * other one dk. CAPPED: scores are. */
+template <int D_, int Q_, bool CAPPED_> struct keys_plan {
+    static constexpr int D = D_, Q = Q_;
+    static constexpr bool CAPPED = CAPPED_;
     static constexpr bool SHARED = D > 128;
+    static constexpr int STAGES = SHARED ? 2 : 3;
     static constexpr int ROWS = SHARED ? 64 : 128, BLOCK = 3 * 128;
     static constexpr int K_BYTES = ROWS * D * 2, Q_BYTES = Q * D * 2;
+    /* Registers: of a thread that computes, of one that copies. */
+    static constexpr int MINE = D == 128 && CAPPED ? 240 : 232;
+    static constexpr int THEIRS = MINE == 240 ? 24 : 40;
     /* A copy begins at a multiple of 16 bytes: up to 3 rows too early. */
     static constexpr int STATS = Q + 4, STAT_BYTES = STATS * 2 * 4;
     static constexpr int STAT_ROOM = (STAT_BYTES + 127) / 128 * 32;
@@ -129,22 +134,19 @@ static __device__ __forceinline__ void weights_turned(float unit, float (&s)[N],
 }
 
 /* Weights S and DP become dS in DP, yet without the scale. */
-template <int N>
-static __device__ __forceinline__ void slopes_turned(const attention &a,
-                                                     const float (&s)[N],
-                                                     float (&dp)[N],
-                                                     const float *lse,
-                                                     const float *delta)
+template <class P>
+static __device__ __forceinline__ void slopes_turned(
+    const attention &a, const float (&s)[P::Q / 2], float (&dp)[P::Q / 2],
+    const float *stats)
 {
-    lse += threadIdx.x % 4 * 2;
-    delta += threadIdx.x % 4 * 2;
+    const float *lse = stats + threadIdx.x % 4 * 2, *delta = lse + P::STATS;
+
 #pragma unroll
-    for (int n = 0; n < N; n++)
-        dp[n] = s[n] * (dp[n] - delta[n / 4 * 8 + n % 2]);
-    if (a.softcap > 0)
-#pragma unroll
-        for (int n = 0; n < N; n++)
-            dp[n] *= cap_slope(a, s[n], lse[n / 4 * 8 + n % 2]);
+    for (int n = 0; n < P::Q / 2; n++) {
+        const int column = n / 4 * 8 + n % 2;
+        float ds = s[n] * (dp[n] - delta[column]);
+        dp[n] = P::CAPPED ? ds * cap_slope(a, s[n], lse[column]) : ds;
+    }
 }
 
 /* Over the steps of an item: a tile of queries under one head of the group. */
@@ -179,7 +181,7 @@ static __device__ __forceinline__ void weigh_turned(const attention &a,
                                                     int i, int j,
                                                     const float *stats)
 {
-    if (a.softcap > 0)
+    if (P::CAPPED)
         cap_scores(a, s);
     if (!all_seen(a, t, i, P::Q, j, 64))
         mask_turned(a, t, s, i, j);
@@ -212,8 +214,8 @@ static __device__ __forceinline__ void grad_both(
         weigh_turned<P>(a, t, s, k.i, t.first + mine, stats);
         products_wait<0>();
         pin(dp);
-        slopes_turned(a, s, dp, stats, stats + P::STATS);
         halve(w, s);
+        slopes_turned<P>(a, s, dp, stats);
         halve(x, dp);
         meet(1 + group, 256);
         products_begin();
@@ -277,7 +279,7 @@ static __device__ __forceinline__ void grad_only_keys(
         weigh_turned<P>(a, t, s, k.i, t.first, stats);
         products_wait<0>();
         pin(dp);
-        slopes_turned(a, s, dp, stats, stats + P::STATS);
+        slopes_turned<P>(a, s, dp, stats);
         halve(x, dp);
         weigh_rows<D, Q>(dk, x, r->q[at]);
         products_wait<0>();
@@ -376,11 +378,11 @@ static __global__ void __launch_bounds__(P::BLOCK, 1)
     }
     __syncthreads();
     if (threadIdx.x < 128) {
-        registers_down<24>();
+        registers_down<P::THEIRS>();
         if (threadIdx.x == 0)
             produce<P>(r, &work, m, a, l);
     } else {
-        registers_up<240>();
+        registers_up<P::MINE>();
         if constexpr (!P::SHARED)
             consume<P>(r, &work, a, p);
         else if (threadIdx.x < 256)
@@ -393,46 +395,32 @@ static __global__ void __launch_bounds__(P::BLOCK, 1)
 
 /* -------------------------------------------------------------- launching */
 
-template <int D>
-using chosen = keys_plan<D, D == 64 ? 128 : 64, D == 256 ? 2 : 3>;
-
-template <class P> static cudaError_t open()
-{
-    return allow(grad_keys<P>, sizeof(room<P>) + 1024);
-}
+template <int D, bool CAPPED>
+using chosen = keys_plan<D, D == 64 ? 128 : 64, CAPPED>;
 
 cudaError_t attention_sm90_keys_open(const attention &a)
 {
-#define OPEN(D) return open<chosen<D>>()
-    FOR_HEAD_SIZE(a.d, OPEN);
-#undef OPEN
-}
-
-template <class P> static int rows(int *stats)
-{
-    *stats = P::STATS;
-    return P::ROWS;
+    return with_plan<chosen>(a, [](auto p) {
+        using P = decltype(p);
+        return allow(grad_keys<P>, sizeof(room<P>) + 1024);
+    });
 }
 
 int attention_sm90_keys_rows(const attention &a, int *stats)
 {
-#define ROWS(D) return rows<chosen<D>>(stats)
-    FOR_HEAD_SIZE(a.d, ROWS);
-#undef ROWS
-}
-
-template <class P>
-static void run(const attention &a, const attention_ptr &p, const maps &m,
-                const lists &l, cudaStream_t stream)
-{
-    grad_keys<P><<<a.processors, P::BLOCK, sizeof(room<P>) + 1024, stream>>>(
-        m, a, p, l);
+    return with_plan<chosen>(a, [&](auto p) {
+        *stats = decltype(p)::STATS;
+        return decltype(p)::ROWS;
+    });
 }
 
 void attention_sm90_keys(const attention &a, const attention_ptr &p,
                          const maps &m, const lists &l, cudaStream_t stream)
 {
-#define RUN(D) run<chosen<D>>(a, p, m, l, stream)
-    FOR_HEAD_SIZE(a.d, RUN);
-#undef RUN
+    with_plan<chosen>(a, [&](auto plan) {
+        using P = decltype(plan);
+        grad_keys<P>
+            <<<a.processors, P::BLOCK, sizeof(room<P>) + 1024, stream>>>(m, a,
+                                                                         p, l);
+    });
 }

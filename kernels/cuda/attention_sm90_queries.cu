@@ -7,13 +7,18 @@
  */
 #include "attention_sm90.cuh"
 
-/* N keys a step, for WGS warpgroups of 64 queries; KS, VS: steps in flight. */
-template <int D_, int WGS_, int N_, int KS_, int VS_> struct queries_plan {
-    static constexpr int D = D_, WGS = WGS_, N = N_, KS = KS_, VS = VS_;
+/* N keys a step, for WGS warpgroups of 64 queries; KS, VS: steps in flight: of
+ * heads of 256 there is room for one step's values alone. CAPPED: scores are. */
+template <int D_, int WGS_, bool CAPPED_> struct queries_plan {
+    static constexpr int D = D_, WGS = WGS_, N = 64;
+    static constexpr int KS = D == 256 ? 2 : D == 128 ? 3 : 4;
+    static constexpr int VS = D == 256 ? 1 : KS;
+    static constexpr bool CAPPED = CAPPED_;
     static constexpr int ROWS = 64 * WGS, BLOCK = 128 * (WGS + 1);
     static constexpr int Q_BYTES = ROWS * D * 2, K_BYTES = N * D * 2;
-    static constexpr int MINE = WGS == 2 ? 240 : 160;
-    static constexpr int THEIRS = WGS == 2 ? 24 : 32;
+    /* Registers: of a thread that computes, of one that copies. */
+    static constexpr int MINE = D == 256 ? 240 : WGS == 2 ? 232 : 160;
+    static constexpr int THEIRS = D == 256 ? 24 : WGS == 2 ? 40 : 32;
 };
 
 template <class P> struct room {
@@ -77,38 +82,36 @@ static __device__ __forceinline__ void produce(room<P> *r, item *work,
 }
 
 /* Products of queries from I on and keys from J on become weights. */
-template <int N>
+template <class P>
 static __device__ __forceinline__ void weights(const attention &a,
                                                const tile &t,
-                                               float (&s)[N / 2], int i, int j,
-                                               const float (&lse)[2])
+                                               float (&s)[P::N / 2], int i,
+                                               int j, const float (&lse)[2])
 {
     const float unit = a.scale * LOG2E;
 
-    if (a.softcap > 0)
+    if (P::CAPPED)
         cap_scores(a, s);
-    if (!all_seen(a, t, i, 64, j, N))
-        mask<N>(a, t, s, i, j);
+    if (!all_seen(a, t, i, 64, j, P::N))
+        mask<P::N>(a, t, s, i, j);
 #pragma unroll
-    for (int n = 0; n < N / 2; n++)
+    for (int n = 0; n < P::N / 2; n++)
         s[n] = power_of_2(s[n] * unit - lse[n / 2 % 2]);
 }
 
 /* Weights S and DP become dS in DP, yet without the scale. */
-template <int N>
+template <class P>
 static __device__ __forceinline__ void slopes(const attention &a,
-                                              const float (&s)[N],
-                                              float (&dp)[N],
+                                              const float (&s)[P::N / 2],
+                                              float (&dp)[P::N / 2],
                                               const float (&lse)[2],
                                               const float (&delta)[2])
 {
 #pragma unroll
-    for (int n = 0; n < N; n++)
-        dp[n] = s[n] * (dp[n] - delta[n / 2 % 2]);
-    if (a.softcap > 0)
-#pragma unroll
-        for (int n = 0; n < N; n++)
-            dp[n] *= cap_slope(a, s[n], lse[n / 2 % 2]);
+    for (int n = 0; n < P::N / 2; n++) {
+        float ds = s[n] * (dp[n] - delta[n / 2 % 2]);
+        dp[n] = P::CAPPED ? ds * cap_slope(a, s[n], lse[n / 2 % 2]) : ds;
+    }
 }
 
 template <class P>
@@ -136,14 +139,14 @@ static __device__ __forceinline__ void grad_tile(
         pass(1 + (group + 1) % P::WGS, 256);
         products_wait<2>();
         pin(s);
-        weights<N>(a, t, s, t.first + mine, j, lse);
+        weights<P>(a, t, s, t.first + mine, j, lse);
         products_wait<0>();
         pin(dp);
         pin(dq);
         arrive_warp(&r->v_empty[v]);
         if (j > begin)
             arrive_warp(&r->k_empty[last]);
-        slopes(a, s, dp, lse, delta);
+        slopes<P>(a, s, dp, lse, delta);
         halve(w, dp);
         last = k;
     }
@@ -230,44 +233,29 @@ static __global__ void __launch_bounds__(P::BLOCK, 1)
 
 /* -------------------------------------------------------------- launching */
 
-/* Of heads of 256 there is room for one step's values alone. */
-template <int D>
-using chosen =
-    queries_plan<D, D == 64 ? 3 : 2, 64, D == 256 ? 2 : 256 / D + 1,
-                 D == 256 ? 1 : 256 / D + 1>;
-
-template <class P> static cudaError_t open()
-{
-    return allow(grad_queries<P>, sizeof(room<P>) + 1024);
-}
+template <int D, bool CAPPED>
+using chosen = queries_plan<D, D == 64 ? 3 : 2, CAPPED>;
 
 cudaError_t attention_sm90_queries_open(const attention &a)
 {
-#define OPEN(D) return open<chosen<D>>()
-    FOR_HEAD_SIZE(a.d, OPEN);
-#undef OPEN
+    return with_plan<chosen>(a, [](auto p) {
+        using P = decltype(p);
+        return allow(grad_queries<P>, sizeof(room<P>) + 1024);
+    });
 }
 
 int attention_sm90_queries_rows(const attention &a)
 {
-#define ROWS(D) return chosen<D>::ROWS
-    FOR_HEAD_SIZE(a.d, ROWS);
-#undef ROWS
-}
-
-template <class P>
-static void run(const attention &a, const attention_ptr &p, const maps &m,
-                const lists &l, cudaStream_t stream)
-{
-    grad_queries<P>
-        <<<a.processors, P::BLOCK, sizeof(room<P>) + 1024, stream>>>(m, a, p,
-                                                                     l);
+    return with_plan<chosen>(a, [](auto p) { return decltype(p)::ROWS; });
 }
 
 void attention_sm90_queries(const attention &a, const attention_ptr &p,
                             const maps &m, const lists &l, cudaStream_t stream)
 {
-#define RUN(D) run<chosen<D>>(a, p, m, l, stream)
-    FOR_HEAD_SIZE(a.d, RUN);
-#undef RUN
+    with_plan<chosen>(a, [&](auto plan) {
+        using P = decltype(plan);
+        grad_queries<P>
+            <<<a.processors, P::BLOCK, sizeof(room<P>) + 1024, stream>>>(m, a,
+                                                                         p, l);
+    });
 }
