@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * attention.cu -- the calls of attention and attention_grad; their kernels are
- * in attention_f32.cu, attention_bf16.cu and, for Hopper, attention_sm90*.cu.
+ * in attention_f32.cu, attention_half.cu and, for Hopper, attention_sm90*.cu.
  * Rows that belong to no document are 0: outputs are cleared first. The
  * backward pass uses no atomics: one kernel has a tile of keys and goes over
  * the queries, another a tile of queries and goes over the keys, so that every
@@ -48,10 +48,10 @@ static attention attention_of(const hone_call *c, uint32_t q, uint32_t docs)
     a.kv_heads = (int)p->kv_heads;
     a.group = a.heads / a.kv_heads;
     a.d = (int)(c->type[q].dim[1] / p->heads);
-    a.window = (int)p->window;
+    a.window = p->window < a.keys ? (int)p->window : 0;
     a.scale = (float)p->scale;
     a.softcap = (float)p->softcap;
-    a.half = c->compute == HONE_BF16;
+    a.storage = c->compute;
     return a;
 }
 
@@ -63,10 +63,10 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
 
     (void)threads;
     hone_try(cuda_plain(c, need, sizeof(attention), err));
-    if (a.d > MOST_D || (c->compute != HONE_F32 && c->compute != HONE_BF16))
+    if (a.d > MOST_D || !cuda_is_float(c->compute))
         return hone_fail(err, HONE_ENOSUP,
-                         "cuda: %s: heads of %d; up to %d in fp32 or bf16 are "
-                         "covered", c->op, a.d, MOST_D);
+                         "cuda: %s: heads of %d; up to %d in fp32, bf16 or "
+                         "fp16 are covered", c->op, a.d, MOST_D);
     for (uint32_t i = 0; i < c->nin + c->nout; i++)
         if (cuda_is_float(c->type[i].storage))
             need->want[i] = c->compute;
@@ -89,9 +89,9 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
 
     (void)threads;
     *a = attention_of(c, grad ? 1 : 0, grad ? 6 : 3);
-    if (a->half && d->arch < 80)
+    if (a->storage == HONE_BF16 && d->arch < 80)
         return hone_fail(err, HONE_EINVAL, "cuda: %s has no bf16; write "
-                         "precision = \"fp32\"", d->name);
+                         "precision = \"fp16\"", d->name);
     a->processors = d->processors;
     if (d->arch == 90 && attention_sm90_covers(*a) &&
         attention_sm90_open(*a, grad) == cudaSuccess) {
@@ -99,7 +99,12 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
         return HONE_OK;
     }
     (void)cudaGetLastError();
-    e = a->half ? attention_bf16_open(*a, grad) : attention_f32_open(*a, grad);
+    e = a->storage == HONE_F32 ? attention_f32_open(*a, grad)
+                               : attention_half_open(*a, grad);
+    if (e == cudaErrorNoKernelImageForDevice)
+        return hone_fail(err, HONE_EINVAL, "cuda: %s: this build has no code "
+                         "for bf16 on a %s; write precision = \"fp16\"", c->op,
+                         d->name);
     if (e == cudaSuccess)
         return HONE_OK;
     (void)cudaGetLastError();
@@ -109,9 +114,10 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
                      d->shared_bytes >> 10);
 }
 
-static void clear(void *at, int64_t count, int half, hone_stream stream)
+static void clear(void *at, int64_t count, int storage, hone_stream stream)
 {
-    (void)cudaMemsetAsync(at, 0, (size_t)(count * (half ? 2 : 4)),
+    (void)cudaMemsetAsync(at, 0,
+                          (size_t)(count * (storage == HONE_F32 ? 4 : 2)),
                           (cudaStream_t)stream);
 }
 
@@ -131,16 +137,16 @@ static void forward_run(const void *prepared, const hone_ptr *ptr,
         attention_sm90(a, p, workspace, (cudaStream_t)stream);
         return;
     }
-    clear(p.out, a.tokens * a.heads * a.d, a.half, stream);
-    clear(p.lse, a.tokens * a.heads, 0, stream);
-    (a.half ? attention_bf16 : attention_f32)(a, p, (cudaStream_t)stream);
+    clear(p.out, a.tokens * a.heads * a.d, a.storage, stream);
+    clear(p.lse, a.tokens * a.heads, HONE_F32, stream);
+    (a.storage == HONE_F32 ? attention_f32 : attention_half)(
+        a, p, (cudaStream_t)stream);
 }
 
 static void grad_run(const void *prepared, const hone_ptr *ptr,
                      void *workspace, hone_stream stream)
 {
     const attention &a = *(const attention *)prepared;
-    const int storage = a.half ? HONE_BF16 : HONE_F32;
     int64_t sums = a.tokens * a.heads;
     attention_ptr p = {};
 
@@ -159,15 +165,15 @@ static void grad_run(const void *prepared, const hone_ptr *ptr,
         return;
     }
     p.delta = (float *)workspace;
-    clear(p.dq, sums * a.d, a.half, stream);
-    clear(p.dk, a.keys * a.kv_heads * a.d, a.half, stream);
-    clear(p.dv, a.keys * a.kv_heads * a.d, a.half, stream);
+    clear(p.dq, sums * a.d, a.storage, stream);
+    clear(p.dk, a.keys * a.kv_heads * a.d, a.storage, stream);
+    clear(p.dv, a.keys * a.kv_heads * a.d, a.storage, stream);
     head_sums<<<blocks_for(sums, THREADS / 8), THREADS, 0,
                 (cudaStream_t)stream>>>(
-        sums, a.d, cell_of(ptr, 0, storage), cell_of(ptr, 4, storage), p.delta,
-        a.d % VECTOR == 0 && cuda_aligned(ptr, 5));
-    (a.half ? attention_bf16_grad : attention_f32_grad)(a, p,
-                                                        (cudaStream_t)stream);
+        sums, a.d, cell_of(ptr, 0, a.storage), cell_of(ptr, 4, a.storage),
+        p.delta, a.d % VECTOR == 0 && cuda_aligned(ptr, 5));
+    (a.storage == HONE_F32 ? attention_f32_grad : attention_half_grad)(
+        a, p, (cudaStream_t)stream);
 }
 
 CUDA_KERNELS(attention) = {

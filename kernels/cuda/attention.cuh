@@ -15,7 +15,8 @@ struct attention {
     int docs, heads, kv_heads, group, d;
     int window; /* 0: every earlier key */
     float scale, softcap;
-    int half; /* bf16 and tensor cores, else fp32 */
+    int storage; /* bf16 or fp16 on tensor cores, or fp32 */
+    int turing;      /* code for compute capability 7.5 */
     int hopper;      /* the kernels for it */
     int processors;
     void *encode;    /* the driver's maker of tensor maps */
@@ -143,16 +144,16 @@ static __device__ __forceinline__ float score(const attention &a, float x,
 cudaError_t attention_f32_open(const attention &, bool grad);
 void attention_f32(const attention &, const attention_ptr &, cudaStream_t);
 void attention_f32_grad(const attention &, const attention_ptr &, cudaStream_t);
-cudaError_t attention_bf16_open(const attention &, bool grad);
-void attention_bf16(const attention &, const attention_ptr &, cudaStream_t);
-void attention_bf16_grad(const attention &, const attention_ptr &,
+cudaError_t attention_half_open(attention &, bool grad);
+void attention_half(const attention &, const attention_ptr &, cudaStream_t);
+void attention_half_grad(const attention &, const attention_ptr &,
                          cudaStream_t);
 
 /* The kernels for Hopper: bytes of workspace; open() fails where the build has
  * no code for it, as on any other card. */
 static inline bool attention_sm90_covers(const attention &a)
 {
-    return a.half && a.d % 8 == 0 && a.d <= 256;
+    return a.storage == HONE_BF16 && a.d % 8 == 0 && a.d <= 256;
 }
 int64_t attention_sm90_bytes(const attention &, bool grad);
 cudaError_t attention_sm90_open(attention &, bool grad);

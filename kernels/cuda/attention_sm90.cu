@@ -96,98 +96,134 @@ static __device__ __forceinline__ void soften(float unit, float (&s)[N],
     }
 }
 
+/* Products of queries from I on and keys from J on: capped, -infinity where
+ * unseen. */
+template <class P>
+static __device__ __forceinline__ void look(const attention &a, const tile &t,
+                                            float (&s)[P::N / 2], int i, int j)
+{
+    if (P::CAPPED)
+        cap_scores(a, s);
+    if (!all_seen(a, t, i, 64, j, P::N))
+        mask<P::N>(a, t, s, i, j);
+}
+
+/* What a thread has of its two rows. */
+template <class P> struct sums {
+    float o[P::D / 2] = {}, max[2] = { -INFINITY, -INFINITY }, sum[2] = {};
+};
+
+/* The tile Q of queries, of which this warpgroup's begin at I, from the last
+ * key that any of them sees to the first. */
+template <class P>
+static __device__ __forceinline__ void attend(room<P> *r, const attention &a,
+                                              const tile &t, const char *q,
+                                              uint64_t *q_empty, int i,
+                                              ring<P::STAGES> &now, sums<P> &x)
+{
+    constexpr int D = P::D, N = P::N;
+    const int group = threadIdx.x / 128 - 1;
+    const float unit = a.scale * LOG2E;
+    float s[N / 2], factor[2];
+    uint32_t w[N / 4];
+    int begin, end, j;
+
+    key_range(a, t, t.first, P::ROWS, N, &begin, &end);
+    if (begin >= end) {
+        arrive_warp(q_empty);
+        return;
+    }
+    j = (end - 1) / N * N;
+    await(&r->k_full[now.at], now.parity);
+    rows_by_rows<D, P::ROWS, N>(s, q, 64 * group, r->k[now.at]);
+    products_wait<0>();
+    pin(s);
+    arrive_warp(&r->k_empty[now.at]);
+    look<P>(a, t, s, i, j);
+    soften(unit, s, x.max, x.sum, factor);
+    halve(w, s);
+    ring<P::STAGES> v = now;
+    if (j + N > t.k_len) { /* may be no numbers, as in a cache */
+        await(&r->v_full[v.at], v.parity);
+        clear_behind<D, N>(r->v[v.at], t.k_len - j, 4 + group);
+    }
+    now.next();
+    for (j -= N; j >= begin; j -= N) {
+        await(&r->k_full[now.at], now.parity);
+        meet(1 + group, 256);
+        rows_by_rows<D, P::ROWS, N>(s, q, 64 * group, r->k[now.at]);
+        await(&r->v_full[v.at], v.parity);
+        weigh_rows<D, N>(x.o, w, r->v[v.at]);
+        pass(1 + (group + 1) % P::WGS, 256);
+        products_wait<1>();
+        pin(s);
+        arrive_warp(&r->k_empty[now.at]);
+        look<P>(a, t, s, i, j);
+        soften(unit, s, x.max, x.sum, factor);
+        products_wait<0>();
+        pin(x.o);
+        arrive_warp(&r->v_empty[v.at]);
+#pragma unroll
+        for (int n = 0; n < D / 2; n++)
+            x.o[n] *= factor[n / 2 % 2];
+        halve(w, s);
+        v = now;
+        now.next();
+    }
+    arrive_warp(q_empty);
+    await(&r->v_full[v.at], v.parity);
+    weigh_rows<D, N>(x.o, w, r->v[v.at]);
+    products_wait<0>();
+    pin(x.o);
+    arrive_warp(&r->v_empty[v.at]);
+}
+
+/* The rows from I on of the document, for HEAD. */
+template <class P>
+static __device__ __forceinline__ void give(const attention &a,
+                                            const attention_ptr &p,
+                                            const tile &t, int head, int i,
+                                            sums<P> &x)
+{
+    const int64_t row = (int64_t)(t.q_at + i) * a.heads + head;
+    const int g = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const int n = g + 8 * h;
+        float sum = x.sum[h];
+
+        sum += __shfl_xor_sync(~0u, sum, 1);
+        sum += __shfl_xor_sync(~0u, sum, 2);
+        if (threadIdx.x % 4 == 0 && i + n < t.q_len)
+            p.lse[row + (int64_t)n * a.heads] =
+                sum > 0 ? x.max[h] * a.scale + logf(sum) : 0.0f;
+        x.sum[h] = sum > 0 ? 1.0f / sum : 0.0f;
+    }
+    give_rows<P::D>(x.o, x.sum, (__nv_bfloat16 *)p.out + row * a.d,
+                    a.heads * a.d, t.q_len - i, a.d);
+}
+
 template <class P>
 static __device__ __forceinline__ void consume(room<P> *r, const item *work,
                                                const attention &a,
                                                const attention_ptr &p)
 {
-    constexpr int D = P::D, N = P::N;
     const int group = threadIdx.x / 128 - 1;
-    const float unit = a.scale * LOG2E;
-    float o[D / 2], s[N / 2], max[2], sum[2], factor[2];
-    uint32_t w[N / 4];
     ring<P::ITEMS> order;
-    ring<P::STAGES> now, v;
+    ring<P::STAGES> now;
 
     if (group == P::WGS - 1)
         pass(1, 256);
     for (;; order.next()) {
-        int begin, end;
         await(&r->q_full[order.at], order.parity);
         const tile t = work[order.at].t;
         const int head = work[order.at].head, i = t.first + 64 * group;
-        const char *q = r->q[order.at];
+        sums<P> x;
         if (head < 0)
             break;
-        key_range(a, t, t.first, P::ROWS, N, &begin, &end);
-        max[0] = max[1] = -INFINITY;
-        sum[0] = sum[1] = 0;
-#pragma unroll
-        for (int n = 0; n < D / 2; n++)
-            o[n] = 0;
-        if (begin < end) {
-            int j = (end - 1) / N * N;
-            await(&r->k_full[now.at], now.parity);
-            rows_by_rows<D, P::ROWS, N>(s, q, 64 * group, r->k[now.at]);
-            products_wait<0>();
-            pin(s);
-            arrive_warp(&r->k_empty[now.at]);
-            if (P::CAPPED)
-                cap_scores(a, s);
-            if (!all_seen(a, t, i, 64, j, N))
-                mask<N>(a, t, s, i, j);
-            soften(unit, s, max, sum, factor);
-            halve(w, s);
-            v = now;
-            now.next();
-            for (j -= N; j >= begin; j -= N) {
-                await(&r->k_full[now.at], now.parity);
-                meet(1 + group, 256);
-                rows_by_rows<D, P::ROWS, N>(s, q, 64 * group, r->k[now.at]);
-                await(&r->v_full[v.at], v.parity);
-                weigh_rows<D, N>(o, w, r->v[v.at]);
-                pass(1 + (group + 1) % P::WGS, 256);
-                products_wait<1>();
-                pin(s);
-                arrive_warp(&r->k_empty[now.at]);
-                if (P::CAPPED)
-                    cap_scores(a, s);
-                if (!all_seen(a, t, i, 64, j, N))
-                    mask<N>(a, t, s, i, j);
-                soften(unit, s, max, sum, factor);
-                products_wait<0>();
-                pin(o);
-                arrive_warp(&r->v_empty[v.at]);
-#pragma unroll
-                for (int n = 0; n < D / 2; n++)
-                    o[n] *= factor[n / 2 % 2];
-                halve(w, s);
-                v = now;
-                now.next();
-            }
-            arrive_warp(&r->q_empty[order.at]);
-            await(&r->v_full[v.at], v.parity);
-            weigh_rows<D, N>(o, w, r->v[v.at]);
-            products_wait<0>();
-            pin(o);
-            arrive_warp(&r->v_empty[v.at]);
-        } else {
-            arrive_warp(&r->q_empty[order.at]);
-        }
-        const int g = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int n = i + g + 8 * h;
-            sum[h] += __shfl_xor_sync(~0u, sum[h], 1);
-            sum[h] += __shfl_xor_sync(~0u, sum[h], 2);
-            if (threadIdx.x % 4 == 0 && n < t.q_len)
-                p.lse[(int64_t)(t.q_at + n) * a.heads + head] =
-                    sum[h] > 0 ? max[h] * a.scale + logf(sum[h]) : 0.0f;
-            sum[h] = sum[h] > 0 ? 1.0f / sum[h] : 0.0f;
-        }
-        const int64_t row = (int64_t)(t.q_at + i) * a.heads + head;
-        give_rows<D>(o, sum, (__nv_bfloat16 *)p.out + row * a.d,
-                     a.heads * a.d, t.q_len - i, a.d);
+        attend<P>(r, a, t, r->q[order.at], &r->q_empty[order.at], i, now, x);
+        give<P>(a, p, t, head, i, x);
     }
     if (group == 0)
         meet(1, 256);

@@ -8,7 +8,9 @@
  * compute; barriers in shared memory stand between them.
  *
  * Copies bring whole tiles: behind a document's last row come rows of others,
- * or zeros behind the tensor's last; their pairs are masked.
+ * or zeros behind the tensor's last. Their pairs are masked; where they are a
+ * factor of a weight of 0 they have to be finite, which the rows of a cache
+ * behind its end need not be: the forward pass clears those.
  */
 #ifndef HONE_CUDA_ATTENTION_SM90_CUH
 #define HONE_CUDA_ATTENTION_SM90_CUH
@@ -171,8 +173,8 @@ static __device__ __forceinline__ void mask(const attention &a, const tile &t,
     }
 }
 
-/* Products under the cap. tanh by one power: what it loses near 0 is 1e-7 of the
- * cap. */
+/* Products under the cap. tanh by one power: what it loses near 0 is 1e-7 of
+ * the cap. */
 template <int N>
 static __device__ __forceinline__ void cap_scores(const attention &a,
                                                   float (&s)[N])
@@ -185,7 +187,8 @@ static __device__ __forceinline__ void cap_scores(const attention &a,
         s[n] = cap - 2.0f * cap * __frcp_rn(1.0f + power_of_2(s[n] * to));
 }
 
-/* The cap's slope at the score of which WEIGHT was made; LSE in powers of two. */
+/* The cap's slope at the score of which WEIGHT was made; LSE in powers of
+ * two. */
 static __device__ __forceinline__ float cap_slope(const attention &a,
                                                   float weight, float lse)
 {

@@ -6,9 +6,9 @@
  * is transposed, rows are keys: weights and dS go from registers into the next
  * products.
  *
- * The backward pass takes seven products rather than five, because dq is made by
- * a kernel of its own (attention_sm90_queries.cu); but none of its blocks waits
- * for another one.
+ * The backward pass takes seven products rather than five, because dq is made
+ * by a kernel of its own (attention_sm90_queries.cu); but none of its blocks
+ * waits for another one.
  */
 #include "attention_sm90.cuh"
 

@@ -8,7 +8,8 @@
 #include "attention_sm90.cuh"
 
 /* N keys a step, for WGS warpgroups of 64 queries; KS, VS: steps in flight: of
- * heads of 256 there is room for one step's values alone. CAPPED: scores are. */
+ * heads of 256 there is room for one step's values alone. CAPPED: scores
+ * are. */
 template <int D_, int WGS_, bool CAPPED_> struct queries_plan {
     static constexpr int D = D_, WGS = WGS_, N = 64;
     static constexpr int KS = D == 256 ? 2 : D == 128 ? 3 : 4;

@@ -8,8 +8,8 @@
  * A tile of R rows lies in shared memory as slabs of 64 columns, a row 128
  * bytes, 16-byte pieces swizzled by the row modulo 8; slabs begin at multiples
  * of 1024 bytes. In an accumulator of 64 x N warp w has rows 16 w and up, and
- * within them thread 4 g + t has columns 8 n + 2 t and 8 n + 2 t + 1 of row g in
- * [4 n], [4 n + 1] and of row g + 8 in [4 n + 2], [4 n + 3].
+ * within them thread 4 g + t has columns 8 n + 2 t and 8 n + 2 t + 1 of row g
+ * in [4 n], [4 n + 1] and of row g + 8 in [4 n + 2], [4 n + 3].
  */
 #ifndef HONE_CUDA_HOPPER_CUH
 #define HONE_CUDA_HOPPER_CUH
@@ -93,11 +93,6 @@ template <int N> static __device__ __forceinline__ void registers_down()
 
 /* ------------------------------------------------------------------ copies */
 
-static __device__ __forceinline__ void map_fetch(const CUtensorMap *m)
-{
-    HOPPER_ASM("prefetch.tensormap [%0];" :: "l"(m) : "memory");
-}
-
 /* A box of 64 columns and BOX rows of one head; zeros beyond the tensor. */
 static __device__ __forceinline__ void copy_box(void *to, const CUtensorMap *m,
                                                 int column, int head, int row,
@@ -120,6 +115,21 @@ static __device__ __forceinline__ void copy_tile(char *to, const CUtensorMap *m,
         for (int i = 0; i < ROWS; i += BOX)
             copy_box(to + (e / SLAB * ROWS + i) * SLAB_ROW, m, e, head, row + i,
                      b);
+}
+
+/* Rows [FROM, ROWS) of a tile become 0 for a warpgroup that is about to
+ * multiply by it; NUMBER: of a barrier of its own. */
+template <int D, int ROWS>
+static __device__ __forceinline__ void clear_behind(char *tile, int from,
+                                                    int number)
+{
+    for (int e = 0; e < D; e += SLAB)
+        for (int at = from * SLAB_ROW + threadIdx.x % 128 * 16;
+             at < ROWS * SLAB_ROW; at += 128 * 16)
+            *(uint4 *)(tile + e / SLAB * ROWS * SLAB_ROW + at) =
+                uint4{ 0, 0, 0, 0 };
+    HOPPER_ASM("fence.proxy.async.shared::cta;" ::: "memory");
+    meet(number, 128);
 }
 
 /* --------------------------------------------------------------- operands */
@@ -172,13 +182,6 @@ template <int N> static __device__ __forceinline__ void pin(float (&r)[N])
 #pragma unroll
     for (int i = 0; i < N; i++)
         asm volatile("" : "+f"(r[i]) :: "memory");
-}
-
-template <int N> static __device__ __forceinline__ void pin(uint32_t (&r)[N])
-{
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        asm volatile("" : "+r"(r[i]) :: "memory");
 }
 
 #define R8(r, i)                                                               \

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention_bf16.cu -- attention on tensor cores, after Dao, "FlashAttention-2"
- * (2023): scores never leave the registers. A warp has 16 rows of a tile of
- * 64: queries in the forward pass and for dq, keys for dk and dv, where all is
- * transposed, so that each result of one product is the first factor of the
- * next one without a detour. Heads are padded to D features with zeros.
+ * attention_half.cu -- attention on tensor cores in bf16 and fp16, after Dao,
+ * "FlashAttention-2" (2023): scores never leave the registers. A warp has 16
+ * rows of a tile of 64: queries in the forward pass and for dq, keys for dk and
+ * dv, where all is transposed, so that each result of one product is the first
+ * factor of the next one without a detour. Heads are padded to D features with
+ * zeros.
  */
 #include "attention.cuh"
 #include "mma.cuh"
@@ -13,9 +14,22 @@
 
 enum { ROWS = 64, WARPS = 4, HALF_THREADS = 32 * WARPS };
 
-template <int D> struct sizes {
+typedef uint16_t word; /* bf16 or fp16 */
+
+/* SMALL: for cards of compute capability 7.5, whose blocks have 64 KiB. */
+enum halves { BF16, FP16, FP16_SMALL };
+
+template <int D_, halves H> struct sizes {
+    static constexpr int D = D_;
+    static constexpr bool SMALL = H == FP16_SMALL, FP16 = H != BF16;
+#ifdef __CUDA_ARCH__
+    static constexpr bool BUILT = SMALL == (__CUDA_ARCH__ < 800);
+#else
+    static constexpr bool BUILT = false;
+#endif
     static constexpr int ROW = D + 8; /* elements: other banks for each row */
-    static constexpr int N = D <= 128 ? 8 : 4;      /* keys of a step / 8 */
+    /* Keys of a step / 8. */
+    static constexpr int N = SMALL ? 512 / D : D <= 128 ? 8 : 4;
     static constexpr int KEYS = 8 * N;
     static constexpr int QN = 4;                    /* queries of a step / 8 */
     static constexpr int QUERIES = 8 * QN;
@@ -23,7 +37,8 @@ template <int D> struct sizes {
     static constexpr int SPLIT = D <= 128 ? 1 : 2;  /* warps that share rows
                                                        of dk and dv */
     static constexpr int FORWARD = (ROWS + 2 * KEYS) * ROW * 2;
-    static constexpr int STAGES = D <= 128 ? 2 : 1; /* in flight, backward */
+    /* In flight, backward. */
+    static constexpr int STAGES = D <= 128 && !SMALL ? 2 : 1;
     static constexpr int PAIR = 2 * KEYS * ROW;     /* elements: k, v */
     static constexpr int GRAD_QUERIES = (2 * ROWS * ROW + STAGES * PAIR) * 2;
     /* q, do, lse, delta: elements of 2 bytes */
@@ -32,19 +47,20 @@ template <int D> struct sizes {
 };
 
 /* N rows from FIRST on of a document's head, 0 beyond END and d. */
-template <int D, int N>
-static __device__ __forceinline__ void take(bf16 *to, const void *from,
+template <class S, int N>
+static __device__ __forceinline__ void take(word *to, const void *from,
                                             int64_t row, int stride, int head,
                                             int d, int first, int end)
 {
-    const bf16 *at = (const bf16 *)from + row * stride + head * d;
+    constexpr int D = S::D;
+    const word *at = (const word *)from + row * stride + head * d;
 
     if (d % 8 == 0) {
 #pragma unroll 4
         for (int n = threadIdx.x; n < N * D / 8; n += blockDim.x) {
             int i = n / (D / 8), e = n % (D / 8) * 8;
             bool there = first + i < end && e < d;
-            copy_async(to + i * sizes<D>::ROW + e,
+            copy_async(to + i * S::ROW + e,
                        there ? at + (int64_t)(first + i) * stride + e : at,
                        there);
         }
@@ -52,15 +68,15 @@ static __device__ __forceinline__ void take(bf16 *to, const void *from,
     }
     for (int n = threadIdx.x; n < N * D; n += blockDim.x) {
         int i = n / D, e = n % D;
-        to[i * sizes<D>::ROW + e] =
+        to[i * S::ROW + e] =
             first + i < end && e < d ? at[(int64_t)(first + i) * stride + e]
-                                     : __float2bfloat16(0.0f);
+                                     : 0;
     }
 }
 
 /* A warp's 16 rows from FIRST on, columns from COLUMN on; FACTOR: of rows g
  * and g + 8. */
-template <int E>
+template <bool FP16, int E>
 static __device__ __forceinline__ void give(const float (&acc)[E][4],
                                             const float (&factor)[2], void *to,
                                             int64_t row, int stride, int head,
@@ -68,7 +84,7 @@ static __device__ __forceinline__ void give(const float (&acc)[E][4],
                                             int column)
 {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    bf16 *at = (bf16 *)to + row * stride + head * d;
+    word *at = (word *)to + row * stride + head * d;
 
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -78,17 +94,17 @@ static __device__ __forceinline__ void give(const float (&acc)[E][4],
 #pragma unroll
         for (int n = 0; n < E; n++) {
             int e = column + 8 * n + 2 * t;
-            bf16 *out = at + (int64_t)i * stride + e;
+            word *out = at + (int64_t)i * stride + e;
             float x = acc[n][2 * h] * factor[h];
             float y = acc[n][2 * h + 1] * factor[h];
             if (e + 1 < d && d % 2 == 0) {
-                *(uint32_t *)out = two(x, y);
+                *(uint32_t *)out = two<FP16>(x, y);
                 continue;
             }
             if (e < d)
-                out[0] = __float2bfloat16_rn(x);
+                out[0] = (word)two<FP16>(x, x);
             if (e + 1 < d)
-                out[1] = __float2bfloat16_rn(y);
+                out[1] = (word)two<FP16>(y, y);
         }
     }
 }
@@ -171,13 +187,13 @@ static __device__ __forceinline__ void soften(float unit, float (&s)[N][4],
     }
 }
 
-template <int D>
-static __global__ void __launch_bounds__(HALF_THREADS)
-    forward(attention a, attention_ptr p)
+template <class S>
+static __device__ __forceinline__ void forward_tile(const attention &a,
+                                               const attention_ptr &p)
 {
-    using S = sizes<D>;
-    extern __shared__ __align__(16) bf16 room[];
-    bf16 *q = room, *k = q + ROWS * S::ROW, *v = k + S::KEYS * S::ROW;
+    constexpr int D = S::D;
+    extern __shared__ __align__(16) word room[];
+    word *q = room, *k = q + ROWS * S::ROW, *v = k + S::KEYS * S::ROW;
     const int head = blockIdx.y, kv = head / a.group;
     const int row = threadIdx.x / 32 * 16, g = threadIdx.x % 32 / 4;
     const int q_stride = a.heads * a.d, k_stride = a.kv_heads * a.d;
@@ -191,26 +207,26 @@ static __global__ void __launch_bounds__(HALF_THREADS)
     if (!find_tile(a, p.docs, gridDim.x - 1 - blockIdx.x, ROWS, false, &t))
         return;
     key_range(a, t, t.first, ROWS, S::KEYS, &begin, &end);
-    take<D, ROWS>(q, p.q, t.q_at, q_stride, head, a.d, t.first, t.q_len);
+    take<S, ROWS>(q, p.q, t.q_at, q_stride, head, a.d, t.first, t.q_len);
     if (begin < end)
-        take<D, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, begin, t.k_len);
+        take<S, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, begin, t.k_len);
     copies_close();
     /* The next keys travel while weights are made, values before that. */
     for (int j = begin; j < end; j += S::KEYS) {
-        take<D, S::KEYS>(v, p.v, t.k_at, k_stride, kv, a.d, j, t.k_len);
+        take<S, S::KEYS>(v, p.v, t.k_at, k_stride, kv, a.d, j, t.k_len);
         copies_close();
         copies_wait<1>();
         __syncthreads();
         if constexpr (S::HOLD) {
             if (j == begin)
                 hold<D, S::ROW>(held, q, row);
-            outer<S::N, D, S::ROW>(s, held, k);
+            outer<S::FP16, S::N, D, S::ROW>(s, held, k);
         } else {
-            outer<S::N, D, S::ROW>(s, q, row, k);
+            outer<S::FP16, S::N, D, S::ROW>(s, q, row, k);
         }
         __syncthreads();
         if (j + S::KEYS < end)
-            take<D, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, j + S::KEYS,
+            take<S, S::KEYS>(k, p.k, t.k_at, k_stride, kv, a.d, j + S::KEYS,
                              t.k_len);
         copies_close();
         if (!plain(a, t, t.first + row, j, S::KEYS, 16))
@@ -223,7 +239,7 @@ static __global__ void __launch_bounds__(HALF_THREADS)
         }
         copies_wait<1>();
         __syncthreads();
-        weigh<S::N, D / 8, S::ROW>(acc, s, v, 0);
+        weigh<S::FP16, S::N, D / 8, S::ROW>(acc, s, v, 0);
         __syncthreads();
     }
 #pragma unroll
@@ -234,8 +250,8 @@ static __global__ void __launch_bounds__(HALF_THREADS)
                 sum[h] > 0 ? max[h] * a.scale + logf(sum[h]) : 0.0f;
         sum[h] = sum[h] > 0 ? 1.0f / sum[h] : 0.0f;
     }
-    give<D / 8>(acc, sum, p.out, t.q_at, q_stride, head, a.d, t.first + row,
-                t.q_len, 0);
+    give<S::FP16, D / 8>(acc, sum, p.out, t.q_at, q_stride, head, a.d,
+                         t.first + row, t.q_len, 0);
 }
 
 /* The weight of a pair in QK and its dS, without the scale, in DOV, from the
@@ -264,27 +280,26 @@ static __device__ __forceinline__ void pair_looked_at(
 }
 
 /* Keys and values [j, j + KEYS) into one stage. */
-template <int D>
+template <class S>
 static __device__ __forceinline__ void take_keys(const attention &a,
                                                  const attention_ptr &p,
                                                  const tile &t, int kv, int j,
-                                                 bf16 *stage)
+                                                 word *stage)
 {
-    using S = sizes<D>;
     const int stride = a.kv_heads * a.d;
 
-    take<D, S::KEYS>(stage, p.k, t.k_at, stride, kv, a.d, j, t.k_len);
-    take<D, S::KEYS>(stage + S::KEYS * S::ROW, p.v, t.k_at, stride, kv, a.d, j,
+    take<S, S::KEYS>(stage, p.k, t.k_at, stride, kv, a.d, j, t.k_len);
+    take<S, S::KEYS>(stage + S::KEYS * S::ROW, p.v, t.k_at, stride, kv, a.d, j,
                      t.k_len);
 }
 
-template <int D>
-static __global__ void __launch_bounds__(HALF_THREADS)
-    grad_queries(attention a, attention_ptr p)
+template <class S>
+static __device__ __forceinline__ void grad_queries_tile(const attention &a,
+                                               const attention_ptr &p)
 {
-    using S = sizes<D>;
-    extern __shared__ __align__(16) bf16 room[];
-    bf16 *q = room, *d_o = q + ROWS * S::ROW, *stages = d_o + ROWS * S::ROW;
+    constexpr int D = S::D;
+    extern __shared__ __align__(16) word room[];
+    word *q = room, *d_o = q + ROWS * S::ROW, *stages = d_o + ROWS * S::ROW;
     const int head = blockIdx.y, kv = head / a.group;
     const int row = threadIdx.x / 32 * 16, g = threadIdx.x % 32 / 4;
     const int c = threadIdx.x % 4 * 2;
@@ -297,27 +312,27 @@ static __global__ void __launch_bounds__(HALF_THREADS)
     if (!find_tile(a, p.docs, gridDim.x - 1 - blockIdx.x, ROWS, false, &t))
         return;
     key_range(a, t, t.first, ROWS, S::KEYS, &begin, &end);
-    take<D, ROWS>(q, p.q, t.q_at, q_stride, head, a.d, t.first, t.q_len);
-    take<D, ROWS>(d_o, p.d_o, t.q_at, q_stride, head, a.d, t.first, t.q_len);
+    take<S, ROWS>(q, p.q, t.q_at, q_stride, head, a.d, t.first, t.q_len);
+    take<S, ROWS>(d_o, p.d_o, t.q_at, q_stride, head, a.d, t.first, t.q_len);
     for (int h = 0; h < 2; h++) {
         int i = min(t.first + row + g + 8 * h, t.q_len - 1);
         lse[h] = p.lse[(int64_t)(t.q_at + i) * a.heads + head] * LOG2E;
         delta[h] = p.delta[(int64_t)(t.q_at + i) * a.heads + head];
     }
     if (begin < end)
-        take_keys<D>(a, p, t, kv, begin, stages);
+        take_keys<S>(a, p, t, kv, begin, stages);
     copies_close();
     for (int j = begin, now = 0; j < end; j += S::KEYS) {
-        const bf16 *k = stages + now * S::PAIR, *v = k + S::KEYS * S::ROW;
+        const word *k = stages + now * S::PAIR, *v = k + S::KEYS * S::ROW;
 
         if (S::STAGES == 2 && j + S::KEYS < end)
-            take_keys<D>(a, p, t, kv, j + S::KEYS,
+            take_keys<S>(a, p, t, kv, j + S::KEYS,
                          stages + (1 - now) * S::PAIR);
         copies_close();
         copies_wait<1>();
         __syncthreads();
-        outer<S::N, D, S::ROW>(s, q, row, k);
-        outer<S::N, D, S::ROW>(ds, d_o, row, v);
+        outer<S::FP16, S::N, D, S::ROW>(s, q, row, k);
+        outer<S::FP16, S::N, D, S::ROW>(ds, d_o, row, v);
         if (plain(a, t, t.first + row, j, S::KEYS, 16))
             FOR_PAIRS(S::N, n, e)
                 pair(a, lse[e / 2], delta[e / 2], s[n][e], ds[n][e]);
@@ -326,31 +341,30 @@ static __global__ void __launch_bounds__(HALF_THREADS)
                 pair_looked_at(a, t, t.first + row + g + e / 2 * 8,
                                j + 8 * n + c + e % 2, lse[e / 2],
                                delta[e / 2], s[n][e], ds[n][e]);
-        weigh<S::N, D / 8, S::ROW>(acc, ds, k, 0);
+        weigh<S::FP16, S::N, D / 8, S::ROW>(acc, ds, k, 0);
         __syncthreads();
         if (S::STAGES == 1 && j + S::KEYS < end)
-            take_keys<D>(a, p, t, kv, j + S::KEYS, stages);
+            take_keys<S>(a, p, t, kv, j + S::KEYS, stages);
         if (S::STAGES == 1)
             copies_close();
         now = S::STAGES - 1 - now;
     }
-    give<D / 8>(acc, scales, p.dq, t.q_at, q_stride, head, a.d, t.first + row,
-                t.q_len, 0);
+    give<S::FP16, D / 8>(acc, scales, p.dq, t.q_at, q_stride, head, a.d,
+                         t.first + row, t.q_len, 0);
 }
 
 /* Queries of tile N, counted through the heads of the group, into one stage:
  * q, do, lse and delta. Those beyond the end become zeros, never NaN. */
-template <int D>
+template <class S>
 static __device__ __forceinline__ void take_queries(
     const attention &a, const attention_ptr &p, const tile &t, int head, int i,
-    bf16 *stage)
+    word *stage)
 {
-    using S = sizes<D>;
     const int stride = a.heads * a.d;
     float *lse = (float *)(stage + 2 * S::QUERIES * S::ROW);
 
-    take<D, S::QUERIES>(stage, p.q, t.q_at, stride, head, a.d, i, t.q_len);
-    take<D, S::QUERIES>(stage + S::QUERIES * S::ROW, p.d_o, t.q_at, stride,
+    take<S, S::QUERIES>(stage, p.q, t.q_at, stride, head, a.d, i, t.q_len);
+    take<S, S::QUERIES>(stage + S::QUERIES * S::ROW, p.d_o, t.q_at, stride,
                         head, a.d, i, t.q_len);
     for (int n = threadIdx.x; n < S::QUERIES; n += blockDim.x) {
         int64_t at = (int64_t)(t.q_at + i + n) * a.heads + head;
@@ -360,15 +374,14 @@ static __device__ __forceinline__ void take_queries(
 }
 
 /* Rows are keys here, columns queries, of all heads of the group. */
-template <int D>
-static __global__ void __launch_bounds__(HALF_THREADS *sizes<D>::SPLIT,
-                                         D <= 64 ? 3 : 1)
-    grad_keys(attention a, attention_ptr p)
+template <class S>
+static __device__ __forceinline__ void grad_keys_tile(const attention &a,
+                                                      const attention_ptr &p)
 {
-    using S = sizes<D>;
+    constexpr int D = S::D;
     constexpr int E = D / 8 / S::SPLIT;
-    extern __shared__ __align__(16) bf16 room[];
-    bf16 *k = room, *v = k + ROWS * S::ROW, *stages = v + ROWS * S::ROW;
+    extern __shared__ __align__(16) word room[];
+    word *k = room, *v = k + ROWS * S::ROW, *stages = v + ROWS * S::ROW;
     const int kv = blockIdx.y, row = threadIdx.x / 32 % WARPS * 16;
     const int column = threadIdx.x / HALF_THREADS * 8 * E;
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4 * 2;
@@ -381,28 +394,28 @@ static __global__ void __launch_bounds__(HALF_THREADS *sizes<D>::SPLIT,
     if (!find_tile(a, p.docs, blockIdx.x, ROWS, true, &t))
         return;
     query_range(a, t, t.first, ROWS, S::QUERIES, &begin, &end);
-    take<D, ROWS>(k, p.k, t.k_at, k_stride, kv, a.d, t.first, t.k_len);
-    take<D, ROWS>(v, p.v, t.k_at, k_stride, kv, a.d, t.first, t.k_len);
+    take<S, ROWS>(k, p.k, t.k_at, k_stride, kv, a.d, t.first, t.k_len);
+    take<S, ROWS>(v, p.v, t.k_at, k_stride, kv, a.d, t.first, t.k_len);
     const int tiles = max(0, (end - begin + S::QUERIES - 1) / S::QUERIES);
     const int count = tiles * a.group, head = kv * a.group;
     if (count > 0)
-        take_queries<D>(a, p, t, head, begin, stages);
+        take_queries<S>(a, p, t, head, begin, stages);
     copies_close();
     for (int n = 0, now = 0; n < count; n++) {
-        const bf16 *q = stages + now * S::QUERY, *d_o = q + S::QUERIES * S::ROW;
+        const word *q = stages + now * S::QUERY, *d_o = q + S::QUERIES * S::ROW;
         const float *lse = (const float *)(d_o + S::QUERIES * S::ROW);
         const float *delta = lse + S::QUERIES;
         const int i = begin + n % tiles * S::QUERIES, next = n + 1;
 
         if (S::STAGES == 2 && next < count)
-            take_queries<D>(a, p, t, head + next / tiles,
+            take_queries<S>(a, p, t, head + next / tiles,
                             begin + next % tiles * S::QUERIES,
                             stages + (1 - now) * S::QUERY);
         copies_close();
         copies_wait<1>();
         __syncthreads();
-        outer<S::QN, D, S::ROW>(s, k, row, q);
-        outer<S::QN, D, S::ROW>(ds, v, row, d_o);
+        outer<S::FP16, S::QN, D, S::ROW>(s, k, row, q);
+        outer<S::FP16, S::QN, D, S::ROW>(ds, v, row, d_o);
         /* Queries behind the last one are zeros, and add nothing. */
         if (plain(a, t, i, t.first + row, 16, S::QUERIES))
             FOR_PAIRS(S::QN, m, e)
@@ -414,23 +427,48 @@ static __global__ void __launch_bounds__(HALF_THREADS *sizes<D>::SPLIT,
                                t.first + row + g + e / 2 * 8,
                                lse[8 * m + c + e % 2],
                                delta[8 * m + c + e % 2], s[m][e], ds[m][e]);
-        weigh<S::QN, E, S::ROW>(dv, s, d_o, column);
-        weigh<S::QN, E, S::ROW>(dk, ds, q, column);
+        weigh<S::FP16, S::QN, E, S::ROW>(dv, s, d_o, column);
+        weigh<S::FP16, S::QN, E, S::ROW>(dk, ds, q, column);
         __syncthreads();
         if (S::STAGES == 1 && next < count)
-            take_queries<D>(a, p, t, head + next / tiles,
+            take_queries<S>(a, p, t, head + next / tiles,
                             begin + next % tiles * S::QUERIES, stages);
         if (S::STAGES == 1)
             copies_close();
         now = S::STAGES - 1 - now;
     }
-    give<E>(dk, scales, p.dk, t.k_at, k_stride, kv, a.d, t.first + row, t.k_len,
-            column);
-    give<E>(dv, ones, p.dv, t.k_at, k_stride, kv, a.d, t.first + row, t.k_len,
-            column);
+    give<S::FP16, E>(dk, scales, p.dk, t.k_at, k_stride, kv, a.d,
+                     t.first + row, t.k_len, column);
+    give<S::FP16, E>(dv, ones, p.dv, t.k_at, k_stride, kv, a.d,
+                     t.first + row, t.k_len, column);
 }
 
 /* -------------------------------------------------------------- launching */
+
+template <class S>
+static __global__ void __launch_bounds__(HALF_THREADS)
+    forward(attention a, attention_ptr p)
+{
+    if constexpr (S::BUILT)
+        forward_tile<S>(a, p);
+}
+
+template <class S>
+static __global__ void __launch_bounds__(HALF_THREADS)
+    grad_queries(attention a, attention_ptr p)
+{
+    if constexpr (S::BUILT)
+        grad_queries_tile<S>(a, p);
+}
+
+template <class S>
+static __global__ void __launch_bounds__(HALF_THREADS *S::SPLIT,
+                                         S::D <= 64 ? 3 : 1)
+    grad_keys(attention a, attention_ptr p)
+{
+    if constexpr (S::BUILT)
+        grad_keys_tile<S>(a, p);
+}
 
 template <class K> static cudaError_t allow(K kernel, int bytes)
 {
@@ -438,54 +476,65 @@ template <class K> static cudaError_t allow(K kernel, int bytes)
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
-template <int D> static cudaError_t open(bool grad)
+/* F of the sizes for the call. */
+template <halves H, class F> static auto with_size(const attention &a, F f)
 {
-    cudaError_t e;
-
-    if (!grad)
-        return allow(forward<D>, sizes<D>::FORWARD);
-    e = allow(grad_queries<D>, sizes<D>::GRAD_QUERIES);
-    return e == cudaSuccess ? allow(grad_keys<D>, sizes<D>::GRAD_KEYS) : e;
+    if (a.d <= 64)
+        return f(sizes<64, H>());
+    return a.d <= 128 ? f(sizes<128, H>()) : f(sizes<256, H>());
 }
 
-cudaError_t attention_bf16_open(const attention &a, bool grad)
+template <class F> static auto with_sizes(const attention &a, F f)
 {
-#define OPEN(D) return open<D>(grad)
-    FOR_HEAD_SIZE(a.d, OPEN);
-#undef OPEN
+    if (a.storage == HONE_BF16)
+        return with_size<BF16>(a, f);
+    return a.turing ? with_size<FP16_SMALL>(a, f) : with_size<FP16>(a, f);
 }
 
-template <int D>
-static void run(const attention &a, const attention_ptr &p, cudaStream_t s)
+cudaError_t attention_half_open(attention &a, bool grad)
 {
-    dim3 grid(most_tiles(a.tokens, a.docs, ROWS), (unsigned)a.heads);
+    cudaFuncAttributes f;
+    cudaError_t e = cudaFuncGetAttributes(&f, forward<sizes<64, FP16>>);
 
-    forward<D><<<grid, HALF_THREADS, sizes<D>::FORWARD, s>>>(a, p);
+    if (e != cudaSuccess)
+        return e;
+    /* The card may be newer than what its code was written for. */
+    a.turing = f.ptxVersion < 80;
+    if (a.turing && a.storage == HONE_BF16)
+        return cudaErrorNoKernelImageForDevice;
+    return with_sizes(a, [&](auto s) {
+        using S = decltype(s);
+        cudaError_t e;
+
+        if (!grad)
+            return allow(forward<S>, S::FORWARD);
+        e = allow(grad_queries<S>, S::GRAD_QUERIES);
+        return e == cudaSuccess ? allow(grad_keys<S>, S::GRAD_KEYS) : e;
+    });
 }
 
-void attention_bf16(const attention &a, const attention_ptr &p, cudaStream_t s)
+void attention_half(const attention &a, const attention_ptr &p,
+                    cudaStream_t stream)
 {
-#define RUN(D) run<D>(a, p, s)
-    FOR_HEAD_SIZE(a.d, RUN);
-#undef RUN
+    with_sizes(a, [&](auto s) {
+        using S = decltype(s);
+        dim3 grid(most_tiles(a.tokens, a.docs, ROWS), (unsigned)a.heads);
+
+        forward<S><<<grid, HALF_THREADS, S::FORWARD, stream>>>(a, p);
+    });
 }
 
-template <int D>
-static void run_grad(const attention &a, const attention_ptr &p,
-                     cudaStream_t s)
+void attention_half_grad(const attention &a, const attention_ptr &p,
+                         cudaStream_t stream)
 {
-    using S = sizes<D>;
-    dim3 queries(most_tiles(a.tokens, a.docs, ROWS), (unsigned)a.heads);
-    dim3 keys(most_tiles(a.keys, a.docs, ROWS), (unsigned)a.kv_heads);
+    with_sizes(a, [&](auto s) {
+        using S = decltype(s);
+        dim3 queries(most_tiles(a.tokens, a.docs, ROWS), (unsigned)a.heads);
+        dim3 keys(most_tiles(a.keys, a.docs, ROWS), (unsigned)a.kv_heads);
 
-    grad_keys<D><<<keys, HALF_THREADS * S::SPLIT, S::GRAD_KEYS, s>>>(a, p);
-    grad_queries<D><<<queries, HALF_THREADS, S::GRAD_QUERIES, s>>>(a, p);
-}
-
-void attention_bf16_grad(const attention &a, const attention_ptr &p,
-                         cudaStream_t s)
-{
-#define RUN(D) run_grad<D>(a, p, s)
-    FOR_HEAD_SIZE(a.d, RUN);
-#undef RUN
+        grad_keys<S><<<keys, HALF_THREADS * S::SPLIT, S::GRAD_KEYS, stream>>>(
+            a, p);
+        grad_queries<S><<<queries, HALF_THREADS, S::GRAD_QUERIES, stream>>>(
+            a, p);
+    });
 }
