@@ -66,7 +66,8 @@ def main():
             try:
                 text = line(*shape)
             except RuntimeError as e:
-                text = str(e).splitlines()[0]
+                print("PyTorch refuses: %s" % str(e).splitlines()[0])
+                break
             print("%2d x %-5d %2d/%d heads of %-4d %s" % (*shape, text),
                   flush=True)
 
