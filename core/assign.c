@@ -192,6 +192,7 @@ static hone_status assign_node(const assigner *a, int *n, hone_err *err)
 
     if (!strcmp(node->component->name, "copy"))
         return HONE_OK; /* the device does it */
+    call.device = a->info;
     hone_try(choose(a, node, &call, want, err));
     for (uint32_t i = 0; i < count; i++) {
         int before = 0;

@@ -48,6 +48,7 @@ static hone_status finish(const hone_compiler *c, hone_program *p,
     hone_try(hone_pass_group(&p->graph, c->machine->packs, err));
     hone_try(hone_pass_assign(&p->graph, c->machine->packs, &c->machine->info,
                               c->images, err));
+    p->flops = hone_graph_flops(&p->graph);
     return hone_pass_place(&p->graph, &p->place, err);
 }
 

@@ -226,6 +226,21 @@ static void note_outputs(hone_graph *g, int n)
         g->tensor[g->node[n].out[i]].near = n;
 }
 
+double hone_graph_flops(const hone_graph *g)
+{
+    double flops = 0;
+
+    for (int n = 0; n < g->nodes; n++) {
+        hone_call call = hone_node_call(g, &g->node[n]);
+
+        if (g->node[n].op->flops)
+            flops += g->node[n].op->flops(&call);
+        else if (call.nout)
+            flops += (double)hone_count(&call.type[call.nin]);
+    }
+    return flops;
+}
+
 hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
                             const char *name, const void *attrs,
                             const hone_id *in, uint32_t nin, hone_id *out,

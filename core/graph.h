@@ -104,6 +104,8 @@ hone_status hone_graph_op(hone_graph *, const char *op, const char *name,
                           const hone_id *in, uint32_t nin, hone_id *out,
                           uint32_t nout, hone_err *);
 /* Attributes by name into a new struct of the op. */
+/* Floating-point operations of all nodes, as the ops count them. */
+double hone_graph_flops(const hone_graph *);
 hone_status hone_graph_attrs(hone_arena *, const hone_component *op,
                              const hone_attr *, uint32_t count, void **out,
                              hone_err *);

@@ -326,8 +326,8 @@ static void by_op(gen *g)
                               c->nin + c->nout, HONE_CASE_OPERANDS);
 }
 
-/* Matrices of activations and weights, and vectors of weights, as bf16. */
-static hone_status halve(gen *g)
+/* Matrices of activations and weights, and vectors of weights, in COMPUTE. */
+static hone_status halve(gen *g, hone_storage compute)
 {
     static const char *const stay[] = { "lse", "dloss", "inv_freq" };
     hone_call *c = &g->c->call;
@@ -344,12 +344,12 @@ static hone_status halve(gen *g)
             o++;
         if (stays || t->storage != HONE_F32 || !c->nin)
             continue;
-        t->storage = HONE_BF16;
+        t->storage = compute;
         changed = 1;
     }
-    c->compute = HONE_BF16;
+    c->compute = compute;
     return changed ? HONE_OK
-                   : hone_fail(g->err, HONE_ENOSUP, "%s: the same in bf16",
+                   : hone_fail(g->err, HONE_ENOSUP, "%s: the same as in fp32",
                                c->op);
 }
 
@@ -405,8 +405,8 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
     else
         (families[i].op ? families[i].draw : flat)(&g);
     hone_try(g.status);
-    if (compute == HONE_BF16)
-        hone_try(halve(&g));
+    if (compute != HONE_F32)
+        hone_try(halve(&g, compute));
     g.status = finish(&g);
     if (g.status != HONE_OK && !draws(c->op) && !families[i].op)
         return hone_fail(err, HONE_ENOSUP, "%s: no shapes to try it with; "

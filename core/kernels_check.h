@@ -12,10 +12,12 @@
 /* Where kernels run: a device that is open. */
 typedef struct hone_bench {
     const hone_device *device;
+    const hone_device_info *info; /* NULL: unknown */
     void *dev;
     int threads; /* that run() may use */
     hone_storage compute; /* HONE_BF16: activations and weights in bf16 */
     int scale; /* of the rows in timed calls; 0: 1 */
+    int can_capture;
 } hone_bench;
 
 typedef struct hone_verdict {
@@ -23,6 +25,7 @@ typedef struct hone_verdict {
     double error; /* the largest difference, as a share of its bound */
     double worst; /* the largest difference / largest number of the output */
     double bound;
+    char shapes[160]; /* of the inputs of the first that is wrong */
 } hone_verdict;
 
 typedef struct hone_timing {
@@ -41,7 +44,7 @@ typedef struct hone_case {
 } hone_case;
 
 /* BIG: the shapes of a model of 135 million parameters, for timing, with BIG
- * times 1,024 rows; 0: small odd ones. COMPUTE: HONE_F32 or HONE_BF16.
+ * times 1,024 rows; 0: small odd ones. COMPUTE: of activations.
  * HONE_ENOSUP: no shapes are known for this op, or none that differ by it. */
 hone_status hone_case_draw(hone_case *, const hone_component *op, uint64_t seed,
                            int big, hone_storage compute, hone_arena *,
@@ -54,6 +57,9 @@ hone_status hone_kernel_check(const hone_bench *, const hone_kernel *,
                               const hone_component *op, int cases,
                               hone_verdict *, hone_err *);
 
+/* The median of many runs over several sets of operands, more than caches
+ * hold; where the device can, they are replayed, so that no launch is waited
+ * for. */
 hone_status hone_kernel_time(const hone_bench *, const hone_kernel *,
                              const hone_component *op, hone_timing *,
                              hone_err *);

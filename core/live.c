@@ -19,9 +19,11 @@ static double now_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void hone_live_start(hone_live *l, int64_t from, int64_t steps, int64_t bytes)
+void hone_live_start(hone_live *l, int64_t from, int64_t steps, int64_t bytes,
+                     double limit)
 {
     *l = (hone_live){ .from = from, .steps = steps, .bytes = bytes,
+                      .limit = limit,
                       .started_s = now_s(), .eval_loss = NAN,
                       .terminal = isatty(STDERR_FILENO) };
 }
@@ -39,19 +41,23 @@ static void clock_text(double seconds, char to[32])
 void hone_live_step(hone_live *l, const hone_step_report *r)
 {
     double now = now_s(), quiet = l->terminal ? 0.1 : 2;
-    char line[512], left[32], bytes[32];
+    char line[512], left[32], bytes[32], share[32] = "";
 
     l->seconds += r->time_s;
     l->tokens += r->tokens;
+    l->flops += r->flops;
     if (now - l->said_s < quiet && r->step != l->from + 1 && r->step != l->steps)
         return;
     l->said_s = now;
     clock_text((now - l->started_s) / (double)(r->step - l->from) *
                    (double)(l->steps - r->step), left);
+    if (l->limit > 0)
+        snprintf(share, sizeof share, "  %.0f %% of the limit",
+                 100 * l->flops / l->seconds / l->limit);
     snprintf(line, sizeof line,
-             "step %lld/%lld  loss %.4f  norm %.3f  lr %.2e  %.0f tokens/s  "
-             "%s  %s left%s", (long long)r->step, (long long)l->steps, r->loss,
-             r->grad_norm, r->lr, (double)l->tokens / l->seconds,
+             "step %lld/%lld  loss %.4f  norm %.3f  lr %.2e  %.0f tokens/s"
+             "%s  %s  %s left%s", (long long)r->step, (long long)l->steps, r->loss,
+             r->grad_norm, r->lr, (double)l->tokens / l->seconds, share,
              hone_bytes_text(l->bytes, bytes), left,
              r->skipped ? "  NOT UPDATED" : "");
     hone_log_live(line);

@@ -12,12 +12,14 @@ typedef struct hone_live {
     int64_t from, steps, bytes;
     double started_s, said_s, seconds;
     int64_t tokens;
+    double flops, limit; /* done; what the device does a second, 0: unknown */
     int terminal;
     double eval_loss;
 } hone_live;
 
-/* FROM: steps that were done before. */
-void hone_live_start(hone_live *, int64_t from, int64_t steps, int64_t bytes);
+/* FROM: steps that were done before. LIMIT: flops a second. */
+void hone_live_start(hone_live *, int64_t from, int64_t steps, int64_t bytes,
+                     double limit);
 void hone_live_step(hone_live *, const hone_step_report *);
 void hone_live_eval(hone_live *, int64_t step, double loss);
 

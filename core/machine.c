@@ -4,6 +4,7 @@
  */
 #include "machine.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,23 +54,29 @@ static hone_status pick_device(hone_machine *m, const char *device,
     return open_device(m, "cpu", 0, a, err);
 }
 
-/* All packs for the device: those that override it before its own. */
+/* Where a pack stands: before the device's own, that one, or behind it. */
+static int place_of(const hone_machine *m, const hone_component *c)
+{
+    const hone_pack *pack = c->ops;
+
+    if (!strcmp(c->name, m->component->name))
+        return 1;
+    return pack->size > offsetof(hone_pack, behind) && pack->behind ? 2 : 0;
+}
+
+/* All packs for the device. */
 static void all_packs(hone_machine *m, int max)
 {
-    const hone_component *c, *own = NULL;
+    const hone_component *c;
     int n = 0;
 
-    for (int i = 0; (c = hone_component_at(i)); i++) {
-        if (c->kind != HONE_KIND_PACK ||
-            strcmp(((const hone_pack *)c->ops)->device, m->component->name))
-            continue;
-        if (!strcmp(c->name, m->component->name))
-            own = c;
-        else if (n + 2 < max)
-            m->packs[n++] = c;
-    }
-    if (own)
-        m->packs[n++] = own;
+    for (int place = 0; place < 3; place++)
+        for (int i = 0; (c = hone_component_at(i)) && n + 1 < max; i++)
+            if (c->kind == HONE_KIND_PACK &&
+                !strcmp(((const hone_pack *)c->ops)->device,
+                        m->component->name) &&
+                place_of(m, c) == place)
+                m->packs[n++] = c;
     m->packs[n] = NULL;
 }
 

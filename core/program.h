@@ -69,6 +69,7 @@ typedef struct hone_program {
     hone_event *event;
     int events;
     hone_graph_exec captured; /* NULL: run() walks the array */
+    double flops;             /* of one run, as its ops count them */
 } hone_program;
 
 /* Host memory that the bound program takes: prepared calls, pointers. */

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels_limits.h"
 #include "live.h"
 #include "log.h"
 #include "model_files.h"
@@ -263,21 +264,41 @@ static hone_status prepare(run *r, const hone_rank *rank, int fresh,
     return hone_session_start_loggers(s, err);
 }
 
+/* What the device does at best, to say how near a step comes. Not on the CPU,
+ * whose cores others use too. */
+static double measure_limit(const hone_session *s)
+{
+    const hone_machine *m = &s->machine;
+    hone_bench bench = { .device = m->api, .info = &m->info,
+                         .dev = m->self, .threads = m->info.threads,
+                         .compute = s->compute };
+    hone_limits limits = { 0 };
+    hone_err err;
+
+    if (m->info.is_host ||
+        hone_limits_measure(&bench, m->component->name, &limits, &err))
+        return 0;
+    return limits.flops_per_s;
+}
+
 static hone_status train(run *r, const hone_rank *rank, int fresh,
                          hone_err *err)
 {
     hone_session *s = &r->s;
     hone_status status;
+    double limit;
 
     hone_try(prepare(r, rank, fresh, err));
     say_plan(r);
+    limit = measure_limit(s);
+    hone_log_time("the device's limit");
     hone_try(hone_session_reserve(s, err));
     hone_try(hone_session_load(s, err));
     if (s->resume_from >= 0)
         hone_log(HONE_LOG_NOTE, "going on after step %lld",
                  (long long)s->resume_from);
     hone_live_start(&r->live, s->progress.step, s->steps,
-                    r->device_bytes + r->host_bytes);
+                    r->device_bytes + r->host_bytes, limit);
     hone_signals_catch();
     status = hone_train(s, log_step, r, err);
     if (status == HONE_EINTR)

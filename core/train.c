@@ -152,6 +152,17 @@ typedef struct {
     double landed_s; /* when the last one did */
 } trainer;
 
+/* Of the step that was laid out last. */
+static double step_flops(const hone_session *s)
+{
+    const hone_layout *l = &s->feed.layout;
+    double flops = s->zero.flops + s->update.flops;
+
+    for (int m = 0; m < l->micros; m++)
+        flops += s->train[l->bucket[m]].flops;
+    return flops;
+}
+
 static hone_status issue(trainer *t, hone_err *err)
 {
     hone_session *s = t->s;
@@ -172,6 +183,7 @@ static hone_status issue(trainer *t, hone_err *err)
     hone_scalars_begin(&s->scalars);
     hone_program_run(&s->zero, &s->machine, 0);
     hone_try(run_micros(s, rows, (float)x->r.lr, s->train, err));
+    x->r.flops = step_flops(s);
     hone_program_run(&s->update, &s->machine, 0);
     hone_scalars_send(&s->scalars);
     return HONE_OK;

@@ -11,6 +11,7 @@
 typedef struct hone_step_report {
     int64_t step; /* from 1 */
     double loss, grad_norm, lr, time_s;
+    double flops; /* that it took, padding included */
     int64_t rows, tokens, targets;
     int skipped;  /* loss or norm not finite: nothing was updated */
 } hone_step_report;

@@ -3,22 +3,21 @@
  * verb_kernels.c -- `hone kernels check PACK [OP]` and `hone kernels bench PACK
  * [OP]`: kernels of a pack against the reference of their op, or the clock.
  */
+#include <stdlib.h>
 #include <string.h>
 
-#include "kernels_check.h"
+#include "kernels_limits.h"
 #include "log.h"
 #include "registry.h"
 #include "verbs.h"
 
-enum { CASES = 60 };
-
 /* One line; 1: the kernel is wrong. */
 static int check_one(const hone_bench *b, const hone_kernel *k,
-                     const hone_component *op)
+                     const hone_component *op, int shapes)
 {
     hone_verdict v;
     hone_err err;
-    hone_status s = hone_kernel_check(b, k, op, CASES, &v, &err);
+    hone_status s = hone_kernel_check(b, k, op, shapes, &v, &err);
 
     if (s == HONE_ENOSUP)
         printf("%-20s not tried: %s\n", k->op, err.msg);
@@ -27,11 +26,13 @@ static int check_one(const hone_bench *b, const hone_kernel *k,
     else
         printf("%-20s %5d %12.2e %12.2e  %s\n", k->op, v.cases, v.worst,
                v.bound, v.error <= 1 ? "ok" : "FAIL");
+    if (s == HONE_OK && v.shapes[0])
+        printf("  first of %s\n", v.shapes);
     return s != HONE_OK ? s != HONE_ENOSUP : !(v.error <= 1);
 }
 
-static int time_one(const hone_bench *b, const hone_kernel *k,
-                    const hone_component *op)
+static int time_one(const hone_bench *b, const hone_limits *limits,
+                    const hone_kernel *k, const hone_component *op)
 {
     hone_timing t;
     hone_err err;
@@ -40,21 +41,31 @@ static int time_one(const hone_bench *b, const hone_kernel *k,
         printf("%-20s not tried: %s\n", k->op, err.msg);
         return err.code != HONE_ENOSUP;
     }
-    printf("%-20s %11.4f %11.2f %11.2f\n", k->op, 1e3 * t.seconds,
-           1e-9 * t.bytes / t.seconds, 1e-9 * t.flops / t.seconds);
+    printf("%-20s %11.4f %11.2f %11.2f %8.0f %%\n", k->op, 1e3 * t.seconds,
+           1e-9 * t.bytes / t.seconds, 1e-9 * t.flops / t.seconds,
+           100 * hone_limits_share(limits, t.bytes, t.flops, t.seconds));
     return 0;
 }
 
-static int each(const hone_pack *pack, const hone_bench *b, int timing,
+static int each(const hone_pack *pack, const hone_bench *b, int shapes,
                 const char *only)
 {
-    const char *name = b->compute == HONE_BF16 ? "op, bf16" : "op, fp32";
     int wrong = 0;
+    char name[32];
+    hone_limits limits = { 0 };
+    hone_err err;
 
-    if (timing)
-        printf("%-20s %11s %11s %11s\n", name, "ms", "GB/s", "GFLOP/s");
-    else
+    snprintf(name, sizeof name, "op, %s", hone_parts(b->compute)[0].name);
+    if (!shapes) {
+        printf("%-20s %11s %11s %11s %10s\n", name, "ms", "GB/s", "GFLOP/s",
+               "of limit");
+        if (hone_limits_measure(b, pack->device, &limits, &err) != HONE_OK)
+            hone_log(HONE_LOG_WARN, "the limit is unknown: %s", err.msg);
+        printf("%-20s %11s %11.2f %11.2f\n", "(the limit)", "",
+               1e-9 * limits.bytes_per_s, 1e-9 * limits.flops_per_s);
+    } else {
         printf("%-20s %5s %12s %12s\n", name, "cases", "worst", "bound");
+    }
     for (const hone_kernel *k = pack->kernels; k->op; k++) {
         const hone_component *op = hone_find(HONE_KIND_OP, k->op);
 
@@ -63,7 +74,8 @@ static int each(const hone_pack *pack, const hone_bench *b, int timing,
         if (!op)
             printf("%-20s not tried: no plugin defines this op\n", k->op);
         else
-            wrong += (timing ? time_one : check_one)(b, k, op);
+            wrong += shapes ? check_one(b, k, op, shapes)
+                            : time_one(b, &limits, k, op);
         fflush(stdout);
     }
     return wrong;
@@ -74,7 +86,7 @@ static hone_status open_pack(const char *name, hone_instance *device,
                              hone_arena *a, hone_err *err)
 {
     const hone_component *p, *d;
-    hone_device_info info = { .size = sizeof info };
+    hone_device_info *info = hone_alloc(a, sizeof *info);
 
     hone_try(hone_need_component(HONE_KIND_PACK, name, &p, err));
     *pack = p->ops;
@@ -82,29 +94,53 @@ static hone_status open_pack(const char *name, hone_instance *device,
     hone_try(hone_instance_open(device, d, NULL, a, err));
     b->device = d->ops;
     b->dev = device->state;
-    hone_try(b->device->info(b->dev, &info, err));
-    b->threads = info.threads > 0 ? info.threads : 1;
+    info->size = sizeof *info;
+    hone_try(b->device->info(b->dev, info, err));
+    b->info = info;
+    b->threads = info->threads > 0 ? info->threads : 1;
     b->compute = HONE_F32;
-    b->scale = info.is_host ? 0 : 8;
+    b->scale = info->is_host ? 0 : 8;
+    b->can_capture = info->can_capture;
     return HONE_OK;
+}
+
+/* Every type of numbers that the pack may compute in. */
+static int each_type(const hone_pack *pack, hone_bench *b, int shapes,
+                     const char *only)
+{
+    static const hone_storage types[] = { HONE_F32, HONE_BF16, HONE_F16 };
+    int wrong = 0;
+
+    for (int i = 0; i < 3; i++) {
+        b->compute = types[i];
+        if (i > 0 && !b->scale) /* on a GPU alone */
+            continue;
+        if (types[i] == HONE_BF16 && b->info->arch && b->info->arch < 80)
+            continue; /* older than bf16 */
+        wrong += each(pack, b, shapes, only);
+    }
+    return wrong;
 }
 
 int hone_verb_kernels(int argc, char **argv)
 {
-    static const hone_arg none[] = { { NULL, NULL, NULL, 0 } };
-    const char *rest[4];
+    const char *number = "60", *rest[4];
+    const hone_arg args[] = { { "--shapes", &number, NULL, 0 },
+                              { NULL, NULL, NULL, 0 } };
     const hone_pack *pack;
     hone_instance device = { .component = NULL };
     hone_arena arena = { 0 };
     hone_bench bench;
     hone_err err;
-    int wrong;
+    int wrong, shapes;
 
-    if (hone_args(argc, argv, none, rest, 3, &err) != HONE_OK)
+    if (hone_args(argc, argv, args, rest, 3, &err) != HONE_OK)
         return hone_report_error(&err);
-    if (!rest[0] || !rest[1] ||
+    shapes = atoi(number);
+    if (!rest[0] || !rest[1] || shapes < 1 ||
         (strcmp(rest[0], "check") && strcmp(rest[0], "bench"))) {
-        hone_log(HONE_LOG_ERROR, "usage: hone kernels check|bench PACK [OP]; "
+        hone_log(HONE_LOG_ERROR, "usage: hone kernels check PACK [OP] "
+                                 "[--shapes N], or kernels bench PACK [OP]; "
                                  "hone plugins lists the packs");
         return 2;
     }
@@ -112,10 +148,8 @@ int hone_verb_kernels(int argc, char **argv)
         hone_arena_free(&arena);
         return hone_report_error(&err);
     }
-    wrong = each(pack, &bench, !strcmp(rest[0], "bench"), rest[2]);
-    bench.compute = HONE_BF16;
-    if (bench.scale) /* a GPU */
-        wrong += each(pack, &bench, !strcmp(rest[0], "bench"), rest[2]);
+    wrong = each_type(pack, &bench, strcmp(rest[0], "check") ? 0 : shapes,
+                      rest[2]);
     if (wrong)
         hone_log(HONE_LOG_ERROR, "%d kernels of '%s' are wrong", wrong,
                  rest[1]);

@@ -256,7 +256,7 @@ static inline hone_status eager_emit(hone_builder *b, const char *name,
     uint8_t mode[EAGER_OPERANDS], config[256] = { 0 };
     hone_ptr ptr[EAGER_OPERANDS] = { 0 };
     hone_call call = { sizeof call, name, config, nin, nout,
-                       type, mode, e->compute };
+                       type, mode, e->compute, NULL };
     uint32_t i;
 
     (void)node;

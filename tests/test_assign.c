@@ -37,7 +37,9 @@ static hone_status halves(const hone_call *c, int threads, hone_need *need,
 
 static const hone_kernel half_kernels[] = { { "silu", halves, NULL, NULL },
                                             { NULL, NULL, NULL, NULL } };
-static const hone_pack half_pack = { sizeof half_pack, "test", half_kernels };
+static const hone_pack half_pack = { .size = sizeof half_pack,
+                                     .device = "test",
+                                     .kernels = half_kernels };
 static const hone_component half = { .size = sizeof half,
                                      .kind = HONE_KIND_PACK, .name = "half",
                                      .ops = &half_pack };

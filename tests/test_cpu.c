@@ -260,7 +260,7 @@ static void call_map(const char *program, int guard, float *s, float *x,
     assert_int_equal(sizeof attrs, op->config_size);
     memset(&c, 0, sizeof c);
     c.call = (hone_call){ sizeof c.call, "map",  &attrs,  2, 1,
-                          c.type,        c.mode, HONE_F32 };
+                          c.type,        c.mode, HONE_F32, NULL };
     c.type[0] = hone_type_of(HONE_F32, 1, 1, 1);
     c.type[1] = c.type[2] = hone_type_of(HONE_F32, 1, n, 1);
     assert_int_equal(k->prepare(&c.call, bench.threads, &need, &err), HONE_OK);

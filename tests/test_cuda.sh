@@ -23,9 +23,12 @@ if ldconfig -p | grep -q 'libcuda\.so\.1'; then
     exit 0
 fi
 expect plugins "$("$hone" plugins 2>&1)" '^  pack *cuda '
-said=$("$hone" kernels check cuda 2>&1)
-code=$?
-expect message "$said" 'no NVIDIA driver.*device = "cpu"'
-expect "exit code" "$code" '^2$'
+expect plugins "$("$hone" plugins 2>&1)" '^  pack *cudnn '
+for pack in cuda cudnn; do # cudnn loads without cuDNN, too
+    said=$("$hone" kernels check $pack 2>&1)
+    code=$?
+    expect message "$said" 'no NVIDIA driver.*device = "cpu"'
+    expect "exit code" "$code" '^2$'
+done
 expect cpu "$("$hone" kernels check cpu add 2>&1)" '^add .* ok$'
 exit $failed

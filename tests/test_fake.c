@@ -276,7 +276,7 @@ static void prepare_sum(fixture *t, sum *s)
         want[i] = HONE_F32;
     }
     s->call = (hone_call){ sizeof s->call, "add",   NULL,    2, 1,
-                           s->type,        s->mode, HONE_F32 };
+                           s->type,        s->mode, HONE_F32, NULL };
     for (s->kernel = t->pack->kernels; strcmp(s->kernel->op, "add");)
         s->kernel++;
     must(s->kernel->prepare(&s->call, 2, &need, &t->err), &t->err);

@@ -148,6 +148,28 @@ static hone_status load(const char *device, int shorter, hone_err *err)
     return status;
 }
 
+/* The device's own pack, those that override it, those that it overrides. */
+static void test_packs_in_order(void **state)
+{
+    static const char *const order[] = { "fake_z", "fake", "fake_a" };
+    hone_arena a = { 0 };
+    hone_machine m;
+    hone_err err;
+
+    (void)state;
+    must(hone_machine_open(&m, "fake", NULL, &a, &err), &err);
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(m.packs[i]->name, order[i]);
+    assert_null(m.packs[3]);
+    hone_machine_close(&m);
+    must(hone_machine_open(&m, "fake", "fake_a,fake", &a, &err), &err);
+    assert_string_equal(m.packs[0]->name, "fake_a");
+    assert_string_equal(m.packs[1]->name, "fake");
+    assert_null(m.packs[2]);
+    hone_machine_close(&m);
+    hone_arena_free(&a);
+}
+
 static void test_values(void **state)
 {
     static const char *const devices[] = { "cpu", "fake" };
@@ -196,6 +218,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_packs_in_order),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_a_file_that_became_shorter),
     };

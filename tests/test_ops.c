@@ -114,7 +114,7 @@ static void draw_case(drawn *d, const op_case *c, hone_storage compute,
     hone_ptr ptr[MAX_IN + MAX_OUT] = { 0 };
     uint8_t mode[MAX_IN + MAX_OUT] = { 0 };
     hone_call call = { sizeof call, c->op, d->config, c->nin, c->nout,
-                       type, mode, compute };
+                       type, mode, compute, NULL };
     uint32_t i;
 
     eager_open(&d->e, compute);

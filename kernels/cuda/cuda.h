@@ -22,12 +22,17 @@ typedef struct cuda_device {
     int64_t index;
     int frozen;
     int processors;   /* multiprocessors */
-    int arch;         /* 90 for compute capability 9.0 */
+    int arch;         /* 90 for compute capability 9.0; that of the code where
+                         this was compiled for an older card */
     int shared_bytes; /* that one block can have at most */
     int64_t context_bytes;
     struct cuda_blas *blas;
     char name[288];
 } cuda_device;
+
+/* The compute capability that the code in use was compiled for: at most that
+ * of the card; an error where there is none for it. */
+cudaError_t cuda_code_arch(int *arch);
 
 /* CUDA_KERNELS(norm) = { { "rmsnorm", ... }, { NULL } }; */
 #ifdef __cplusplus

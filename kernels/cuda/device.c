@@ -70,6 +70,28 @@ static hone_status make_context(cuda_device *d, hone_err *err)
     return e == cudaSuccess ? HONE_OK : fail(err, "cannot start the GPU", e);
 }
 
+/* The card is one thing, what this plugin was compiled for another. */
+static hone_status check_code(cuda_device *d, hone_err *err)
+{
+    int code;
+    cudaError_t e = cuda_code_arch(&code);
+
+    if (e == cudaErrorUnsupportedPtxVersion)
+        return hone_fail(err, HONE_EINVAL,
+                         "cuda:%lld is a %s: this build has code for other "
+                         "cards, which the driver is too old to compile for "
+                         "it; install a newer driver, or build hone here",
+                         (long long)d->index, d->name);
+    if (e != cudaSuccess)
+        return hone_fail(err, HONE_EINVAL,
+                         "cuda:%lld is a %s: this build has no code for it "
+                         "(%s); ./bootstrap build compiles for every card",
+                         (long long)d->index, d->name, cudaGetErrorName(e));
+    if (code < d->arch)
+        d->arch = code;
+    return HONE_OK;
+}
+
 static hone_status describe(cuda_device *d, hone_err *err)
 {
     struct cudaDeviceProp p;
@@ -90,7 +112,7 @@ static hone_status describe(cuda_device *d, hone_err *err)
         return hone_fail(err, HONE_EINVAL,
                          "cuda:%lld is a %s; hone needs compute capability 7.5 "
                          "or more", (long long)d->index, d->name);
-    return HONE_OK;
+    return check_code(d, err);
 }
 
 static hone_status cuda_open(const hone_host *host, const void *cfg,
@@ -137,6 +159,8 @@ static hone_status cuda_info(void *dev, hone_device_info *info, hone_err *err)
     info->streams = 2;
     info->can_capture = 1;
     info->threads = 1;
+    if (info->size > offsetof(hone_device_info, arch))
+        info->arch = d->arch;
     return HONE_OK;
 }
 

@@ -272,12 +272,13 @@ static hone_status backward(hone_builder *b, const hone_rule *r, hone_err *err)
     return HONE_OK;
 }
 
-/* Documents end to end while there is room; their keys longer than their
- * queries where K > T, as with a cache. Unused rows stay 0. */
+/* Documents end to end while there is room, in any order; their keys longer
+ * than their queries where K > T, as with a cache. Unused rows stay 0. */
 static void draw_docs(int32_t *doc, int64_t docs, int64_t t, int64_t k,
                       uint64_t seed)
 {
     int64_t n, q_at = 0, k_at = 0, spare = k > t ? k - t : 0;
+    int32_t *first = doc;
 
     memset(doc, 0, (size_t)docs * 4 * sizeof *doc);
     for (n = 0; n < docs && q_at < t && k_at < k; n++, doc += 4) {
@@ -292,6 +293,12 @@ static void draw_docs(int32_t *doc, int64_t docs, int64_t t, int64_t k,
             doc[3] = (int32_t)(k - k_at);
         q_at += doc[1];
         k_at += doc[3];
+    }
+    for (n = docs; n > 1; n--) {
+        int32_t *a = first + 4 * (n - 1), *b = first + 4 * draw(&seed, n), c[4];
+        memcpy(c, a, sizeof c);
+        memmove(a, b, sizeof c);
+        memcpy(b, c, sizeof c);
     }
 }
 
@@ -310,7 +317,7 @@ static void grad_sample(const hone_call *c, uint64_t seed, const hone_ptr *p)
                               HONE_READ, HONE_WRITE, HONE_WRITE };
     const hone_ptr ptr[6] = { p[1], p[2], p[3], p[6], p[4], p[5] };
     const hone_call forward = { sizeof forward, "attention", c->attrs, 4, 2,
-                                type, mode, c->compute };
+                                type, mode, c->compute, NULL };
     REF_DECLARE(attention);
 
     draw_docs((int32_t *)p[6].part[0], c->type[6].dim[0], c->type[1].dim[0],
@@ -321,15 +328,18 @@ static void grad_sample(const hone_call *c, uint64_t seed, const hone_ptr *p)
         hone_attention_ref_f32(&forward, ptr);
 }
 
-/* As if one document filled the call: half of the T x K scores. */
+/* Half of the scores of all documents, as if there were as many as there may
+ * be, of one length; what they hold is not known here. */
 static double flops(const hone_call *c)
 {
-    return 2.0 * (double)hone_count(&c->type[0]) * (double)c->type[1].dim[0];
+    return 2.0 * (double)hone_count(&c->type[0]) * (double)c->type[1].dim[0] /
+           (double)c->type[3].dim[0];
 }
 
 static double grad_flops(const hone_call *c)
 {
-    return 5.0 * (double)hone_count(&c->type[1]) * (double)c->type[2].dim[0];
+    return 5.0 * (double)hone_count(&c->type[1]) * (double)c->type[2].dim[0] /
+           (double)c->type[6].dim[0];
 }
 
 static const hone_option options[] = {

@@ -62,7 +62,7 @@ static void grad_sample(const hone_call *c, uint64_t seed, const hone_ptr *p)
     const uint8_t mode[2] = { HONE_READ, HONE_WRITE };
     const hone_ptr ptr[2] = { p[1], p[1] };
     const hone_call forward = { sizeof forward, "softcap", c->attrs, 1, 1,
-                                type, mode, c->compute };
+                                type, mode, c->compute, NULL };
     REF_DECLARE(softcap);
 
     (void)seed;

@@ -98,7 +98,7 @@ static void grad_sample(const hone_call *c, uint64_t seed, const hone_ptr *p)
     const uint8_t mode[4] = { HONE_READ, HONE_READ, HONE_WRITE, HONE_WRITE };
     hone_ptr ptr[4] = { p[1], p[3], { { &loss } }, p[2] };
     hone_call forward = { sizeof forward, "xent", NULL, 2, 2,
-                          type, mode, c->compute };
+                          type, mode, c->compute, NULL };
 
     type[2] = hone_type_of(c->type[2].storage, 1, 1, 1);
     draw_ints(c, p, 3, -1, c->type[1].dim[1], seed);

@@ -29,4 +29,4 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
 static const hone_kernel kernels[] = { { "linear", prepare, init, NULL },
                                        { NULL, NULL, NULL, NULL } };
 
-const hone_pack pack = { sizeof pack, "cpu", kernels };
+const hone_pack pack = { sizeof pack, "cpu", kernels, 0 };

@@ -128,7 +128,7 @@ void fake_launch(fake_device *, hone_graph_exec, hone_stream);
 /* pack.c: the CPU pack's plugin; NULL with a message where it is missing. */
 const hone_plugin *fake_cpu(hone_err *);
 const hone_component *fake_cpu_component(hone_kind);
-extern const hone_component fake_pack;
+extern const hone_component fake_pack, fake_pack_before, fake_pack_behind;
 /* device.c */
 extern const hone_component fake_device_component;
 

@@ -188,7 +188,31 @@ static void fake_run(const void *prepared, const hone_ptr *ptr, void *workspace,
 /* Same ops as the CPU pack, in its order; filled once by the entry. */
 static hone_kernel kernels[KERNELS + 1];
 
-static const hone_pack pack = { sizeof(hone_pack), "fake", kernels };
+static const hone_pack pack = { .size = sizeof(hone_pack), .device = "fake",
+                                .kernels = kernels };
+
+/* Two more that cover nothing: one stands before it, one behind it. */
+static const hone_kernel none[] = { { NULL, NULL, NULL, NULL } };
+static const hone_pack before = { .size = sizeof(hone_pack), .device = "fake",
+                                  .kernels = none };
+static const hone_pack behind = { .size = sizeof(hone_pack), .device = "fake",
+                                  .kernels = none, .behind = 1 };
+
+const hone_component fake_pack_before = {
+    .size = sizeof(hone_component),
+    .kind = HONE_KIND_PACK,
+    .name = "fake_z",
+    .help = "covers nothing, is asked first",
+    .ops = &before,
+};
+
+const hone_component fake_pack_behind = {
+    .size = sizeof(hone_component),
+    .kind = HONE_KIND_PACK,
+    .name = "fake_a",
+    .help = "covers nothing, is asked last",
+    .ops = &behind,
+};
 
 const hone_component fake_pack = {
     .size = sizeof(hone_component),
@@ -210,7 +234,10 @@ static void fill_kernels(void)
 const hone_plugin *hone_plugin_entry(void)
 {
     static const hone_component *const components[] = { &fake_device_component,
-                                                        &fake_pack, NULL };
+                                                        &fake_pack,
+                                                        &fake_pack_before,
+                                                        &fake_pack_behind,
+                                                        NULL };
     static const hone_plugin plugin = {
         HONE_ABI, sizeof(hone_plugin), "fake",
         "1.0",    HONE_BUILT_WITH,     components,

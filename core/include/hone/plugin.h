@@ -290,6 +290,8 @@ typedef struct hone_call {
     const hone_type *type; /* [nin + nout]; absent: storage HONE_NOTHING */
     const uint8_t *mode;   /* [nin + nout] hone_mode */
     hone_storage compute;  /* of activations: HONE_F32, HONE_BF16, HONE_F64 */
+    /* In prepare(): what it is planned for, as far as known; or NULL. */
+    const struct hone_device_info *device;
 } hone_call;
 
 /* Where a fused op's attribute comes from when its pattern is found: node
@@ -388,6 +390,8 @@ typedef struct hone_pack {
     uint32_t size;
     const char *device; /* name of the device component it runs on */
     const hone_kernel *kernels;
+    int behind; /* 1: asked after the device's own pack, for what that lacks;
+                   0: before it. A recipe's `packs` is an order of its own. */
 } hone_pack;
 
 /* ---------------------------------------------------------------- devices */
@@ -406,6 +410,7 @@ typedef struct hone_device_info {
     int streams;    /* useful number of streams, at least 1 */
     int can_capture;
     int threads;    /* host threads that kernels use */
+    int arch;       /* of an NVIDIA GPU: 90 for compute capability 9.0 */
 } hone_device_info;
 
 /* The component's open() opens the device; its config has an int64_t `index`

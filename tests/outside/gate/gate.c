@@ -192,7 +192,8 @@ static const hone_kernel kernels[] = {
     { "mine.gate_grad", prepare, init, grad_run },
     { NULL, NULL, NULL, NULL }
 };
-static const hone_pack pack = { sizeof pack, "cpu", kernels };
+static const hone_pack pack = { .size = sizeof pack, .device = "cpu",
+                                .kernels = kernels };
 static const hone_component pack_component = {
     .size = sizeof pack_component, .kind = HONE_KIND_PACK, .name = "gate_cpu",
     .help = "mine.gate on the CPU", .ops = &pack

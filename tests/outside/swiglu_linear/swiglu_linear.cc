@@ -170,7 +170,7 @@ void run(const void *from, const hone_ptr *ptr, void *workspace, hone_stream)
 
 const hone_kernel kernels[] = { { "mine.swiglu_linear", prepare, init, run },
                                 { nullptr, nullptr, nullptr, nullptr } };
-const hone_pack pack = { sizeof pack, "cpu", kernels };
+const hone_pack pack = { sizeof pack, "cpu", kernels, 0 };
 const hone_op op = make_op();
 
 const hone_component op_component = {
