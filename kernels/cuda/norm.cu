@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * norm.cu -- rmsnorm, its input's gradient and add_rmsnorm. A team of threads
- * has a group of d features: a warp where d is small, else a block. It goes
- * over them twice; the second time they come from the cache.
+ * has a group of d features: a warp where d is small, else a block. Each
+ * thread keeps its features, HELD times eight, in registers between the sums
+ * and the results, so that they come from memory once.
  */
 #include "device.cuh"
 
@@ -27,11 +28,10 @@ template <int W> struct team {
           wide(aligned && n.d % VECTOR == 0)
     {
     }
-    __device__ int live(int k) const { return min(VECTOR, d - k); }
+    /* Feature of the thread's piece C, and how many of eight there are. */
+    __device__ int feature(int c) const { return (c * W + lane) * VECTOR; }
+    __device__ int live(int c) const { return min(VECTOR, d - feature(c)); }
 };
-
-#define FOR_FEATURES(k, t)                                                     \
-    for (int k = (t).lane * VECTOR; k < (t).d; k += W * VECTOR)
 
 template <int W>
 static __device__ float inverse_rms(const norming &n, float squares,
@@ -40,107 +40,121 @@ static __device__ float inverse_rms(const norming &n, float squares,
     return 1.0f / sqrtf(team_sum<W>(squares, sums) / (float)n.d + n.eps);
 }
 
-template <int W>
+/* y = x r (w + offset) of the features held. */
+template <int W, int HELD>
+static __device__ __forceinline__ void scale_held(const norming &n,
+                                                  const team<W> &t,
+                                                  const float (&x)[HELD][VECTOR],
+                                                  float r, cell w, cell y)
+{
+    float v[VECTOR], g[VECTOR];
+
+#pragma unroll
+    for (int c = 0; c < HELD; c++) {
+        if (t.live(c) <= 0)
+            break;
+        load(g, w, t.feature(c), t.live(c), t.wide);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            v[e] = x[c][e] * r * (g[e] + n.offset);
+        store(y, t.at + t.feature(c), v, t.live(c), t.wide);
+    }
+}
+
+template <int W, int HELD>
 static __global__ void __launch_bounds__(THREADS)
     rmsnorm(norming n, cell x, cell w, cell y, int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W> t(n, aligned);
-    float squares = 0, v[VECTOR], g[VECTOR], r;
+    float squares = 0, v[HELD][VECTOR];
 
     if (t.group >= n.groups)
         return;
-    FOR_FEATURES(k, t) {
-        load(v, x, t.at + k, t.live(k), t.wide);
+#pragma unroll
+    for (int c = 0; c < HELD; c++) {
+        load(v[c], x, t.at + t.feature(c), t.live(c), t.wide);
 #pragma unroll
         for (int e = 0; e < VECTOR; e++)
-            squares += v[e] * v[e];
+            squares += v[c][e] * v[c][e];
     }
-    r = inverse_rms<W>(n, squares, sums);
-    FOR_FEATURES(k, t) {
-        load(v, x, t.at + k, t.live(k), t.wide);
-        load(g, w, k, t.live(k), t.wide);
-#pragma unroll
-        for (int e = 0; e < VECTOR; e++)
-            v[e] = v[e] * r * (g[e] + n.offset);
-        store(y, t.at + k, v, t.live(k), t.wide);
-    }
+    scale_held<W>(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
 }
 
 /* The sum is rounded to its storage before the norm reads it. */
-template <int W>
+template <int W, int HELD>
 static __global__ void __launch_bounds__(THREADS)
     add_rmsnorm(norming n, cell a, cell b, cell w, cell sum, cell y,
                 int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W> t(n, aligned);
-    float squares = 0, v[VECTOR], g[VECTOR], r;
+    float squares = 0, v[HELD][VECTOR], g[VECTOR];
 
     if (t.group >= n.groups)
         return;
-    FOR_FEATURES(k, t) {
-        load(v, a, t.at + k, t.live(k), t.wide);
-        load(g, b, t.at + k, t.live(k), t.wide);
+#pragma unroll
+    for (int c = 0; c < HELD; c++) {
+        load(v[c], a, t.at + t.feature(c), t.live(c), t.wide);
+        load(g, b, t.at + t.feature(c), t.live(c), t.wide);
 #pragma unroll
         for (int e = 0; e < VECTOR; e++) {
-            v[e] = rounded(sum.storage, v[e] + g[e]);
-            squares += v[e] * v[e];
+            v[c][e] = rounded(sum.storage, v[c][e] + g[e]);
+            squares += v[c][e] * v[c][e];
         }
-        store(sum, t.at + k, v, t.live(k), t.wide);
+        store(sum, t.at + t.feature(c), v[c], t.live(c), t.wide);
     }
-    r = inverse_rms<W>(n, squares, sums);
-    FOR_FEATURES(k, t) {
-        load(v, sum, t.at + k, t.live(k), t.wide);
-        load(g, w, k, t.live(k), t.wide);
-#pragma unroll
-        for (int e = 0; e < VECTOR; e++)
-            v[e] = v[e] * r * (g[e] + n.offset);
-        store(y, t.at + k, v, t.live(k), t.wide);
-    }
+    scale_held<W>(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
 }
 
 /* With g = dy (w + offset): dx = r (g - x r^2 mean(g x)). dx may have the
  * bytes of dy: the sums are complete before the first is written. */
-template <int W>
+template <int W, int HELD>
 static __global__ void __launch_bounds__(THREADS)
     rmsnorm_dx(norming n, cell dy, cell x, cell w, cell dx, int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W> t(n, aligned);
-    float squares = 0, mean = 0, v[VECTOR], g[VECTOR], s[VECTOR], r;
+    float squares = 0, mean = 0, v[HELD][VECTOR], g[HELD][VECTOR], s[VECTOR], r;
 
     if (t.group >= n.groups)
         return;
-    FOR_FEATURES(k, t) {
-        load(v, x, t.at + k, t.live(k), t.wide);
-        load(g, dy, t.at + k, t.live(k), t.wide);
-        load(s, w, k, t.live(k), t.wide);
+#pragma unroll
+    for (int c = 0; c < HELD; c++) {
+        load(v[c], x, t.at + t.feature(c), t.live(c), t.wide);
+        load(g[c], dy, t.at + t.feature(c), t.live(c), t.wide);
+        load(s, w, t.feature(c), t.live(c), t.wide);
 #pragma unroll
         for (int e = 0; e < VECTOR; e++) {
-            squares += v[e] * v[e];
-            mean += g[e] * (s[e] + n.offset) * v[e];
+            g[c][e] *= s[e] + n.offset;
+            squares += v[c][e] * v[c][e];
+            mean += g[c][e] * v[c][e];
         }
     }
     r = inverse_rms<W>(n, squares, sums);
     mean = team_sum<W>(mean, sums) / (float)n.d * r * r;
-    FOR_FEATURES(k, t) {
-        load(v, x, t.at + k, t.live(k), t.wide);
-        load(g, dy, t.at + k, t.live(k), t.wide);
-        load(s, w, k, t.live(k), t.wide);
+#pragma unroll
+    for (int c = 0; c < HELD; c++) {
+        if (t.live(c) <= 0)
+            break;
 #pragma unroll
         for (int e = 0; e < VECTOR; e++)
-            g[e] = r * (g[e] * (s[e] + n.offset) - v[e] * mean);
-        store(dx, t.at + k, g, t.live(k), t.wide);
+            s[e] = r * (g[c][e] - v[c][e] * mean);
+        store(dx, t.at + t.feature(c), s, t.live(c), t.wide);
     }
 }
 
 /* -------------------------------------------------------------- the calls */
 
+enum { MOST_FEATURES = 8 * THREADS * VECTOR };
+
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
                            hone_err *err)
 {
     (void)threads;
+    if (cuda_count(c, c->nin - 1) > MOST_FEATURES) /* w is the last input */
+        return hone_fail(err, HONE_ENOSUP, "cuda: %s: groups of more than %d "
+                         "features", c->op, (int)MOST_FEATURES);
     return cuda_plain(c, need, sizeof(norming), err);
 }
 
@@ -164,15 +178,25 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     return HONE_OK;
 }
 
-/* A warp reads 256 features at a time. */
+#define LAUNCH_TEAM(kernel, W, HELD, n, stream, ...)                           \
+    kernel<W, HELD><<<blocks_for((n)->groups, THREADS / W), THREADS, 0,        \
+                      (cudaStream_t)(stream)>>>(*(n), __VA_ARGS__)
+
+/* A warp holds 256 features at a time, a block 2048. */
 #define LAUNCH(kernel, n, stream, ...)                                         \
     do {                                                                       \
-        if ((n)->d <= 1024)                                                    \
-            kernel<32><<<blocks_for((n)->groups, THREADS / 32), THREADS, 0,    \
-                         (cudaStream_t)(stream)>>>(*(n), __VA_ARGS__);         \
+        if ((n)->d <= 256)                                                     \
+            LAUNCH_TEAM(kernel, 32, 1, n, stream, __VA_ARGS__);                \
+        else if ((n)->d <= 1024)                                               \
+            LAUNCH_TEAM(kernel, 32, 4, n, stream, __VA_ARGS__);                \
+        else if ((n)->d <= 2048)                                               \
+            LAUNCH_TEAM(kernel, THREADS, 1, n, stream, __VA_ARGS__);           \
+        else if ((n)->d <= 4096)                                               \
+            LAUNCH_TEAM(kernel, THREADS, 2, n, stream, __VA_ARGS__);           \
+        else if ((n)->d <= 8192)                                               \
+            LAUNCH_TEAM(kernel, THREADS, 4, n, stream, __VA_ARGS__);           \
         else                                                                   \
-            kernel<THREADS><<<blocks_for((n)->groups, 1), THREADS, 0,          \
-                              (cudaStream_t)(stream)>>>(*(n), __VA_ARGS__);    \
+            LAUNCH_TEAM(kernel, THREADS, 8, n, stream, __VA_ARGS__);           \
     } while (0)
 
 static void rmsnorm_run(const void *prepared, const hone_ptr *ptr,
