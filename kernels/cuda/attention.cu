@@ -93,6 +93,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
         return hone_fail(err, HONE_EINVAL, "cuda: %s has no bf16; write "
                          "precision = \"fp16\"", d->name);
     a->processors = d->processors;
+    a->turing = d->arch < 80;
     if (d->arch == 90 && attention_sm90_covers(*a) &&
         attention_sm90_open(*a, grad) == cudaSuccess) {
         a->hopper = 1;
@@ -101,10 +102,6 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     (void)cudaGetLastError();
     e = a->storage == HONE_F32 ? attention_f32_open(*a, grad)
                                : attention_half_open(*a, grad);
-    if (e == cudaErrorNoKernelImageForDevice)
-        return hone_fail(err, HONE_EINVAL, "cuda: %s: this build has no code "
-                         "for bf16 on a %s; write precision = \"fp16\"", c->op,
-                         d->name);
     if (e == cudaSuccess)
         return HONE_OK;
     (void)cudaGetLastError();

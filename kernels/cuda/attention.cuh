@@ -144,7 +144,7 @@ static __device__ __forceinline__ float score(const attention &a, float x,
 cudaError_t attention_f32_open(const attention &, bool grad);
 void attention_f32(const attention &, const attention_ptr &, cudaStream_t);
 void attention_f32_grad(const attention &, const attention_ptr &, cudaStream_t);
-cudaError_t attention_half_open(attention &, bool grad);
+cudaError_t attention_half_open(const attention &, bool grad);
 void attention_half(const attention &, const attention_ptr &, cudaStream_t);
 void attention_half_grad(const attention &, const attention_ptr &,
                          cudaStream_t);

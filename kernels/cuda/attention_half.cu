@@ -491,17 +491,8 @@ template <class F> static auto with_sizes(const attention &a, F f)
     return a.turing ? with_size<FP16_SMALL>(a, f) : with_size<FP16>(a, f);
 }
 
-cudaError_t attention_half_open(attention &a, bool grad)
+cudaError_t attention_half_open(const attention &a, bool grad)
 {
-    cudaFuncAttributes f;
-    cudaError_t e = cudaFuncGetAttributes(&f, forward<sizes<64, FP16>>);
-
-    if (e != cudaSuccess)
-        return e;
-    /* The card may be newer than what its code was written for. */
-    a.turing = f.ptxVersion < 80;
-    if (a.turing && a.storage == HONE_BF16)
-        return cudaErrorNoKernelImageForDevice;
     return with_sizes(a, [&](auto s) {
         using S = decltype(s);
         cudaError_t e;
