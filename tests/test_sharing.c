@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_sharing.c -- passes that spare memory traffic, by what the graph is
+ * afterwards: calls that read one tensor are grouped, what a gradient makes
+ * again is not kept, the larger of two products adds into the smaller. That
+ * values stay the same is test_passes' and test_train's business.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "machine.h"
+#include "passes.h"
+#include "registry.h"
+
+enum { T = 16, WIDE = 64, NARROW = 8 };
+
+static hone_machine machine;
+static hone_arena forever, arena;
+static hone_graph g;
+
+static void begin(void)
+{
+    hone_arena_free(&arena);
+    memset(&g, 0, sizeof g);
+    hone_graph_init(&g, &arena, &arena, HONE_F32);
+}
+
+static hone_id tensor(const char *name, hone_tensor_kind kind, int64_t rows,
+                      int64_t cols)
+{
+    hone_id id = hone_graph_tensor(&g, name, hone_type_of(HONE_F32, 2, rows,
+                                                          cols), kind);
+
+    g.tensor[id].trainable = kind == HONE_T_PARAM;
+    return id;
+}
+
+static hone_id scaled(const char *op, hone_id a, hone_id b, double scale)
+{
+    hone_attr attr = { "scale", scale, NULL };
+    hone_id in[2] = { a, b }, out = HONE_NONE;
+    hone_err err;
+
+    if (hone_graph_op(&g, op, NULL, scale == 1 ? NULL : &attr, scale != 1, in,
+                      2, &out, 1, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    return out;
+}
+
+static hone_id op(const char *name, hone_id a, hone_id b)
+{
+    return scaled(name, a, b, 1);
+}
+
+static int find(const char *name, int from)
+{
+    for (int n = from; n < g.nodes; n++)
+        if (!strcmp(g.node[n].component->name, name))
+            return n;
+    return -1;
+}
+
+static int reads(const hone_node *node, hone_id id)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] == id)
+            return 1;
+    return 0;
+}
+
+/* A pack that takes lists of narrow linears, and swiglu_regrad. */
+static hone_status narrow_only(const hone_call *c, int threads, hone_need *need,
+                               hone_err *err)
+{
+    (void)threads;
+    (void)need;
+    for (uint32_t i = 0; i < c->nout; i++)
+        if (c->type[c->nin + i].dim[1] > NARROW &&
+            c->type[c->nin + i].dim[0] > NARROW &&
+            strcmp(c->op, "swiglu_regrad"))
+            return hone_fail(err, HONE_ENOSUP, "wide");
+    return HONE_OK;
+}
+
+static const hone_kernel kernels[] = {
+    { "linear_list", narrow_only, NULL, NULL },
+    { "linear_dw_list", narrow_only, NULL, NULL },
+    { "swiglu_regrad", narrow_only, NULL, NULL },
+    { NULL, NULL, NULL, NULL }
+};
+static const hone_pack pack = { sizeof pack, "cpu", kernels, 0 };
+static const hone_component component = { .size = sizeof component,
+                                          .kind = HONE_KIND_PACK,
+                                          .name = "narrow", .help = "",
+                                          .ops = &pack };
+static const hone_component *const packs[] = { &component, NULL };
+static const hone_component *const none[] = { NULL };
+
+/* ------------------------------------------------------------------ groups */
+
+static void factors(hone_id *out)
+{
+    hone_id x = tensor("x", HONE_T_INPUT, T, WIDE);
+    char name[8];
+
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "a%d", i);
+        out[i] = op("linear", x, tensor(name, HONE_T_PARAM, NARROW, WIDE));
+    }
+    out[3] = op("linear", x, tensor("w", HONE_T_PARAM, WIDE, WIDE));
+}
+
+static void test_group_what_is_covered(void **state)
+{
+    hone_id out[4];
+    hone_err err;
+
+    (void)state;
+    begin();
+    factors(out);
+    assert_int_equal(hone_pass_group(&g, none, &err), HONE_OK);
+    assert_int_equal(g.nodes, 4);
+    assert_int_equal(hone_pass_group(&g, packs, &err), HONE_OK);
+    assert_int_equal(g.nodes, 2); /* the wide one is by itself */
+    assert_string_equal(g.node[0].component->name, "linear_list");
+    assert_int_equal(g.node[0].nin, 4);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(g.node[0].out[i], out[i]);
+    assert_int_equal(g.node[1].out[0], out[3]);
+}
+
+static void test_group_only_alike(void **state)
+{
+    hone_err err;
+    hone_id x, a, b;
+
+    (void)state;
+    begin();
+    x = tensor("x", HONE_T_INPUT, T, WIDE);
+    a = tensor("a", HONE_T_PARAM, NARROW, WIDE);
+    b = tensor("b", HONE_T_PARAM, NARROW, WIDE);
+    scaled("linear", x, a, 2);
+    scaled("linear", x, b, 3);
+    op("linear", tensor("other", HONE_T_INPUT, T, WIDE), b);
+    assert_int_equal(hone_pass_group(&g, packs, &err), HONE_OK);
+    assert_int_equal(g.nodes, 3);
+}
+
+/* Sums into gradients stand where the last of them stood. */
+static void test_group_later(void **state)
+{
+    hone_id x, one, two, out[2];
+    hone_err err;
+
+    (void)state;
+    begin();
+    x = tensor("x", HONE_T_INPUT, T, WIDE);
+    one = tensor("one", HONE_T_INPUT, T, NARROW);
+    out[0] = op("linear_dw", one, x);
+    two = op("add", one, one);
+    out[1] = op("linear_dw", two, x);
+    assert_int_equal(hone_pass_group(&g, packs, &err), HONE_OK);
+    assert_int_equal(g.nodes, 2);
+    assert_string_equal(g.node[1].component->name, "linear_dw_list");
+    assert_int_equal(g.node[1].in[0], x);
+    assert_int_equal(g.node[1].out[0], out[0]);
+    assert_int_equal(g.node[1].out[1], out[1]);
+}
+
+/* One that is read before the other can be computed stays by itself. */
+static void test_group_not_across_a_reader(void **state)
+{
+    hone_id x, one, first;
+    hone_err err;
+
+    (void)state;
+    begin();
+    x = tensor("x", HONE_T_INPUT, T, WIDE);
+    one = tensor("one", HONE_T_INPUT, T, NARROW);
+    first = op("linear_dw", one, x);
+    op("linear_dw", op("linear", x, first), x);
+    assert_int_equal(hone_pass_group(&g, packs, &err), HONE_OK);
+    assert_int_equal(g.nodes, 3);
+}
+
+/* ------------------------------------------------------------------- again */
+
+static void test_made_again(void **state)
+{
+    hone_id x, gate, up, act, y, seed;
+    hone_err err;
+    int both;
+
+    (void)state;
+    begin();
+    x = tensor("x", HONE_T_INPUT, T, WIDE);
+    gate = op("linear", x, tensor("wg", HONE_T_PARAM, WIDE, WIDE));
+    up = op("linear", x, tensor("wu", HONE_T_PARAM, WIDE, WIDE));
+    act = op("swiglu", gate, up);
+    y = op("linear", act, tensor("wd", HONE_T_PARAM, WIDE, WIDE));
+    seed = tensor("seed", HONE_T_INPUT, T, WIDE);
+    assert_int_equal(hone_pass_autodiff(&g, y, seed, &err), HONE_OK);
+    assert_int_equal(hone_pass_again(&g, none, &err), HONE_OK);
+    assert_int_equal(find("swiglu_regrad", 0), -1);
+    assert_int_equal(hone_pass_again(&g, packs, &err), HONE_OK);
+    both = find("swiglu_regrad", 0);
+    assert_true(both > 0);
+    assert_int_equal(find("swiglu_grad", 0), -1);
+    for (int n = 0; n < g.nodes; n++) {
+        if (g.node[n].phase == HONE_BACKWARD)
+            assert_false(reads(&g.node[n], act));
+        if (reads(&g.node[n], g.node[both].out[2]))
+            assert_true(n > both); /* the gradient of wd waits for it */
+    }
+}
+
+/* -------------------------------------------------------------------- sums */
+
+/* y = W x + B A x: the small one first, the large one adds to it. */
+static void test_larger_adds(void **state)
+{
+    hone_id x, wx, u, v, y;
+    int last;
+
+    (void)state;
+    begin();
+    x = tensor("x", HONE_T_INPUT, T, WIDE);
+    wx = op("linear", x, tensor("w", HONE_T_PARAM, WIDE, WIDE));
+    u = op("linear", x, tensor("a", HONE_T_PARAM, NARROW, WIDE));
+    v = op("linear", u, tensor("b", HONE_T_PARAM, WIDE, NARROW));
+    y = op("add", wx, v);
+    hone_pass_accumulate(&g);
+    last = g.nodes - 1;
+    assert_int_equal(g.nodes, 3);
+    assert_int_equal(g.node[last].out[0], y);
+    assert_int_equal(g.node[last].acc[0], v);
+    assert_int_equal(g.tensor[g.node[last].in[1]].type.dim[0], WIDE);
+}
+
+/* r + W x + B A x: no sum is left. */
+static void test_residual_goes_along(void **state)
+{
+    hone_id r, x, wx, u, v, y;
+
+    (void)state;
+    begin();
+    r = tensor("r", HONE_T_INPUT, T, WIDE);
+    x = tensor("x", HONE_T_INPUT, T, WIDE);
+    wx = op("linear", x, tensor("w", HONE_T_PARAM, WIDE, WIDE));
+    u = op("linear", x, tensor("a", HONE_T_PARAM, NARROW, WIDE));
+    v = op("linear", u, tensor("b", HONE_T_PARAM, WIDE, NARROW));
+    y = op("add", r, op("add", wx, v));
+    hone_pass_accumulate(&g);
+    assert_int_equal(g.nodes, 3);
+    assert_int_equal(find("add", 0), -1);
+    assert_int_equal(g.node[1].acc[0], r);
+    assert_int_equal(g.node[2].acc[0], v);
+    assert_int_equal(g.node[2].out[0], y);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_group_what_is_covered),
+        cmocka_unit_test(test_group_only_alike),
+        cmocka_unit_test(test_group_later),
+        cmocka_unit_test(test_group_not_across_a_reader),
+        cmocka_unit_test(test_made_again),
+        cmocka_unit_test(test_larger_adds),
+        cmocka_unit_test(test_residual_goes_along),
+    };
+    hone_err err;
+    int failed;
+
+    if (hone_registry_open(NULL, &err) != HONE_OK ||
+        hone_machine_open(&machine, "cpu", NULL, &forever, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    hone_machine_close(&machine);
+    hone_arena_free(&arena);
+    hone_arena_free(&forever);
+    return failed;
+}
