@@ -11,7 +11,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "fp8.h"
+#include "e4m3.h"
 #include "load.h"
 #include "machine.h"
 
@@ -80,7 +80,7 @@ static hone_status encode(char *to, float scale, const char *from,
         int64_t n = BLOCK < count - i ? BLOCK : count - i;
 
         hone_try(hone_convert(block, HONE_F32, from + i * size, as, n));
-        hone_fp8_codes((uint8_t *)to + i, block, scale, n);
+        hone_e4m3_codes((uint8_t *)to + i, block, scale, n);
     }
     return HONE_OK;
 }

@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "fp8.h"
+#include "e4m3.h"
 #include "load.h"
 #include "machine.h"
 
@@ -68,7 +68,7 @@ static hone_status top_of(const hone_filling *f, int64_t from, float *top,
         if (hone_convert(block, HONE_F32, bytes, as, n) != HONE_OK)
             return hone_fail(err, HONE_ENOSUP, "%s: its storage cannot be "
                              "converted", f->kept->name);
-        *top = hone_fp8_top(*top, block, n);
+        *top = hone_e4m3_top(*top, block, n);
     }
     return HONE_OK;
 }
@@ -148,7 +148,7 @@ hone_status hone_load_scales(const hone_store *store, hone_machine *m,
 
         if (!is_wanted(f))
             continue;
-        f->scale = hone_fp8_scale(f->scale);
+        f->scale = hone_e4m3_scale(f->scale);
         hone_try(hone_machine_put(m, scale_address(store, f->kept), &f->scale,
                                   sizeof f->scale, err));
     }

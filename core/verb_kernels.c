@@ -55,7 +55,8 @@ static int each(const hone_pack *pack, const hone_bench *b, int shapes,
     hone_limits limits = { 0 };
     hone_err err;
 
-    snprintf(name, sizeof name, "op, %s", hone_parts(b->compute)[0].name);
+    snprintf(name, sizeof name, "op, %s", b->compute == HONE_FP8
+             ? "fp8 weights" : hone_parts(b->compute)[0].name);
     if (!shapes) {
         printf("%-20s %11s %11s %11s %10s\n", name, "ms", "GB/s", "GFLOP/s",
                "of limit");
@@ -69,7 +70,8 @@ static int each(const hone_pack *pack, const hone_bench *b, int shapes,
     for (const hone_kernel *k = pack->kernels; k->op; k++) {
         const hone_component *op = hone_find(HONE_KIND_OP, k->op);
 
-        if (only && strcmp(only, k->op))
+        if ((only && strcmp(only, k->op)) ||
+            (b->compute == HONE_FP8 && !hone_case_reads_fp8(k->op)))
             continue;
         if (!op)
             printf("%-20s not tried: no plugin defines this op\n", k->op);
@@ -108,14 +110,15 @@ static hone_status open_pack(const char *name, hone_instance *device,
 static int each_type(const hone_pack *pack, hone_bench *b, int shapes,
                      const char *only)
 {
-    static const hone_storage types[] = { HONE_F32, HONE_BF16, HONE_F16 };
+    static const hone_storage types[] = { HONE_F32, HONE_BF16, HONE_F16,
+                                          HONE_FP8 };
     int wrong = 0;
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         b->compute = types[i];
         if (i > 0 && !b->scale) /* on a GPU alone */
             continue;
-        if (types[i] == HONE_BF16 && b->info->arch && b->info->arch < 80)
+        if ((types[i] == HONE_BF16 || types[i] == HONE_FP8) && b->info->arch && b->info->arch < 80)
             continue; /* older than bf16 */
         wrong += each(pack, b, shapes, only);
     }

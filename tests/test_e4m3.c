@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_fp8.c -- e4m3: every code, ties, subnormals, saturation, and that each
+ * test_e4m3.c -- e4m3: every code, ties, subnormals, saturation, and that each
  * rounded number is the nearest there is.
  */
 #include <math.h>
@@ -9,13 +9,13 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "fp8.h"
+#include "e4m3.h"
 
 static uint8_t code(float x)
 {
     uint8_t c;
 
-    hone_fp8_codes(&c, &x, 1.0f, 1);
+    hone_e4m3_codes(&c, &x, 1.0f, 1);
     return c;
 }
 
@@ -23,24 +23,24 @@ static void every_code_comes_back(void **state)
 {
     (void)state;
     for (int c = 0; c < 256; c++) {
-        float x = hone_fp8_load((uint8_t)c);
+        float x = hone_e4m3_load((uint8_t)c);
 
         if ((c & 0x7f) == 0x7f)
             assert_true(isnan(x));
         assert_int_equal(code(x), c);
     }
-    assert_true(hone_fp8_load(0x7e) == 448.0f);
-    assert_true(hone_fp8_load(0x01) == 0x1p-9f);
-    assert_true(hone_fp8_load(0x38) == 1.0f);
-    assert_true(hone_fp8_load(0x88) == -0x1p-6f);
+    assert_true(hone_e4m3_load(0x7e) == 448.0f);
+    assert_true(hone_e4m3_load(0x01) == 0x1p-9f);
+    assert_true(hone_e4m3_load(0x38) == 1.0f);
+    assert_true(hone_e4m3_load(0x88) == -0x1p-6f);
 }
 
 static void ties_go_to_even(void **state)
 {
     (void)state;
     for (int c = 0; c < 0x7e; c++) {
-        float low = hone_fp8_load((uint8_t)c);
-        float high = hone_fp8_load((uint8_t)(c + 1));
+        float low = hone_e4m3_load((uint8_t)c);
+        float high = hone_e4m3_load((uint8_t)(c + 1));
         float middle = (low + high) / 2; /* exact: one more bit */
 
         assert_int_equal(code(middle), c + (c & 1));
@@ -74,17 +74,17 @@ static void scales_fit_the_largest(void **state)
         x[i] = sinf((float)i) * 0.07f;
     x[7] = NAN;
     x[9] = -0.11f;
-    top = hone_fp8_top(0, x, 1000);
+    top = hone_e4m3_top(0, x, 1000);
     assert_true(top == 0.11f);
-    assert_true(hone_fp8_top(1, x, 1000) == 1);
-    scale = hone_fp8_scale(top);
-    hone_fp8_codes(c, x, scale, 1000);
+    assert_true(hone_e4m3_top(1, x, 1000) == 1);
+    scale = hone_e4m3_scale(top);
+    hone_e4m3_codes(c, x, scale, 1000);
     assert_int_equal(c[9], 0xfe);
     for (int i = 0; i < 1000; i++)
         if (i != 7) /* half a unit of 3 bits, or of the subnormals */
-            assert_true(fabsf(hone_fp8_load(c[i]) * scale - x[i]) <=
+            assert_true(fabsf(hone_e4m3_load(c[i]) * scale - x[i]) <=
                         fmaxf(fabsf(x[i]) / 16, scale * 0x1p-10f) * 1.0001f);
-    assert_true(hone_fp8_scale(0) == 1);
+    assert_true(hone_e4m3_scale(0) == 1);
 }
 
 int main(void)

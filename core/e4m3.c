@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * fp8.c -- see fp8.h. The loops have no branches, so that the compiler
+ * e4m3.c -- see e4m3.h. The loops have no branches, so that the compiler
  * vectorises them: every weight of a model goes through here as it is loaded.
  */
-#include "fp8.h"
+#include "e4m3.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,7 +24,7 @@ static float float_of(uint32_t u)
     return x;
 }
 
-float hone_fp8_load(uint8_t code)
+float hone_e4m3_load(uint8_t code)
 {
     int exponent = code >> 3 & 15, mantissa = code & 7;
     float x = exponent ? ldexpf((float)(8 + mantissa), exponent - 10)
@@ -47,7 +47,7 @@ static uint32_t code_of(uint32_t a)
     return a > 0x7f800000 ? 0x7f : code;
 }
 
-void hone_fp8_codes(uint8_t *restrict to, const float *restrict x, float scale,
+void hone_e4m3_codes(uint8_t *restrict to, const float *restrict x, float scale,
                     int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
@@ -57,7 +57,7 @@ void hone_fp8_codes(uint8_t *restrict to, const float *restrict x, float scale,
     }
 }
 
-float hone_fp8_top(float top, const float *x, int64_t count)
+float hone_e4m3_top(float top, const float *x, int64_t count)
 {
     uint32_t most = bits_of(top);
 
@@ -70,7 +70,7 @@ float hone_fp8_top(float top, const float *x, int64_t count)
     return float_of(most);
 }
 
-float hone_fp8_scale(float top)
+float hone_e4m3_scale(float top)
 {
-    return top > 0 && top < INFINITY ? top / HONE_FP8_MOST : 1.0f;
+    return top > 0 && top < INFINITY ? top / HONE_E4M3_MOST : 1.0f;
 }
