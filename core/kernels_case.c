@@ -355,20 +355,24 @@ static hone_status halve(gen *g, hone_storage compute)
 
 int hone_case_reads_fp8(const char *op)
 {
-    return !strcmp(op, "linear") || !strcmp(op, "linear_dx");
+    return !strcmp(op, "linear") || !strcmp(op, "linear_dx") ||
+           !strcmp(op, "linear_list");
 }
 
-/* The weight as codes, whose dimensions are multiples of 16 then. */
+/* Weights as codes, whose dimensions are multiples of 16 then. */
 static void encode(gen *g)
 {
     hone_type *x = &g->c->type[0], *w = &g->c->type[1];
+    int is_list = !strcmp(g->op->name, "linear_list");
 
-    w->storage = HONE_FP8;
-    for (int i = 0; i < 2; i++)
-        w->dim[i] = (w->dim[i] + 15) / 16 * 16;
+    for (uint32_t n = 0; n + 1 < (is_list ? g->c->call.nin : 2); n++) {
+        w[n].storage = HONE_FP8;
+        for (int i = 0; i < 2; i++)
+            w[n].dim[i] = (w[n].dim[i] + 15) / 16 * 16;
+    }
     x->dim[1] = w->dim[strcmp(g->op->name, "linear_dx") != 0];
-    if (g->c->call.nin > 2)
-        g->c->type[2].dim[0] = w->dim[0];
+    if (!is_list && g->c->call.nin > 2)
+        w[1].dim[0] = w->dim[0];
 }
 
 /* Types of outputs by the shape rule; how they are written by their flags. */

@@ -48,22 +48,30 @@ static __device__ __forceinline__ float top_of(const float (&v)[VECTOR])
     return top;
 }
 
-/* HELD: groups of eight that a thread keeps; 0: the row is read twice. */
+struct spreads {
+    cuda_fp8_spread of[CUDA_FP8_MOST];
+};
+
+/* HELD: groups of eight that a thread keeps; 0: the row is read twice. Blocks
+ * behind the rows spread: each has an equal part of all lists. */
 template <int HELD>
 static __global__ void rows_kernel(const void *x, int64_t rows, int64_t cols,
                                    uint8_t *codes, float *scales,
-                                   const float *one, float *spread,
-                                   int64_t each)
+                                   const spreads s, int count)
 {
     __shared__ float shared[WARPS];
     const int64_t step = THREADS * VECTOR, first = threadIdx.x * VECTOR;
     const int64_t row = blockIdx.x, base = row * cols;
     float v[HELD ? HELD : 1][VECTOR], top = 0, inverse;
 
-    if (row >= rows) { /* blocks behind the rows */
-        int64_t i = (row - rows) * THREADS + threadIdx.x;
-        if (i < each)
-            spread[i] = *one;
+    if (row >= rows) {
+        int64_t stride = (int64_t)(gridDim.x - rows) * THREADS;
+#pragma unroll
+        for (int k = 0; k < CUDA_FP8_MOST; k++)
+            if (k < count)
+                for (int64_t i = (row - rows) * THREADS + threadIdx.x;
+                     i < s.of[k].each; i += stride)
+                    s.of[k].to[i] = *s.of[k].one;
         return;
     }
     if (HELD) {
@@ -100,19 +108,24 @@ static __global__ void rows_kernel(const void *x, int64_t rows, int64_t cols,
 }
 
 void cuda_fp8_rows(const void *x, int64_t rows, int64_t cols, void *codes,
-                   float *scales, const float *one, float *spread, int64_t each,
+                   float *scales, const cuda_fp8_spread *list, int count,
                    hone_stream stream)
 {
-    int64_t held = cuda_ceil(cols, THREADS * VECTOR);
+    int64_t held = cuda_ceil(cols, THREADS * VECTOR), most = 0;
     auto kernel = held <= 1   ? rows_kernel<1>
                   : held <= 2 ? rows_kernel<2>
                   : held <= 4 ? rows_kernel<4>
                   : held <= 8 ? rows_kernel<8>
                               : rows_kernel<0>;
+    spreads s = {};
 
-    kernel<<<(unsigned)(rows + cuda_ceil(each, THREADS)), THREADS, 0,
+    for (int i = 0; i < count; i++) {
+        s.of[i] = list[i];
+        most = most > list[i].each ? most : list[i].each;
+    }
+    kernel<<<(unsigned)(rows + cuda_ceil(most, THREADS)), THREADS, 0,
              (cudaStream_t)stream>>>(x, rows, cols, (uint8_t *)codes, scales,
-                                     one, spread, each);
+                                     s, count);
 }
 
 /* Four words of four bytes, turned. */
