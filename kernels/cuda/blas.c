@@ -145,17 +145,27 @@ static hone_status choose(cuda_matmul *mm, const cuda_product *s,
     return HONE_OK;
 }
 
-/* Codes are summed in fp32 on the way, as the tensor cores' own sums are too
- * short for thousands of them. */
+/* A scale for each row of both factors. The heuristic refuses it without
+ * addresses; they are others when it runs. Sums are in fp32 all along: that of
+ * the tensor cores alone (fast accumulation) is too short for thousands. */
 static void set_scaled(const cuda_blas *b, cublasLtMatmulDesc_t desc)
 {
 #if CUDA_BLAS_ROW_SCALES
     int32_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    const void *somewhere = (const void *)(uintptr_t)HONE_ALIGN;
+    const struct {
+        cublasLtMatmulDescAttributes_t what;
+        const void *value;
+        size_t bytes;
+    } all[] = {
+        { CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode, sizeof mode },
+        { CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof mode },
+        { CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &somewhere, sizeof somewhere },
+        { CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &somewhere, sizeof somewhere }
+    };
 
-    (void)b->desc_set(desc, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode,
-                      sizeof mode);
-    (void)b->desc_set(desc, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode,
-                      sizeof mode);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        (void)b->desc_set(desc, all[i].what, all[i].value, all[i].bytes);
 #else
     (void)b;
     (void)desc;
