@@ -37,6 +37,9 @@ for storage in fp32 fp8; do
     "$hone" plan "$source/recipes/quickstart.lua" "${codes[@]}" "${small[@]}" \
         --set model.storage=$storage --json > "$work/$storage.json" || bad=1
 done
+"$hone" eval "$source/recipes/quickstart.lua" "${codes[@]}" "${small[@]}" \
+    --set model.storage=fp8 --run "$work/fp8" --json > "$work/eval.json" \
+    2> "$work/log" || { cat "$work/log"; bad=1; }
 python3 - "$work" <<'P' || bad=1
 import json
 import pathlib
@@ -50,6 +53,9 @@ def losses(name):
     return [row["loss"] for row in rows if "loss" in row]
 
 
+last = open(work / "fp8" / "metrics.jsonl").readlines()[-1]
+again = json.loads((work / "eval.json").read_text())
+assert again["loss"] == json.loads(last)["eval_loss"], (again, last)
 # Embeddings and norms as in the file, a code each and a scale for 28 linears.
 plan = json.loads((work / "fp8.json").read_text())
 held = plan["host_bytes"]["phases"]["train"]["weights"]

@@ -135,8 +135,10 @@ static hone_status choose(cuda_matmul *mm, const cuda_product *s,
     if (status != CUBLAS_STATUS_SUCCESS || !found)
         return hone_fail(err, HONE_ENOSUP,
                          "cuda: cuBLASLt has no algorithm for a product of "
-                         "%lld x %lld x %lld (status %d)", (long long)s->m,
-                         (long long)s->n, (long long)s->k, (int)status);
+                         "%lld x %lld x %lld%s (status %d)", (long long)s->m,
+                         (long long)s->n, (long long)s->k,
+                         s->scaled ? " in fp8 on this card; write storage = "
+                                     "\"bf16\"" : "", (int)status);
     mm->algo = result.algo;
     if (b->kept < CUDA_BLAS_KEPT) {
         b->shape[b->kept] = *s;
