@@ -534,8 +534,9 @@ static void run_all(const trial *t, const hone_kernel *k, const sets *x)
 
         memcpy(ptr, t->ptr, sizeof ptr);
         for (uint32_t n = 0; n < operands(t); n++)
-            if (ptr[n].part[0])
-                ptr[n].part[0] = (char *)ptr[n].part[0] + by;
+            for (int p = 0; p < HONE_PARTS; p++)
+                if (ptr[n].part[p])
+                    ptr[n].part[p] = (char *)ptr[n].part[p] + by;
         k->run(t->prepared, ptr, t->workspace, t->stream);
     }
 }

@@ -84,7 +84,8 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
 static const hone_kernel kernels[] = { { "linear", prepare, init, run },
                                        { "linear_dx", prepare, init, run },
                                        { NULL, NULL, NULL, NULL } };
-static const hone_pack pack = { sizeof pack, "cpu", kernels };
+static const hone_pack pack = { .size = sizeof pack, .device = "cpu",
+                                .kernels = kernels };
 static const hone_component codes = { .size = sizeof codes,
                                       .kind = HONE_KIND_PACK, .name = "codes",
                                       .help = "linears of fp8 weights",
