@@ -57,6 +57,12 @@ static int raise(lua_State *L, const hone_err *err)
     return luaL_error(L, "%s", err->msg);
 }
 
+/* Codes with scales: of the weights of linears alone. */
+static int is_block(hone_storage s)
+{
+    return hone_parts(s)[1].bytes != 0;
+}
+
 /* The storage that a weight is held in, once its file says what it has. */
 static hone_status param_type(const hone_family *f, const char *name,
                               const char *alias, hone_type *type, hone_err *err)
@@ -83,7 +89,7 @@ static hone_status param_type(const hone_family *f, const char *name,
         if (found->type.storage == HONE_BF16)
             type->storage = HONE_BF16;
     }
-    if (f->spec.storage != HONE_NOTHING)
+    if (f->spec.storage != HONE_NOTHING && !is_block(f->spec.storage))
         type->storage = f->spec.storage;
     return HONE_OK;
 }
@@ -506,6 +512,33 @@ static int is_tensor(lua_State *L, int at)
     return luaL_testudata(L, at, TENSOR) != NULL;
 }
 
+/* Frozen weights of linears but the LM head's take the storage that the recipe
+ * names, where both dimensions are multiples of 16, as tensor cores want it. A
+ * tensor that another op reads too (embeddings that are tied) stays. */
+static void hold_weights(const hone_family *f, hone_id head)
+{
+    hone_graph *g = f->g;
+
+    if (!is_block(f->spec.storage))
+        return;
+    for (hone_id id = 0; id < g->tensors; id++) {
+        hone_tensor *t = &g->tensor[id];
+        int linears = 0, others = id == head || t->trainable;
+
+        for (int n = 0; n < g->nodes; n++)
+            for (uint32_t i = 0; i < g->node[n].nin; i++)
+                if (g->node[n].in[i] == id) {
+                    int is = i == 1 && !strcmp(g->node[n].component->name,
+                                               "linear");
+                    linears += is;
+                    others += !is;
+                }
+        if (t->kind == HONE_T_PARAM && linears && !others &&
+            t->type.dim[0] % 16 == 0 && t->type.dim[1] % 16 == 0)
+            t->type.storage = f->spec.storage;
+    }
+}
+
 hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
                               hone_id *head, hone_err *err)
 {
@@ -529,6 +562,7 @@ hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
                          "the logits", f->path);
     *head = to_tensor(L, -2);
     *hidden = to_tensor(L, -3);
+    hold_weights(f, *head);
     lua_setfield(L, LUA_REGISTRYINDEX, "hone.logits");
     lua_settop(L, 0);
     g->layer = -1;

@@ -27,7 +27,8 @@
 typedef struct hone_family_spec {
     const char *model;           /* folder */
     const hone_weights *weights; /* NULL: initialised at random */
-    hone_storage storage;        /* HONE_NOTHING: as in the file */
+    hone_storage storage;        /* HONE_NOTHING: as in the file; one with
+                                    scales: weights of linears alone */
     int trainable;               /* every parameter; held as f32 */
 } hone_family_spec;
 

@@ -353,6 +353,28 @@ static hone_status halve(gen *g, hone_storage compute)
                                c->op);
 }
 
+int hone_case_reads_fp8(const char *op)
+{
+    return !strcmp(op, "linear") || !strcmp(op, "linear_dx") ||
+           !strcmp(op, "linear_list");
+}
+
+/* Weights as codes, whose dimensions are multiples of 16 then. */
+static void encode(gen *g)
+{
+    hone_type *x = &g->c->type[0], *w = &g->c->type[1];
+    int is_list = !strcmp(g->op->name, "linear_list");
+
+    for (uint32_t n = 0; n + 1 < (is_list ? g->c->call.nin : 2); n++) {
+        w[n].storage = HONE_FP8;
+        for (int i = 0; i < 2; i++)
+            w[n].dim[i] = (w[n].dim[i] + 15) / 16 * 16;
+    }
+    x->dim[1] = w->dim[strcmp(g->op->name, "linear_dx") != 0];
+    if (!is_list && g->c->call.nin > 2)
+        w[1].dim[0] = w->dim[0];
+}
+
 /* Types of outputs by the shape rule; how they are written by their flags. */
 static hone_status finish(gen *g)
 {
@@ -406,7 +428,9 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
         (families[i].op ? families[i].draw : flat)(&g);
     hone_try(g.status);
     if (compute != HONE_F32)
-        hone_try(halve(&g, compute));
+        hone_try(halve(&g, compute == HONE_FP8 ? HONE_BF16 : compute));
+    if (compute == HONE_FP8)
+        encode(&g);
     g.status = finish(&g);
     if (g.status != HONE_OK && !draws(c->op) && !families[i].op)
         return hone_fail(err, HONE_ENOSUP, "%s: no shapes to try it with; "

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "e4m3.h"
 #include "rng.h"
 
 enum { GAP = 0xA5 };
@@ -44,9 +45,24 @@ static uint32_t operands(const trial *t)
     return t->c.call.nin + t->c.call.nout;
 }
 
+/* Where part P of an operand begins. */
+static int64_t part_at(const hone_type *t, int p)
+{
+    int64_t at = 0;
+
+    for (int i = 0; i < p; i++)
+        at += (hone_part_bytes(t->storage, i, hone_count(t)) + HONE_ALIGN - 1) /
+              HONE_ALIGN * HONE_ALIGN;
+    return at;
+}
+
 static int64_t bytes_of(const hone_type *t)
 {
-    return hone_part_bytes(t->storage, 0, hone_count(t));
+    int p = 0;
+
+    while (p + 1 < HONE_PARTS && hone_parts(t->storage)[p + 1].bytes)
+        p++;
+    return part_at(t, p) + hone_part_bytes(t->storage, p, hone_count(t));
 }
 
 static int is_output(const trial *t, uint32_t i)
@@ -128,6 +144,25 @@ static void draw_values(trial *t, uint32_t i, uint64_t seed)
     }
 }
 
+/* Numbers to codes and their scale, as weights are loaded. */
+static void to_codes(const hone_type *type, double *x, char *to)
+{
+    int64_t n = hone_count(type);
+    float top = 0, scale, one;
+
+    for (int64_t k = 0; k < n; k++) {
+        one = (float)x[k];
+        top = hone_e4m3_top(top, &one, 1);
+    }
+    scale = hone_e4m3_scale(top);
+    memcpy(to + part_at(type, 1), &scale, sizeof scale);
+    for (int64_t k = 0; k < n; k++) {
+        one = (float)x[k];
+        hone_e4m3_codes((uint8_t *)to + k, &one, scale, 1);
+        x[k] = (double)hone_e4m3_load((uint8_t)to[k]) * (double)scale;
+    }
+}
+
 /* From the reference's operand to the slab; its own copy is rounded too. */
 static void to_slab(trial *t, uint32_t i)
 {
@@ -137,6 +172,10 @@ static void to_slab(trial *t, uint32_t i)
 
     if (t->c.type[i].storage == HONE_NOTHING)
         return;
+    if (t->c.type[i].storage == HONE_FP8) {
+        to_codes(&t->c.type[i], x, t->before + t->from[i]);
+        return;
+    }
     if (t->ref_type[i].storage != HONE_F64) {
         memcpy(to, x, (size_t)bytes_of(&t->c.type[i]));
         return;
@@ -156,7 +195,7 @@ static void draw_all(trial *t, uint64_t seed, int sample)
         hone_type *type = &t->ref_type[i];
 
         *type = t->c.type[i];
-        if (type->storage == HONE_F32)
+        if (type->storage == HONE_F32 || type->storage == HONE_FP8)
             type->storage = HONE_F64;
         if (type->storage == HONE_NOTHING)
             continue;
@@ -224,8 +263,10 @@ static hone_status reserve(trial *t, const hone_bench *b, hone_err *err)
                                 t->workspace_bytes + HONE_ALIGN, &t->workspace,
                                 err));
     for (uint32_t i = 0; i < operands(t); i++)
-        if (t->c.type[i].storage != HONE_NOTHING)
-            t->ptr[i].part[0] = (char *)t->slab + t->at[i];
+        for (int p = 0; p < HONE_PARTS; p++)
+            if (hone_parts(t->c.type[i].storage)[p].bytes)
+                t->ptr[i].part[p] = (char *)t->slab + t->at[i] +
+                                    part_at(&t->c.type[i], p);
     for (uint32_t i = t->c.call.nin; i < operands(t); i++)
         t->ptr[i + t->c.call.nout].part[0] = (char *)t->slab + t->from[i];
     return HONE_OK;
@@ -365,6 +406,9 @@ static void compare(const trial *t, uint32_t i, double floor_top,
         bound = 0x1p-7; /* one unit, where the rounding is a close call */
     else if (s == HONE_F16)
         bound = bound > 1e-5 ? 0x1p-9 : 0x1p-10;
+    if (t->c.call.nin > 1 && t->c.type[1].storage == HONE_FP8)
+        bound = 0x1p-3; /* half a unit of 3 bits is 2^-4 of the other factor;
+                           twice that of the largest, for sums that cancel */
     for (int64_t k = 0; k < hone_count(&t->c.type[i]); k++) {
         double want = number(t->ref_type[i].storage, t->ref_ptr[i].part[0], k);
         double got = number(s, t->host + t->at[i], k);
@@ -490,8 +534,9 @@ static void run_all(const trial *t, const hone_kernel *k, const sets *x)
 
         memcpy(ptr, t->ptr, sizeof ptr);
         for (uint32_t n = 0; n < operands(t); n++)
-            if (ptr[n].part[0])
-                ptr[n].part[0] = (char *)ptr[n].part[0] + by;
+            for (int p = 0; p < HONE_PARTS; p++)
+                if (ptr[n].part[p])
+                    ptr[n].part[p] = (char *)ptr[n].part[p] + by;
         k->run(t->prepared, ptr, t->workspace, t->stream);
     }
 }

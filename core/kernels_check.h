@@ -15,7 +15,8 @@ typedef struct hone_bench {
     const hone_device_info *info; /* NULL: unknown */
     void *dev;
     int threads; /* that run() may use */
-    hone_storage compute; /* HONE_BF16: activations and weights in bf16 */
+    hone_storage compute; /* HONE_BF16: activations and weights in bf16;
+                             HONE_FP8: weights of linears in fp8 */
     int scale; /* of the rows in timed calls; 0: 1 */
     int can_capture;
 } hone_bench;
@@ -44,11 +45,14 @@ typedef struct hone_case {
 } hone_case;
 
 /* BIG: the shapes of a model of 135 million parameters, for timing, with BIG
- * times 1,024 rows; 0: small odd ones. COMPUTE: of activations.
+ * times 1,024 rows; 0: small odd ones. COMPUTE: as of hone_bench.
  * HONE_ENOSUP: no shapes are known for this op, or none that differ by it. */
 hone_status hone_case_draw(hone_case *, const hone_component *op, uint64_t seed,
                            int big, hone_storage compute, hone_arena *,
                            hone_err *);
+
+/* Whether calls of the op can be drawn with weights in fp8. */
+int hone_case_reads_fp8(const char *op);
 
 /* CASES random calls against the reference in double. An error: the kernel
  * wrote where it must not, gave other bits the second time, or refused after

@@ -122,6 +122,8 @@ hone_status hone_store_load(const hone_store *store, hone_machine *m,
             clear(store, m, &store->list[i]);
     }
     if (status == HONE_OK)
+        status = hone_load_scales(store, m, f.list, f.count, err);
+    if (status == HONE_OK)
         status = hone_load_ring(store, m, f.list, f.count, err);
     hone_arena_free(&a);
     return status;

@@ -2,7 +2,7 @@
  *
  * load.h -- fills the store: weights from their files, adapters from a PEFT
  * folder, or first values; everything else with zeros. load.c says what goes
- * where, load_ring.c moves it.
+ * where, load_scales.c finds scales, load_ring.c moves it.
  */
 #ifndef HONE_LOAD_H
 #define HONE_LOAD_H
@@ -33,7 +33,13 @@ typedef struct hone_filling {
     const void *data; /* in its storage */
     hone_init rule;
     int64_t seed;
+    float scale; /* of fp8 */
 } hone_filling;
+
+/* Reads the weights that will be held as fp8 once before they are loaded, with
+ * as many threads, and brings their scales to the list and to the device. */
+hone_status hone_load_scales(const hone_store *, hone_machine *,
+                             hone_filling *, int count, hone_err *);
 
 /* Fills COUNT tensors: threads read and convert, the caller's thread copies
  * what they have ready. */

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "e4m3.h"
 #include "load.h"
 #include "machine.h"
 
@@ -19,6 +20,7 @@ enum {
     SLOTS = 32,
     THREADS = 8, /* 16 are no faster on a link of 54 GB/s */
     STEP = 64 << 10, /* bytes converted at once, on a thread's stack */
+    BLOCK = 1024, /* of them to floats and on */
     STACK_BYTES = STEP + (256 << 10)
 };
 
@@ -67,6 +69,22 @@ static hone_status no_conversion(const piece *p, hone_err *err)
                      p->of->kept->name);
 }
 
+/* Plain numbers to fp8. */
+static hone_status encode(char *to, float scale, const char *from,
+                          hone_storage as, int64_t count)
+{
+    int64_t size = size_of(as);
+    float block[BLOCK];
+
+    for (int64_t i = 0; i < count; i += BLOCK) {
+        int64_t n = BLOCK < count - i ? BLOCK : count - i;
+
+        hone_try(hone_convert(block, HONE_F32, from + i * size, as, n));
+        hone_e4m3_codes((uint8_t *)to + i, block, scale, n);
+    }
+    return HONE_OK;
+}
+
 /* Of a file: without a copy where the storage is the same. */
 static hone_status read_piece(const piece *p, char *to, hone_err *err)
 {
@@ -83,7 +101,9 @@ static hone_status read_piece(const piece *p, char *to, hone_err *err)
 
         hone_try(hone_weights_read(f->file, f->weight, (p->from + i) * size,
                                    n * size, buffer, err));
-        if (hone_convert(to, want, buffer, as, n) != HONE_OK)
+        if (want == HONE_FP8
+                ? encode(to, f->scale, buffer, as, n) != HONE_OK
+                : hone_convert(to, want, buffer, as, n) != HONE_OK)
             return no_conversion(p, err);
         to += n * size_of(want);
     }

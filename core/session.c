@@ -32,6 +32,31 @@ static hone_status placed(const hone_session *s, int line, const char *label,
     return status;
 }
 
+static int computes_in(const hone_session *s, hone_storage weight,
+                       hone_storage compute);
+
+/* What holds weights as codes has kernels that read them so. */
+static hone_status check_storage(hone_session *s, hone_storage storage,
+                                 hone_err *err)
+{
+    static const char *const why[HONE_STORAGES] = {
+        [HONE_NF4] = "nf4: no pack here has kernels that read it",
+        [HONE_FP8] = "fp8 needs precision bf16 and a pack with kernels for "
+                     "it: cuda, on cards from 9.0 on" };
+
+    if (!why[storage])
+        return HONE_OK;
+    if (!computes_in(s, storage, s->compute))
+        return hone_fail(err, HONE_ENOSUP, "'storage': %s; this is device %s "
+                         "and %s: take storage = \"bf16\"", why[storage],
+                         s->machine.component->name,
+                         hone_parts(s->compute)[0].name);
+    if (s->recipe->model.init)
+        return hone_fail(err, HONE_ENOSUP, "'storage': a model made at random "
+                         "is held as bf16 or fp32");
+    return HONE_OK;
+}
+
 static hone_status open_model(hone_session *s, hone_err *err)
 {
     static const hone_storage storages[] = { HONE_NOTHING, HONE_BF16, HONE_F32,
@@ -41,10 +66,7 @@ static hone_status open_model(hone_session *s, hone_err *err)
                               .storage = storages[m->storage],
                               .trainable = !s->recipe->has_adapter };
 
-    if (spec.storage == HONE_NF4 || spec.storage == HONE_FP8)
-        return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.model: 'storage': no "
-                         "pack here holds weights as nf4 or fp8; take bf16 or "
-                         "fp32", s->recipe->file, s->recipe->model_line);
+    hone_try(check_storage(s, spec.storage, err));
     if (!m->init) {
         hone_try(hone_weights_open(&s->weights, m->path, "model", err));
         s->has_weights = 1;
@@ -156,34 +178,40 @@ static hone_status open_data(hone_session *s, int with_training,
     return HONE_OK;
 }
 
-/* Whether a pack of the machine multiplies numbers held as S, as they are. */
-static int computes_in(const hone_machine *m, hone_storage s, hone_arena *a)
+/* Whether a pack of the machine multiplies numbers held as COMPUTE with a
+ * weight held as WEIGHT, as they are. */
+static int computes_in(const hone_session *s, hone_storage weight,
+                       hone_storage compute)
 {
     const hone_component *linear = hone_find(HONE_KIND_OP, "linear");
-    const hone_type type[3] = { hone_type_of(s, 2, 64, 64),
-                                hone_type_of(s, 2, 64, 64),
-                                hone_type_of(s, 2, 64, 64) };
+    const hone_type type[3] = { hone_type_of(compute, 2, 64, 64),
+                                hone_type_of(weight, 2, 64, 64),
+                                hone_type_of(compute, 2, 64, 64) };
     const uint8_t mode[3] = { HONE_READ, HONE_READ, HONE_WRITE };
     hone_call call = { .size = sizeof call, .op = "linear", .nin = 2,
-                       .nout = 1, .type = type, .mode = mode, .compute = s };
+                       .nout = 1, .type = type, .mode = mode,
+                       .compute = compute };
+    hone_arena scratch = { 0 };
+    int found = 0;
     void *attrs;
 
-    if (!linear || hone_graph_attrs(a, linear, NULL, 0, &attrs, NULL))
+    if (!linear || hone_graph_attrs(&scratch, linear, NULL, 0, &attrs, NULL))
         return 0;
     call.attrs = attrs;
-    for (int p = 0; m->packs[p]; p++) {
-        const hone_kernel *k = ((const hone_pack *)m->packs[p]->ops)->kernels;
+    for (int p = 0; s->machine.packs[p] && !found; p++) {
+        const hone_pack *pack = s->machine.packs[p]->ops;
 
-        for (; k->op; k++) {
-            hone_storage want[3] = { s, s, s };
+        for (const hone_kernel *k = pack->kernels; k->op && !found; k++) {
+            hone_storage want[3] = { compute, weight, compute };
             hone_need need = { .size = sizeof need, .want = want };
 
-            if (!strcmp(k->op, "linear") &&
-                k->prepare(&call, 1, &need, NULL) == HONE_OK && want[0] == s)
-                return 1;
+            found = !strcmp(k->op, "linear") &&
+                    k->prepare(&call, 1, &need, NULL) == HONE_OK &&
+                    want[0] == compute && want[1] == weight;
         }
     }
-    return 0;
+    hone_arena_free(&scratch);
+    return found;
 }
 
 /* In which activations are held: what the recipe says; else bf16 where the
@@ -191,7 +219,7 @@ static int computes_in(const hone_machine *m, hone_storage s, hone_arena *a)
 static hone_status choose_compute(hone_session *s, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
-    int bf16 = computes_in(&s->machine, HONE_BF16, &s->scratch);
+    int bf16 = computes_in(s, HONE_BF16, HONE_BF16);
 
     s->compute = HONE_F32;
     if (r->precision == HONE_PRECISION_FP32)

@@ -53,13 +53,17 @@ static int each(const hone_pack *pack, const hone_bench *b, int shapes,
     int wrong = 0;
     char name[32];
     hone_limits limits = { 0 };
+    hone_bench as = *b;
     hone_err err;
 
-    snprintf(name, sizeof name, "op, %s", hone_parts(b->compute)[0].name);
+    snprintf(name, sizeof name, "op, %s", b->compute == HONE_FP8
+             ? "fp8 weights" : hone_parts(b->compute)[0].name);
     if (!shapes) {
         printf("%-20s %11s %11s %11s %10s\n", name, "ms", "GB/s", "GFLOP/s",
                "of limit");
-        if (hone_limits_measure(b, pack->device, &limits, &err) != HONE_OK)
+        if (as.compute == HONE_FP8) /* the ceiling of what is beside them */
+            as.compute = HONE_BF16;
+        if (hone_limits_measure(&as, pack->device, &limits, &err) != HONE_OK)
             hone_log(HONE_LOG_WARN, "the limit is unknown: %s", err.msg);
         printf("%-20s %11s %11.2f %11.2f\n", "(the limit)", "",
                1e-9 * limits.bytes_per_s, 1e-9 * limits.flops_per_s);
@@ -69,7 +73,8 @@ static int each(const hone_pack *pack, const hone_bench *b, int shapes,
     for (const hone_kernel *k = pack->kernels; k->op; k++) {
         const hone_component *op = hone_find(HONE_KIND_OP, k->op);
 
-        if (only && strcmp(only, k->op))
+        if ((only && strcmp(only, k->op)) ||
+            (b->compute == HONE_FP8 && !hone_case_reads_fp8(k->op)))
             continue;
         if (!op)
             printf("%-20s not tried: no plugin defines this op\n", k->op);
@@ -108,15 +113,19 @@ static hone_status open_pack(const char *name, hone_instance *device,
 static int each_type(const hone_pack *pack, hone_bench *b, int shapes,
                      const char *only)
 {
-    static const hone_storage types[] = { HONE_F32, HONE_BF16, HONE_F16 };
+    static const struct {
+        hone_storage storage;
+        int arch; /* of an NVIDIA GPU at least */
+    } types[] = { { HONE_F32, 0 }, { HONE_BF16, 80 }, { HONE_F16, 0 },
+                  { HONE_FP8, 90 } };
     int wrong = 0;
 
-    for (int i = 0; i < 3; i++) {
-        b->compute = types[i];
+    for (int i = 0; i < 4; i++) {
+        b->compute = types[i].storage;
         if (i > 0 && !b->scale) /* on a GPU alone */
             continue;
-        if (types[i] == HONE_BF16 && b->info->arch && b->info->arch < 80)
-            continue; /* older than bf16 */
+        if (b->info->arch && b->info->arch < types[i].arch)
+            continue; /* older than these numbers */
         wrong += each(pack, b, shapes, only);
     }
     return wrong;

@@ -2,7 +2,8 @@
  *
  * test_load.c -- what loading puts into the store, on the CPU and on the test
  * device with late streams: more than the ring of pinned memory holds, with
- * and without a conversion, by rule, and zeros; a file that became shorter.
+ * and without a conversion, to codes with a scale, by rule, and zeros; a file
+ * that became shorter.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,11 +15,12 @@
 
 #include <cmocka.h>
 
+#include "e4m3.h"
 #include "load.h"
 #include "machine.h"
 #include "registry.h"
 
-enum { WIDE = 5000, LONG = 3001, SMALL = 7, TENSORS = 5 };
+enum { WIDE = 5000, LONG = 3001, SMALL = 7, TENSORS = 6 };
 
 static char folder[] = "/tmp/hone-load-XXXXXX";
 static char file[64];
@@ -65,7 +67,7 @@ static void write_file(void)
     hone_arena_free(&a);
 }
 
-/* As it is, to half the bytes, to twice the bytes, by rule, nothing. */
+/* As it is, to half the bytes, to twice the bytes, by rule, nothing, codes. */
 static void make_store(hone_store *s, hone_kept *list)
 {
     const hone_type types[TENSORS] = {
@@ -73,17 +75,40 @@ static void make_store(hone_store *s, hone_kept *list)
         hone_type_of(HONE_BF16, 2, LONG, WIDE),
         hone_type_of(HONE_F32, 1, SMALL, 1),
         hone_type_of(HONE_BF16, 2, 3000, 1000),
-        hone_type_of(HONE_F32, 1, 1000, 1) };
+        hone_type_of(HONE_F32, 1, 1000, 1),
+        hone_type_of(HONE_FP8, 2, LONG, WIDE) };
 
     *s = (hone_store){ .list = list, .count = TENSORS };
     for (int i = 0; i < TENSORS; i++) {
         list[i] = (hone_kept){
-            .name = i < 3 ? names[i] : i == 3 ? "made.lora_A.weight" : "state",
+            .name = i < 3    ? names[i]
+                    : i == 3 ? "made.lora_A.weight"
+                    : i == 4 ? "state"
+                             : names[0],
             .type = types[i], .adapter = i == 3, .offset = s->bytes,
-            .kind = i < 4 ? HONE_T_PARAM : HONE_T_STATE,
+            .kind = i == 4 ? HONE_T_STATE : HONE_T_PARAM,
             .bytes = hone_tensor_bytes(&types[i]) };
         s->bytes += list[i].bytes;
     }
+}
+
+/* The largest of the values, at the end of the tensor or not, is 448. */
+static void check_codes(const hone_kept *k, const char *got)
+{
+    int64_t n = hone_count(&k->type);
+    uint8_t *want = malloc((size_t)n);
+    float *x = malloc((size_t)n * sizeof *x), scale;
+
+    for (int64_t i = 0; i < n; i++)
+        x[i] = value(i);
+    scale = hone_e4m3_scale(hone_e4m3_top(0, x, n));
+    assert_true(scale > 48 / 448.0f && scale < 49 / 448.0f);
+    hone_e4m3_codes(want, x, scale, n);
+    assert_memory_equal(got, want, (size_t)n);
+    assert_memory_equal(got + (n + HONE_ALIGN - 1) / HONE_ALIGN * HONE_ALIGN,
+                        &scale, sizeof scale);
+    free(x);
+    free(want);
 }
 
 static void check(const hone_store *s, const hone_kept *k, const char *got)
@@ -138,7 +163,10 @@ static hone_status load(const char *device, int shorter, hone_err *err)
     for (int i = 0; i < TENSORS && status == HONE_OK; i++) {
         must(hone_machine_get(&m, got, hone_store_address(&store, &list[i]),
                               list[i].bytes, err), err);
-        check(&store, &list[i], got);
+        if (list[i].type.storage == HONE_FP8)
+            check_codes(&list[i], got);
+        else
+            check(&store, &list[i], got);
     }
     free(got);
     m.api->release(m.self, HONE_DEVICE_SPACE, memory);

@@ -135,14 +135,43 @@ static hone_status choose(cuda_matmul *mm, const cuda_product *s,
     if (status != CUBLAS_STATUS_SUCCESS || !found)
         return hone_fail(err, HONE_ENOSUP,
                          "cuda: cuBLASLt has no algorithm for a product of "
-                         "%lld x %lld x %lld (status %d)", (long long)s->m,
-                         (long long)s->n, (long long)s->k, (int)status);
+                         "%lld x %lld x %lld%s (status %d)", (long long)s->m,
+                         (long long)s->n, (long long)s->k,
+                         s->scaled ? " in fp8 on this card; write storage = "
+                                     "\"bf16\"" : "", (int)status);
     mm->algo = result.algo;
     if (b->kept < CUDA_BLAS_KEPT) {
         b->shape[b->kept] = *s;
         b->algo[b->kept++] = result.algo;
     }
     return HONE_OK;
+}
+
+/* A scale for each row of both factors. The heuristic refuses it without
+ * addresses; they are others when it runs. Sums are in fp32 all along: that of
+ * the tensor cores alone (fast accumulation) is too short for thousands. */
+static void set_scaled(const cuda_blas *b, cublasLtMatmulDesc_t desc)
+{
+#if CUDA_BLAS_ROW_SCALES
+    int32_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    const void *somewhere = (const void *)(uintptr_t)HONE_ALIGN;
+    const struct {
+        cublasLtMatmulDescAttributes_t what;
+        const void *value;
+        size_t bytes;
+    } all[] = {
+        { CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode, sizeof mode },
+        { CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof mode },
+        { CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &somewhere, sizeof somewhere },
+        { CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &somewhere, sizeof somewhere }
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        (void)b->desc_set(desc, all[i].what, all[i].value, all[i].bytes);
+#else
+    (void)b;
+    (void)desc;
+#endif
 }
 
 hone_status cuda_matmul_init(cuda_matmul *mm, cuda_blas *b,
@@ -164,6 +193,8 @@ hone_status cuda_matmul_init(cuda_matmul *mm, cuda_blas *b,
     if (s->bias)
         (void)b->desc_set(&mm->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &bias,
                           sizeof bias);
+    if (s->scaled)
+        set_scaled(b, &mm->desc);
     (void)b->layout(&mm->a, sizeof mm->a, in, (uint64_t)(flip_a ? s->k : s->m),
                     (uint64_t)(flip_a ? s->m : s->k), s->lda);
     (void)b->layout(&mm->b, sizeof mm->b, in, (uint64_t)(flip_b ? s->n : s->k),
@@ -175,19 +206,33 @@ hone_status cuda_matmul_init(cuda_matmul *mm, cuda_blas *b,
 
 /* A call that was accepted by the heuristic fails only if the GPU has; then
  * the next sync() says so. cuBLAS takes handles that are not const. */
-void cuda_matmul_run(const cuda_matmul *mm, const void *a, const void *b,
-                     const void *bias, const void *from, void *c,
-                     void *workspace, hone_stream stream)
+void cuda_matmul_run_scaled(const cuda_matmul *mm, const cuda_scales *scales,
+                            const void *a, const void *b, const void *bias,
+                            const void *from, void *c, void *workspace,
+                            hone_stream stream)
 {
     cublasLtMatmulDescOpaque_t desc = mm->desc;
     cublasLtMatrixLayout_t la = (cublasLtMatrixLayout_t)(uintptr_t)&mm->a;
     cublasLtMatrixLayout_t lb = (cublasLtMatrixLayout_t)(uintptr_t)&mm->b;
     cublasLtMatrixLayout_t lc = (cublasLtMatrixLayout_t)(uintptr_t)&mm->c;
 
+    if (scales) {
+        (void)mm->blas->desc_set(&desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER,
+                                 &scales->a, sizeof scales->a);
+        (void)mm->blas->desc_set(&desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER,
+                                 &scales->b, sizeof scales->b);
+    }
     if (mm->bias)
         (void)mm->blas->desc_set(&desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                  &bias, sizeof bias);
     (void)mm->blas->matmul(mm->blas->handle, &desc, &mm->alpha, a, la, b, lb,
                            &mm->beta, from, lc, c, lc, &mm->algo, workspace,
                            (size_t)CUDA_BLAS_WORKSPACE, (cudaStream_t)stream);
+}
+
+void cuda_matmul_run(const cuda_matmul *mm, const void *a, const void *b,
+                     const void *bias, const void *from, void *c,
+                     void *workspace, hone_stream stream)
+{
+    cuda_matmul_run_scaled(mm, NULL, a, b, bias, from, c, workspace, stream);
 }

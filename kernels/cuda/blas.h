@@ -8,6 +8,7 @@
 #define HONE_CUDA_BLAS_H
 
 #include <cublasLt.h>
+#include <cuda_runtime_api.h>
 
 #include "hone/plugin.h"
 
@@ -19,7 +20,7 @@ typedef struct cuda_product {
     int32_t in, out;         /* cudaDataType_t */
     int32_t align;           /* bytes that all addresses are multiples of */
     int32_t adds, bias;      /* one number for each of the m rows */
-    int32_t unused;          /* products are compared as bytes */
+    int32_t scaled;          /* factors in fp8, with cuda_scales */
 } cuda_product;
 
 enum { CUDA_BLAS_KEPT = 128 };
@@ -53,6 +54,14 @@ typedef struct cuda_matmul {
 
 #define CUDA_BLAS_WORKSPACE ((int64_t)32 << 20)
 
+/* Whether the Toolkit knows a scale for each row of both factors. */
+#define CUDA_BLAS_ROW_SCALES (CUDART_VERSION >= 12090)
+
+/* f32 [m] and f32 [n], multiplied to the product's rows and columns. */
+typedef struct cuda_scales {
+    const void *a, *b;
+} cuda_scales;
+
 hone_status cuda_blas_open(cuda_blas **, hone_err *);
 void cuda_blas_close(cuda_blas *);
 hone_status cuda_matmul_init(cuda_matmul *, cuda_blas *, const cuda_product *,
@@ -61,5 +70,9 @@ hone_status cuda_matmul_init(cuda_matmul *, cuda_blas *, const cuda_product *,
 void cuda_matmul_run(const cuda_matmul *, const void *a, const void *b,
                      const void *bias, const void *from, void *c,
                      void *workspace, hone_stream);
+void cuda_matmul_run_scaled(const cuda_matmul *, const cuda_scales *,
+                            const void *a, const void *b, const void *bias,
+                            const void *from, void *c, void *workspace,
+                            hone_stream);
 
 #endif
