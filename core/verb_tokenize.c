@@ -89,7 +89,8 @@ static void put_ids(job *j, int64_t n)
 
 static void flush_out(job *j)
 {
-    fwrite(j->out, 1, (size_t)j->out_used, stdout);
+    if (j->out_used > 0)
+        fwrite(j->out, 1, (size_t)j->out_used, stdout);
     j->out_used = 0;
 }
 
