@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Chats from the model's folder to ids: where the template and its special
-tokens come from, `hone tokenize --chat`, the rows of hone.data.messages and
-hone.data.sharegpt with what is learnt of them, and rows that are named.
+tokens come from, `hone tokenize --chat`, the rows of hone.data.messages,
+sharegpt and preference with what is learnt of them, and rows that are named.
 """
 import json
 import os
