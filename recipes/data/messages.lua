@@ -6,9 +6,9 @@
 --
 -- A shape with chat = true needs no map: the engine renders its rows; with one
 -- it is for rows of texts. Fields of type "key" are keys of a message, those of
--- type "role" names of a role, several of either separated by blanks. A recipe renames them like any other field. Keys that
--- are not named here (tool_calls, name, reasoning_content) reach the template
--- as they are.
+-- type "role" names of a role, several of either separated by blanks. A recipe
+-- renames them like any other field. Keys that are not named here (tool_calls,
+-- name, reasoning_content) reach the template as they are.
 
 return {
   help = "rows { messages }, in the model's chat template",
