@@ -29,6 +29,18 @@ static int is_one_of(const char *names, const char *name)
     return 0;
 }
 
+/* The first of the keys NAMES that the message has; NULL: none. */
+static const char *key_of(const char *names, const json_t *message)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)message, key, value)
+        if (is_one_of(names, key))
+            return key;
+    return NULL;
+}
+
 static int role_of(const hone_chat_names *names, const char *role)
 {
     for (int i = 0; i < ROLES; i++)
@@ -38,6 +50,13 @@ static int role_of(const hone_chat_names *names, const char *role)
 }
 
 /* ----------------------------------------------------------------- contents */
+
+static int is_empty(const json_t *v)
+{
+    return !v || json_is_null(v) || json_is_false(v) ||
+           (json_is_array(v) && !json_array_size(v)) ||
+           (json_is_string(v) && !json_string_length(v));
+}
 
 /* A text that is JSON, or the value itself. */
 static json_t *parsed(json_t *v)
@@ -187,9 +206,11 @@ static hone_status take_message(const hone_chat_names *names, json_t *from,
                                 int parts, numbers *n, json_t *to,
                                 hone_err *err)
 {
-    const char *role = json_string_value(json_object_get(from, names->role));
-    json_t *content = json_object_get(from, names->content), *value;
-    const char *key;
+    const char *role_key = key_of(names->role, from);
+    const char *content_key = key_of(names->content, from), *key;
+    json_t *content = json_object_get(from, content_key);
+    const char *role = json_string_value(json_object_get(from, role_key));
+    json_t *value;
     int meant;
 
     if (!json_is_object(from))
@@ -200,7 +221,7 @@ static hone_status take_message(const hone_chat_names *names, json_t *from,
     meant = role_of(names, role);
     json_object_set_new(to, "role",
                         json_string(meant < 0 ? role : meanings[meant]));
-    if (meant < 0 && strcmp(names->role, "role"))
+    if (meant < 0 && strcmp(role_key, "role"))
         return hone_fail(err, HONE_EINVAL, "who is '%.40s'? say user = \"...\""
                          ", assistant = \"...\", tool = \"...\"", role);
     if (meant == CALL) {
@@ -210,47 +231,66 @@ static hone_status take_message(const hone_chat_names *names, json_t *from,
         hone_try(take_content(to, content, parts, err));
     }
     json_object_foreach(from, key, value)
-        if (strcmp(key, names->role) && strcmp(key, names->content) &&
-            !json_is_null(value) && !json_object_get(to, key))
+        if (strcmp(key, role_key) &&
+            (!content_key || strcmp(key, content_key)) && !json_is_null(value) && !json_object_get(to, key))
             json_object_set(to, key, value);
     give_ids(to, meant, n);
     return HONE_OK;
 }
 
+/* Adds the messages of COLUMN: a list of them, one, or a text, which ROLE
+ * says. */
 static hone_status take_messages(const hone_chat_names *names, int parts,
-                                 const json_t *list, json_t *to, hone_err *err)
+                                 const json_t *row, const char *column,
+                                 const char *role, numbers *n, json_t *to,
+                                 hone_err *err)
 {
-    numbers n = { 0, 0 };
-    json_t *message;
+    json_t *v = json_object_get(row, column);
+    size_t count = json_is_object(v) ? 1 : json_array_size(v);
     hone_err why;
-    size_t i;
 
-    if (!json_array_size(list))
-        return hone_fail(err, HONE_EINVAL, list ? "'%s' has no messages"
-                                                : "no field '%s'; rename one "
-                                                  "with its name = \"...\"",
-                         names->messages);
-    json_array_foreach((json_t *)list, i, message) {
+    if (json_is_string(v) && names->answer[0]) {
+        json_array_append_new(to, json_pack("{s:s,s:O}", "role", role,
+                                            "content", v));
+        return HONE_OK;
+    }
+    if (!count)
+        return hone_fail(err, HONE_EINVAL, v ? "'%s' has no messages"
+                                             : "no field '%s'; rename one "
+                                               "with its name = \"...\"",
+                         column);
+    for (size_t i = 0; i < count; i++) {
+        json_t *from = json_is_object(v) ? v : json_array_get(v, i);
         json_t *made = json_object();
-        hone_status s = take_message(names, message, parts, &n, made,
-                                     &why);
+        hone_status s = take_message(names, from, parts, n, made, &why);
 
         json_array_append_new(to, made);
         if (s != HONE_OK)
-            return hone_fail(err, s, "message %d: %.900s", (int)i + 1,
-                             why.msg);
+            return hone_fail(err, s, "%s%smessage %d: %.900s",
+                             names->answer[0] ? column : "",
+                             names->answer[0] ? ", " : "", (int)i + 1, why.msg);
     }
     return HONE_OK;
 }
 
-/* ------------------------------------------------------- the rest of a row */
-
-static int is_empty(const json_t *v)
+/* All messages of the row, with answer WHICH if there are answers. An answer
+ * that is a list may hold what is before it as well. */
+static hone_status take_all(const hone_chat_names *names, int parts,
+                            const json_t *row, int which, json_t *to,
+                            hone_err *err)
 {
-    return !v || json_is_null(v) || json_is_false(v) ||
-           (json_is_array(v) && !json_array_size(v)) ||
-           (json_is_string(v) && !json_string_length(v));
+    const char *answer = names->answer[which];
+    numbers n = { 0, 0 };
+
+    if (!answer || !is_empty(json_object_get(row, names->messages)))
+        hone_try(take_messages(names, parts, row, names->messages, "user", &n,
+                               to, err));
+    return answer ? take_messages(names, parts, row, answer, "assistant", &n,
+                                  to, err)
+                  : HONE_OK;
 }
+
+/* ------------------------------------------------------- the rest of a row */
 
 /* Tools as templates want them: { type = "function", function = ... }. */
 static hone_status take_tools(const hone_chat *chat, json_t *given,
@@ -302,7 +342,8 @@ static hone_status refuse_media(const json_t *row, hone_err *err)
 }
 
 static hone_status fill(const hone_chat_names *n, const hone_chat *chat,
-                        const json_t *row, json_t *to, hone_err *err)
+                        const json_t *row, int which, json_t *to,
+                        hone_err *err)
 {
     json_t *messages = json_array();
     json_t *system = n->system ? json_object_get(row, n->system) : NULL;
@@ -315,8 +356,8 @@ static hone_status fill(const hone_chat_names *n, const hone_chat *chat,
         json_array_append_new(messages, json_pack("{s:s,s:O}", "role",
                                                   "system", "content",
                                                   system));
-    hone_try(take_messages(n, chat && chat->takes_parts,
-                           json_object_get(row, n->messages), messages, err));
+    hone_try(take_all(n, chat && chat->takes_parts, row, which, messages,
+                      err));
     if (!is_empty(tools))
         hone_try(take_tools(chat, tools, to, err));
     if (n->settings)
@@ -325,15 +366,30 @@ static hone_status fill(const hone_chat_names *n, const hone_chat *chat,
 }
 
 hone_status hone_chat_row(const hone_chat_names *names, const hone_chat *chat,
-                          const json_t *row, json_t **variables, hone_err *err)
+                          const json_t *row, int which, json_t **variables,
+                          hone_err *err)
 {
     json_t *made = json_object();
-    hone_status s = fill(names, chat, row, made, err);
+    hone_status s = fill(names, chat, row, which, made, err);
 
     *variables = s == HONE_OK ? made : NULL;
     if (s != HONE_OK)
         json_decref(made);
     return s;
+}
+
+int hone_chat_is_row(const hone_chat_names *names, const json_t *row)
+{
+    const char *columns[] = { names->messages, names->answer[0],
+                              names->answer[1] };
+    int messages = !names->answer[0];
+
+    for (int i = 0; i < 3; i++) {
+        const json_t *v = json_object_get(row, columns[i]);
+
+        messages |= json_is_array(v) || json_is_object(v);
+    }
+    return messages;
 }
 
 int hone_chat_add_contents(json_t *variables)

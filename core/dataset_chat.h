@@ -10,19 +10,27 @@
 
 #include "chat.h"
 
-/* How the rows of a shape say it: the columns, the keys of a message, and the
- * names of the roles, separated by blanks. NULL: the shape has none. */
+/* How the rows of a shape say it: the columns, the keys of a message and the
+ * names of the roles, several of either separated by blanks. NULL: the shape
+ * has none. */
 typedef struct hone_chat_names {
     const char *messages, *system, *tools, *settings; /* columns */
-    const char *role, *content;                       /* keys of a message */
+    const char *answer[2]; /* columns of what is said in the end, either way */
+    const char *role, *content; /* keys of a message */
     const char *roles[5]; /* of system, user, assistant, tool, and of calls of
                              tools that are messages of their own */
 } hone_chat_names;
 
-/* The template's variables of a row, a new reference. CHAT: what the template
- * can use; NULL: everything is taken. */
+/* The template's variables of a row, a new reference; the messages end with
+ * answer[WHICH] if the shape has answers. CHAT: what the template can use;
+ * NULL: everything is taken. */
 hone_status hone_chat_row(const hone_chat_names *, const hone_chat *chat,
-                          const json_t *row, json_t **variables, hone_err *);
+                          const json_t *row, int which, json_t **variables,
+                          hone_err *);
+
+/* Whether the answers of a row and what is before them are messages, or else
+ * texts. */
+int hone_chat_is_row(const hone_chat_names *, const json_t *row);
 
 /* Gives messages without a content, such as calls of tools, an empty one: some
  * templates fail otherwise. Returns how many. */

@@ -38,8 +38,10 @@ struct hone_shape {
     int spec_ref; /* the table that the file returned */
     int loss;     /* hone_loss */
     int is_chat;  /* rows are conversations */
+    int has_map;  /* or texts, if they are both */
     hone_chat_names names;
     hone_chat chat; /* api NULL: not opened */
+    const char *no_chat; /* why not, if rows may be texts */
     const hone_tokens *tokens;
     /* of the row being mapped: */
     hone_arena ids; /* of its segments */
@@ -104,7 +106,8 @@ static int read_spec(lua_State *L)
                           s->name);
     lua_getfield(L, 1, "chat");
     s->is_chat = lua_toboolean(L, -1);
-    if (lua_getfield(L, 1, "map") != LUA_TFUNCTION && !s->is_chat)
+    s->has_map = lua_getfield(L, 1, "map") == LUA_TFUNCTION;
+    if (!s->has_map && !s->is_chat)
         return luaL_error(L, "%s: map must be a function", s->name);
     if (lua_getfield(L, 1, "fields") == LUA_TTABLE)
         read_fields(L, s);
@@ -147,13 +150,26 @@ static const char *called(const hone_shape *s, const char *name)
     return NULL;
 }
 
+/* The first of the fields NAMES that the shape has, as the rows call it. */
+static const char *called_one_of(const hone_shape *s, const char *const *names)
+{
+    const char *column = NULL;
+
+    for (; *names && !column; names++)
+        column = called(s, *names);
+    return column;
+}
+
 static hone_status open_chat(hone_shape *s, hone_err *err)
 {
-    const char *column = called(s, "messages");
+    static const char *const columns[] = { "messages", "conversations",
+                                           "prompt", NULL };
     char *templates, *specials;
+    hone_status status;
 
     s->names = (hone_chat_names){
-        .messages = column ? column : called(s, "conversations"),
+        .messages = called_one_of(s, columns),
+        .answer = { called(s, "chosen"), called(s, "rejected") },
         .system = called(s, "system"),
         .tools = called(s, "tools"),
         .settings = called(s, "chat_template_kwargs"),
@@ -168,7 +184,12 @@ static hone_status open_chat(hone_shape *s, hone_err *err)
                          "the fields messages, role and content", s->name);
     if (!s->tokens || (s->functions && s->functions->template))
         return HONE_OK;
-    hone_try(hone_chat_open(&s->chat, s->tokens->path, err));
+    status = hone_chat_open(&s->chat, s->tokens->path, err);
+    if (status != HONE_OK && s->has_map) {
+        s->no_chat = hone_text(&s->arena, err->msg);
+        return HONE_OK;
+    }
+    hone_try(status);
     templates = json_dumps(s->chat.texts, JSON_SORT_KEYS);
     specials = json_dumps(s->chat.specials, JSON_SORT_KEYS);
     s->text = hone_format_text(&s->arena, "%s%s%s", s->text, templates,
@@ -431,11 +452,13 @@ static hone_status apply_template(hone_shape *s, hone_err *err)
 
 /* ------------------------------------------------------------ conversations */
 
-static hone_status encode_chat(hone_shape *s, json_t *variables, hone_err *err)
+static hone_status encode_chat(hone_shape *s, int which, json_t *variables,
+                               hone_err *err)
 {
-    hone_learn learn = s->loss == HONE_LOSS_ALL    ? HONE_LEARN_NOTHING
-                       : s->loss == HONE_LOSS_LAST ? HONE_LEARN_LAST
-                                                   : HONE_LEARN_ASSISTANT;
+    int last = s->loss == HONE_LOSS_LAST || s->names.answer[which];
+    hone_learn learn = s->loss == HONE_LOSS_ALL ? HONE_LEARN_NOTHING
+                       : last                   ? HONE_LEARN_LAST
+                                                : HONE_LEARN_ASSISTANT;
     hone_rendered r = { .size = sizeof r };
     hone_status status = hone_chat_render(&s->chat, variables, learn, &r, err);
 
@@ -448,7 +471,7 @@ static hone_status encode_chat(hone_shape *s, json_t *variables, hone_err *err)
         hone_chat_ids all = hone_chat_encode(&s->ids, s->tokens, &r);
 
         add_segment(s, (hone_segment){ .ids = all.ids, .mask = all.mask,
-                                       .count = all.count });
+                                       .count = all.count, .begins = which });
     } else if (r.raised) {
         hone_fail(err, status, "the chat template refuses it: %.900s",
                   r.raised);
@@ -457,16 +480,24 @@ static hone_status encode_chat(hone_shape *s, json_t *variables, hone_err *err)
     return status;
 }
 
+/* A chat to a segment or, with two answers, to two. */
 static hone_status map_chat(hone_shape *s, hone_err *err)
 {
     const hone_chat *chat = s->chat.api ? &s->chat : NULL;
-    json_t *variables = NULL;
-    hone_status status = hone_chat_row(&s->names, chat, s->row, &variables,
-                                       err);
+    int answers = s->names.answer[0] ? 2 : 1;
+    hone_status status = HONE_OK;
 
-    if (status == HONE_OK && chat)
-        status = encode_chat(s, variables, err);
-    json_decref(variables);
+    if (s->no_chat)
+        return hone_fail(err, HONE_EINVAL, "the row is a conversation: %s",
+                         s->no_chat);
+    for (int i = 0; i < answers && status == HONE_OK; i++) {
+        json_t *variables = NULL;
+
+        status = hone_chat_row(&s->names, chat, s->row, i, &variables, err);
+        if (status == HONE_OK && chat)
+            status = encode_chat(s, i, variables, err);
+        json_decref(variables);
+    }
     return status;
 }
 
@@ -484,7 +515,7 @@ static hone_status make_segments(hone_shape *s, hone_err *err)
                          hone_json_type(s->row));
     if (f && f->template)
         return apply_template(s, err);
-    if (s->is_chat)
+    if (s->is_chat && hone_chat_is_row(&s->names, s->row))
         return map_chat(s, err);
     lua_settop(s->lua, 0);
     lua_pushcfunction(s->lua, map_row);

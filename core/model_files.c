@@ -6,6 +6,7 @@
  */
 #include "model_files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -24,7 +25,9 @@ static const char *const carried[] = {
     "chat_template.json", "chat_template.jinja",
 };
 
-enum { CARRIED = sizeof carried / sizeof *carried };
+enum { CARRIED = sizeof carried / sizeof *carried, MOST_TEMPLATES = 64 };
+
+#define TEMPLATES "chat_templates" /* a folder of more of them */
 
 hone_status hone_json_read(const char *folder, const char *name,
                            struct json_t **root, hone_err *err)
@@ -80,31 +83,76 @@ static hone_status read_text(struct hone_model_file *to, hone_arena *a,
     return s;
 }
 
+/* Adds FROM/NAME, if it is there. */
+static hone_status add_text(hone_model_files *files, hone_arena *a,
+                            const char *from, const char *to, const char *name,
+                            hone_err *err)
+{
+    struct hone_model_file *file = &files->list[files->count];
+    const char *path = hone_format_text(a, "%s/%s", from, name);
+    struct stat st;
+
+    if (stat(path, &st) && errno == ENOENT)
+        return HONE_OK;
+    hone_try(read_text(file, a, path, err));
+    file->path = hone_format_text(a, "%s/%s", to, name);
+    files->bytes += (int64_t)file->bytes;
+    files->count++;
+    return HONE_OK;
+}
+
+/* The folder of templates, made when it is written, and what is in it. */
+static hone_status add_templates(hone_model_files *files, hone_arena *a,
+                                 const char *from, const char *to,
+                                 hone_err *err)
+{
+    DIR *d = opendir(hone_format_text(a, "%s/" TEMPLATES, from));
+    hone_status s = HONE_OK;
+    struct dirent *e;
+
+    if (!d)
+        return HONE_OK;
+    files->list[files->count++] = (struct hone_model_file){
+        .path = hone_format_text(a, "%s/" TEMPLATES, to) };
+    while (s == HONE_OK && (e = readdir(d))) {
+        size_t n = strlen(e->d_name);
+
+        if (n < 7 || strcmp(e->d_name + n - 6, ".jinja"))
+            continue;
+        if (files->count == CARRIED + 1 + MOST_TEMPLATES)
+            s = hone_fail(err, HONE_EINVAL, "%s/" TEMPLATES ": more than %d "
+                          "templates", from, MOST_TEMPLATES);
+        else
+            s = add_text(files, a, from, to,
+                         hone_format_text(a, TEMPLATES "/%s", e->d_name), err);
+    }
+    closedir(d);
+    return s;
+}
+
 hone_status hone_model_files_prepare(hone_model_files *files, hone_arena *a,
                                      const char *from, const char *to,
                                      hone_err *err)
 {
     memset(files, 0, sizeof *files);
-    files->list = hone_alloc(a, CARRIED * sizeof *files->list);
-    for (int i = 0; i < CARRIED; i++) {
-        struct hone_model_file *file = &files->list[files->count];
-        const char *path = hone_format_text(a, "%s/%s", from, carried[i]);
-        struct stat st;
-        if (stat(path, &st) && errno == ENOENT)
-            continue;
-        hone_try(read_text(file, a, path, err));
-        file->path = hone_format_text(a, "%s/%s", to, carried[i]);
-        files->bytes += (int64_t)file->bytes;
-        files->count++;
-    }
-    return HONE_OK;
+    files->list = hone_alloc(a, (CARRIED + 1 + MOST_TEMPLATES) *
+                                    sizeof *files->list);
+    for (int i = 0; i < CARRIED; i++)
+        hone_try(add_text(files, a, from, to, carried[i], err));
+    return add_templates(files, a, from, to, err);
 }
 
 hone_status hone_model_files_write(const hone_model_files *files,
                                    hone_err *err)
 {
-    for (int i = 0; i < files->count; i++)
-        hone_try(hone_write_file(files->list[i].path, files->list[i].text,
-                                 files->list[i].bytes, err));
+    for (int i = 0; i < files->count; i++) {
+        const struct hone_model_file *f = &files->list[i];
+
+        if (f->text)
+            hone_try(hone_write_file(f->path, f->text, f->bytes, err));
+        else if (mkdir(f->path, 0777) && errno != EEXIST)
+            return hone_fail(err, HONE_EIO, "%s: cannot create: %s", f->path,
+                             strerror(errno));
+    }
     return HONE_OK;
 }

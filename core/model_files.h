@@ -21,7 +21,7 @@ typedef struct hone_model_files {
     int64_t bytes; /* of their texts, all in the arena */
     struct hone_model_file {
         const char *path; /* where it will be written */
-        const void *text;
+        const void *text; /* NULL: a folder */
         size_t bytes;
     } *list;
 } hone_model_files;

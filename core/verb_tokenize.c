@@ -282,16 +282,17 @@ static void *work(void *arg)
 
     while ((g = atomic_fetch_add(&c->next, 1u)) < c->groups) {
         size_t end = (g + 1) * GROUP;
+        hone_status s = HONE_OK; /* c->status is next to other threads' */
 
         mine.out = NULL;
         mine.out_used = mine.out_cap = mine.bytes = mine.count = 0;
         for (size_t i = g * GROUP; i < end && i < c->in->lines &&
-                                   c->status[g] == HONE_OK; i++) {
+                                   s == HONE_OK; i++) {
             mine.line = c->first_line + (int64_t)i + 1;
-            c->status[g] = one_line(&mine, c->in->text + c->in->start[i],
-                                    c->in->start[i + 1] - c->in->start[i],
-                                    &c->err[g]);
+            s = one_line(&mine, c->in->text + c->in->start[i],
+                         c->in->start[i + 1] - c->in->start[i], &c->err[g]);
         }
+        c->status[g] = s;
         c->group[g] = mine; /* its buffers of ids and text stay here */
     }
     free(mine.ids);

@@ -33,9 +33,18 @@ local never = ": hone never does that; leave it out"
 local missing = ": hone has no such thing yet; leave it out"
 local verbs = ": the verb says it: hone run, hone eval; leave it out"
 local resumes = ": hone run resumes what it finds in `out`; leave it out"
-local tokenizer = ": the model's own tokenizer.json is read; leave it out"
-local chat = ": there are no chat templates yet; give the data a template"
-local folder = ": model files are read from a folder; leave it out"
+local tokenizer = ": the model's own tokenizer is read; leave it out"
+local chat = ": hone.data.messages and hone.data.sharegpt use the chat "
+  .. "template in the model's folder, chat_template.jinja first; leave it out"
+local turns = ": hone.data.messages and hone.data.sharegpt take the names of "
+  .. "columns, of a message's keys and of roles: role = \"from\""
+local weights = ": a message with weight = 0 is not learnt; map sets it"
+local thoughts = ": the template sees a message's reasoning_content; map "
+  .. "fills it"
+local learnt = "data.loss: \"assistant\", \"last\" or \"all\" of a row"
+local workers = ": hone prep takes all cores, $HONE_WORKERS says how many; "
+  .. "leave it out"
+local mixed = "data: hone.mix { { hone.data.text { \"file\" }, weight }, ... }"
 local config = ": config.json of the model says it; leave it out"
 local generate = ": hone generate shows what was learnt; leave it out"
 local rows = "data.map: a function that returns nil for rows to leave out"
@@ -222,8 +231,9 @@ local names = {
   low_cpu_mem_usage = always,
   trust_remote_code = ": code of a model is never run; leave it out",
   model_init_kwargs = "model: hone.model takes storage and init",
-  revision = folder,
-  cache_dir = ": $HONE_CACHE names the folder; leave it out",
+  revision = "model.revision",
+  cache_dir = ": $HF_HOME names the Hub's folder, $HONE_CACHE that of prepared "
+    .. "data; leave it out",
 
   -- TRL: SFTConfig
   max_length = "data.max_tokens",
@@ -237,14 +247,13 @@ local names = {
   pad_to_multiple_of = "batch.multiple",
   dataset_text_field = ": hone.data.text { \"file\", text = \"name\" } says it",
   dataset_kwargs = "data: hone.data.alpaca and others, with their options",
-  dataset_num_proc = loader,
-  dataset_batch_size = loader,
+  dataset_num_proc = workers,
+  dataset_batch_size = workers,
   num_of_sequences = loader,
   chars_per_token = loader,
   shuffle_dataset = "shuffle",
-  completion_only_loss = ": prompts of hone.data.prompt_completion are not "
-    .. "learnt; hone.data.text learns all",
-  assistant_only_loss = chat,
+  completion_only_loss = learnt,
+  assistant_only_loss = learnt,
   chat_template_path = chat,
   formatting_func = "data.template",
   loss_type = ": there is one loss, cross-entropy over target tokens; leave it "
@@ -324,7 +333,7 @@ local names = {
   test_datasets = "data.val: " .. in_file,
   val_set_size = "data.val",
   dataset_prepared_path = ": $HONE_CACHE names the folder; leave it out",
-  dataset_processes = loader,
+  dataset_processes = workers,
   dataset_keep_in_memory = loader,
   dataset_exact_deduplication = missing,
   shuffle_merged_datasets = "shuffle",
@@ -340,8 +349,7 @@ local names = {
   min_sample_len = rows,
   curriculum_sampling = "shuffle",
   batch_flattening = packed,
-  train_on_inputs = ": a shape of data says what is learnt; hone.data.text "
-    .. "learns all",
+  train_on_inputs = learnt,
   field_instruction = "data.instruction",
   field_input = "data.input",
   field_output = "data.output",
@@ -398,7 +406,7 @@ local names = {
   wandb_run_id = recorded,
   chat_template = chat,
   chat_template_jinja = chat,
-  default_system_message = chat,
+  default_system_message = ": map puts a system message before the others",
   plugins = "packs: kernel packs by name; --plugin-dir finds plugins",
   rl = missing,
 
@@ -406,12 +414,16 @@ local names = {
   finetuning_type = "adapter: without one the model itself is trained",
   stage = verbs,
   template = "data.template",
+  train_on_prompt = learnt,
+  mask_history = learnt,
+  mix_strategy = mixed,
+  interleave_probs = mixed,
   cutoff_len = "data.max_tokens",
   dataset_dir = "data.path",
   val_size = "data.val",
   validation_split = "data.val",
   max_samples = rows,
-  preprocessing_num_workers = loader,
+  preprocessing_num_workers = workers,
   overwrite_cache = ": prepared data is found again; leave it out",
   rank = "adapter.r",
   lora_rank = "adapter.r",
@@ -500,17 +512,22 @@ local more = {
     cls_model_config rope_scaling overrides_of_model_config
     overrides_of_model_kwargs type_of_model is_falcon_derived_model
     is_llama_derived_model is_mistral_derived_model is_qwen_derived_model]],
-  [folder] = "model_revision revision_of_model hf_use_auth_token",
+  ["model.revision"] = "model_revision revision_of_model",
+  [": hone fetch sends $HF_TOKEN to the Hub; leave it out"] =
+    "hf_use_auth_token",
   [tokenizer] = [[
     tokenizer_use_mistral_common tokenizer_save_jinja_files bos_token unk_token
     additional_special_tokens added_tokens_overrides]],
-  [chat] = [[
-    chat_template_kwargs eot_tokens conversation field_messages field_tools
-    field_human field_model message_field_role message_field_content
-    message_property_mappings message_field_training
-    message_field_training_detail roles roles_to_train train_on_eos
-    train_on_eot drop_system_message split_thinking field_thinking
-    template_thinking_key]],
+  [chat] = "eot_tokens",
+  [": hone.data.messages reads them from the rows' chat_template_kwargs"] =
+    "chat_template_kwargs",
+  [turns] = [[
+    conversation field_messages field_tools field_human field_model
+    message_field_role message_field_content message_property_mappings roles]],
+  [learnt] = "roles_to_train train_on_eos train_on_eot",
+  [weights] = "message_field_training message_field_training_detail",
+  [thoughts] = "split_thinking field_thinking template_thinking_key",
+  [": map takes messages out; leave it out"] = "drop_system_message",
   [generate] = [[
     generate_samples num_generation_samples generation_max_new_tokens
     generation_temperature generation_top_p generation_top_k

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Chats from the model's folder to ids: where the template and its special
-tokens come from, `hone tokenize --chat`, the rows of hone.data.messages and
-hone.data.sharegpt with what is learnt of them, and rows that are named.
+tokens come from, `hone tokenize --chat`, the rows of hone.data.messages,
+sharegpt and preference with what is learnt of them, and rows that are named.
 """
 import json
 import os
@@ -172,6 +172,53 @@ def test_sharegpt(folder):
     check("renamed: " + done.stderr, shown(done), [want])
 
 
+def test_preference(folder):
+    """What is before an answer is text, messages, or in the answer's list."""
+    model(folder, "pieces")
+    begun = "<s><user>the cat</s>\n<assistant>⟦"
+    want = [begun + "sat on</s>⟧\n\n", begun + "a mat</s>⟧\n\n"]
+    good, worse = ({"role": "assistant", "content": c}
+                   for c in ("sat on", "a mat"))
+    turn = {"from": "human", "value": "the cat"}
+    system = [{"role": "system", "content": "Hello"}]
+    for row, head in (
+            ({"chosen": HI + [good], "rejected": HI + [worse]}, ""),
+            ({"prompt": HI, "chosen": [good], "rejected": [worse]}, ""),
+            ({"prompt": HI, "chosen": "sat on", "rejected": "a mat"}, ""),
+            ({"prompt": "the cat", "chosen": good, "rejected": worse}, ""),
+            ({"conversations": [turn], "chosen":
+              {"from": "gpt", "value": "sat on"}, "rejected": worse}, ""),
+            ({"chosen_messages": system + HI + [good],
+              "rejected_messages": system + HI + [worse]}, "Hello"),
+            ({"prompt": HI + [worse] + HI, "chosen": good,
+              "rejected": worse}, "a mat")):
+        done = prep(folder, 'auto { "rows.jsonl" }', [row])
+        got = shown(done)
+        check(f"{row}: " + done.stderr, [g[g.rindex("<user>"):].rstrip("\n")
+                                         for g in got],
+              [w[w.rindex("<user>"):].rstrip("\n") for w in want])
+        check(f"{row}: before", [head in g and g.count("⟦") == 1
+                                 for g in got], [True, True])
+    rows = [{"prompt": HI, "chosen": [{"role": "user"}]},
+            {"prompt": HI, "chosen": good, "rejected": [{"content": "x"}]},
+            {"prompt": "x", "chosen": 5, "rejected": "y"},
+            {"prompt": "the cat", "chosen": " sat", "rejected": " on"}]
+    done = prep(folder, 'preference { "rows.jsonl", broken = "skip" }', rows)
+    for i, words in enumerate(("no field 'rejected'", "rejected, message 1: no "
+                               "text 'role from'", "'chosen' is neither")):
+        check(f"row {i + 1}: {words}", any(
+            f"row {i + 1} " in t and words in t
+            for t in done.stderr.splitlines()), True)
+    check("texts are joined", len(shown(done)), 2)
+    (folder / "model/tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "</s>"}))
+    done = prep(folder, 'preference { "rows.jsonl" }', rows[3:])
+    check("texts need no template: " + done.stderr, done.returncode, 0)
+    done = prep(folder, 'preference { "rows.jsonl" }', rows[1:2])
+    check("messages do: " + done.stderr, done.returncode == 2 and
+          "row is a conversation" in done.stderr, True)
+
+
 BROKEN = [
     ({"messages": []}, "'messages' has no messages"),
     ({"chat": CHAT}, "no field 'messages'"),
@@ -227,7 +274,7 @@ def test_generate(folder):
 def main():
     with tempfile.TemporaryDirectory() as name:
         for test in (test_sources, test_tokenize, test_messages,
-                     test_sharegpt, test_broken, test_weights_and_parts,
+                     test_sharegpt, test_preference, test_broken, test_weights_and_parts,
                      test_generate):
             folder = pathlib.Path(name) / test.__name__
             folder.mkdir()

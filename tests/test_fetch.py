@@ -317,6 +317,10 @@ return hone.train {
     code, out, err = hone(home, "generate", "org/tiny", "--prompt", "a",
                           "--max-tokens", "1")
     expect("generate", code == 0, err)
+    code, out, err = hone(home, "export", "org/tiny", "--to", "merged", "--out",
+                          home / "x")
+    expect("export", code == 0 and (home / "x/config.json").read_bytes() ==
+           (tiny / "config.json").read_bytes(), err)
     expect("nobody was asked", not Hub.asked)
 
 

@@ -19,7 +19,7 @@ BUILD = pathlib.Path(sys.argv[1]).resolve()
 SOURCE = pathlib.Path(__file__).resolve().parents[1]
 RECIPE = """local hone = require "hone"
 return hone.train {
-  model = hone.model "%s/datasets/tiny",
+  model = hone.model "%s",
   data = hone.data%s { %s },
   batch = hone.pack {}, optimizer = hone.adamw {},
   global_batch = 4, steps = 3,
@@ -45,9 +45,9 @@ def rows_of(path):
     return [json.loads(row.decode("utf-8", "replace")) for row in rows], said
 
 
-def prep(folder, shape, options, *words):
+def prep(folder, shape, options, *words, model=SOURCE / "datasets/tiny"):
     recipe = folder / "recipe.lua"
-    recipe.write_text(RECIPE % (SOURCE, shape, options))
+    recipe.write_text(RECIPE % (model, shape, options))
     done = subprocess.run(
         [BUILD / "bin/hone", "prep", recipe, *words], text=True,
         capture_output=True, env=dict(os.environ, HONE_CACHE=folder / "cache"))
@@ -230,6 +230,64 @@ def test_material(folder):
         expect(path, rows + counts["skipped"] == count_of(path),
                f"{rows} {count_of(path)}")
         expect(path, counts["target_tokens"] > rows)
+
+
+# What the model's chat template writes, and ids that others made. Rows, tokens
+# and targets with the tokenizer that is named.
+CHATS = {
+    "axolotl/conversation.json": ("qwen3", "sharegpt", 1, 1909, 1769),
+    "axolotl/conversation.missingturns.json":
+        ("qwen3", "sharegpt", 1, 1790, 1650),
+    "axolotl/conversation.tokenized.json":
+        ("llama2", "tokenized", 1, 1970, 1798),
+    "axolotl/conversation.tokenized_llama2chat.json":
+        ("llama2", "tokenized", 1, 4096, 1793),
+    "llamafactory/dpo_en_demo.json":
+        ("qwen3", "preference", 600, 436889, 189827),
+    "llamafactory/dpo_zh_demo.json":
+        ("qwen3", "preference", 600, 216823, 137165),
+    "llamafactory/glaive_toolcall_en_demo.json":
+        ("qwen3", "sharegpt", 300, 169780, 91876),
+    "llamafactory/glaive_toolcall_zh_demo.json":
+        ("qwen3", "sharegpt", 300, 156927, 77786),
+    "llamafactory/kto_en_demo.json": ("qwen3", "messages", 300, 188771, 143195),
+    "llamafactory/reason_tool_use_demo_50.jsonl":
+        ("qwen3", "messages", 50, 59191, 24508),
+    "llamafactory/v1_dpo_demo.jsonl": ("qwen3", "preference", 20, 5482, 2742),
+    "llamafactory/v1_sft_demo.jsonl": ("qwen3", "messages", 500, 79071, 66155),
+    "torchtune/chat_tiny.json": ("qwen3", "sharegpt", 1, 58, 18),
+    "torchtune/hh_rlhf_tiny.json": ("qwen3", "preference", 2, 62, 18),
+}
+
+
+def model_of(folder, data, name):
+    """A tokenizer of the material with its chat template, as a model."""
+    to = folder / name
+    if not to.exists():
+        to.mkdir()
+        for path in (pathlib.Path(data) / "tokenizers" / name).iterdir():
+            (to / path.name).symlink_to(path)
+        config = json.loads((SOURCE / "datasets/tiny/config.json").read_text())
+        (to / "config.json").write_text(json.dumps(
+            dict(config, vocab_size=151936)))
+    return to
+
+
+def test_chat_material(folder):
+    data = os.environ.get("HONE_TEST_DATA")
+    if not data:
+        print("HONE_TEST_DATA is not set: no chats of the test material")
+        return
+    for name, (tokens, shape, *want) in CHATS.items():
+        path = f'"{data}/instruct/{name}"'
+        model = model_of(folder, data, tokens)
+        code, out, err = prep(folder, "", path, "--json", model=model)
+        expect(name, code == 0 and f"taken for {shape}" in err, err)
+        counts = json.loads(out)["train"]
+        got = [counts[k] for k in ("rows", "tokens", "target_tokens")]
+        expect(name, got == want, f"{got}, not {want}")
+        code, out, err = prep(folder, "", path, "--show", "2", model=model)
+        expect(name, code == 0 and out.count("\n--- ") == min(2, want[0]), out)
 
 
 def test_mapped_material(folder):

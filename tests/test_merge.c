@@ -88,6 +88,9 @@ static void make_run(hone_storage s, int rslora)
     hone_write_file(in_folder(&a, "base/model.safetensors.index.json"), index,
                     strlen(index), &err);
     hone_write_file(in_folder(&a, "base/config.json"), "{}", 2, &err);
+    mkdir(in_folder(&a, "base/chat_templates"), 0755);
+    hone_write_file(in_folder(&a, "base/chat_templates/tool_use.jinja"), "t", 1,
+                    &err);
     index = hone_format_text(&a, "{\"model\":\"%s/base\"}", folder);
     hone_write_file(in_folder(&a, "run.json"), index, strlen(index), &err);
     assert_int_equal(hone_peft_prepare(&a, in_folder(&a, "adapter"), &spec, &p,
@@ -264,6 +267,8 @@ static void exported(void **state)
     }
     hone_weights_close(&w);
     assert_int_equal(access(in_folder(&a, "x/m/config.json"), F_OK), 0);
+    assert_int_equal(access(in_folder(&a, "x/m/chat_templates/tool_use.jinja"),
+                            F_OK), 0);
     assert_int_equal(
         hone_export_run(&a, hone_format_text(&a, "%s/base --adapter %s/adapter"
                                              " --to peft --out %s/p",

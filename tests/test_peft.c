@@ -232,11 +232,15 @@ static void carried_files(void **state)
     assert_int_equal(hone_write_file(path, "{}", 2, &err), HONE_OK);
     snprintf(path, sizeof path, "%s/README.md", folder);
     assert_int_equal(hone_write_file(path, "no", 2, &err), HONE_OK);
+    snprintf(path, sizeof path, "mkdir '%s/chat_templates'", folder);
+    assert_int_equal(system(path), 0);
+    snprintf(path, sizeof path, "%s/chat_templates/tool_use.jinja", folder);
+    assert_int_equal(hone_write_file(path, "{{ }}", 5, &err), HONE_OK);
     snprintf(to, sizeof to, "%s/to", folder);
     assert_int_equal(hone_model_files_prepare(&files, &a, folder, to, &err),
                      HONE_OK);
-    assert_int_equal(files.count, 1);
-    assert_int_equal(files.bytes, 2);
+    assert_int_equal(files.count, 3); /* with the folder of templates */
+    assert_int_equal(files.bytes, 7);
     assert_int_equal(hone_model_files_write(&files, &err), HONE_EIO);
     snprintf(path, sizeof path, "mkdir '%s'", to);
     assert_int_equal(system(path), 0);
@@ -246,6 +250,9 @@ static void carried_files(void **state)
     assert_non_null(f);
     assert_int_equal(fgetc(f), '{');
     fclose(f);
+    assert_int_equal(hone_model_files_write(&files, &err), HONE_OK);
+    snprintf(path, sizeof path, "%s/chat_templates/tool_use.jinja", to);
+    assert_int_equal(access(path, F_OK), 0);
     hone_arena_free(&a);
 }
 

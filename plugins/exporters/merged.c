@@ -4,10 +4,12 @@
  * merged in, its shards and dtypes those of the source, the tokenizer and the
  * configuration beside it. Files appear under their names once they are whole.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hone/plugin.h"
@@ -100,6 +102,32 @@ static hone_status copy_beside(const hone_export *e, const char *name,
         s = close_part(out, part, path, s, err);
     }
     fclose(in);
+    return s;
+}
+
+/* chat_templates/NAME.jinja, which templates for tools are. */
+static hone_status copy_templates(const hone_export *e, hone_err *err)
+{
+    char path[PATH_BYTES], name[300];
+    hone_status s = HONE_OK;
+    struct dirent *d;
+    DIR *from;
+
+    snprintf(path, sizeof path, "%s/chat_templates", e->model);
+    from = opendir(path);
+    if (!from)
+        return HONE_OK;
+    snprintf(path, sizeof path, "%s/chat_templates", e->out);
+    if (mkdir(path, 0777) && errno != EEXIST)
+        s = fail_io(path, "create", err);
+    while (s == HONE_OK && (d = readdir(from))) {
+        size_t n = strlen(d->d_name);
+
+        snprintf(name, sizeof name, "chat_templates/%s", d->d_name);
+        if (n > 6 && !strcmp(d->d_name + n - 6, ".jinja"))
+            s = copy_beside(e, name, err);
+    }
+    closedir(from);
     return s;
 }
 
@@ -348,6 +376,8 @@ static hone_status write_model(const void *config, const hone_export *e,
     s = check_mixed(e, map ? "model.safetensors" : INDEX, err);
     for (size_t i = 0; s == HONE_OK && i < sizeof beside / sizeof *beside; i++)
         s = copy_beside(e, beside[i], err);
+    if (s == HONE_OK)
+        s = copy_templates(e, err);
     if (s == HONE_OK)
         s = write_weights(e, map, err);
     json_decref(map);

@@ -4,11 +4,11 @@
 -- by the model's own chat template, with tools if the row has any. What the
 -- assistant says is learnt (loss = "assistant", "last" or "all").
 --
--- A shape with chat = true has no map: the engine renders its rows. Fields of
--- type "key" are keys of a message, those of type "role" names of a role,
--- separated by blanks. A recipe renames them like any other field. Keys that
--- are not named here (tool_calls, name, reasoning_content) reach the template
--- as they are.
+-- A shape with chat = true needs no map: the engine renders its rows; with one
+-- it is for rows of texts. Fields of type "key" are keys of a message, those of
+-- type "role" names of a role, several of either separated by blanks. A recipe
+-- renames them like any other field. Keys that are not named here (tool_calls,
+-- name, reasoning_content) reach the template as they are.
 
 return {
   help = "rows { messages }, in the model's chat template",

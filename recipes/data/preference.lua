@@ -3,12 +3,17 @@
 -- hone.data.preference: rows { prompt, chosen, rejected }: two answers, one of
 -- them better. Each becomes two rows of tokens from the same place, prompt and
 -- chosen, then prompt and rejected. They are prepared and counted; there is no
--- loss for them yet. The head of alpaca.lua says what a shape is.
+-- loss for them yet.
+--
+-- Texts are joined as they are. Where prompt or an answer is a message or a
+-- list of messages the model's chat template writes them, a text among them as
+-- what the user or the assistant says; the last answer is what is learnt. Lists
+-- in chosen and rejected may begin with what was said before: without prompt.
+-- The heads of alpaca.lua and messages.lua say what a shape is.
 
 local function text_of(row, name)
   if type(row[name]) ~= "string" then
-    error(("field '%s' is a list of messages; bring it into a text with map")
-      :format(name), 0)
+    error(("field '%s' is neither a text nor messages"):format(name), 0)
   end
   return row[name]
 end
@@ -16,10 +21,21 @@ end
 return {
   help = "rows { prompt, chosen, rejected }: two answers, one better",
   trains = false,
+  chat = true,
   fields = {
     prompt = { type = "any", default = "" },
     chosen = { type = "any" },
     rejected = { type = "any" },
+    system = { type = "any", default = false },
+    tools = { type = "any", default = false },
+    chat_template_kwargs = { type = "any", default = false },
+    role = { type = "key", default = "role from" },
+    content = { type = "key", default = "content value" },
+    system_role = { type = "role", default = "system" },
+    user = { type = "role", default = "user human" },
+    assistant = { type = "role", default = "assistant gpt model chatgpt bot" },
+    tool = { type = "role", default = "tool observation function_response" },
+    call = { type = "role", default = "function_call" },
   },
   map = function(row)
     local prompt = text_of(row, "prompt")

@@ -34,9 +34,9 @@ static unsigned slot_of_thread(void)
 
 static tk_scratch *take(tk_tok *t, unsigned k)
 {
-    if (!atomic_load_explicit(&t->slot[k], memory_order_relaxed))
+    if (!atomic_load_explicit(&t->slot[k].left, memory_order_relaxed))
         return NULL;
-    return atomic_exchange(&t->slot[k], (tk_scratch *)NULL);
+    return atomic_exchange(&t->slot[k].left, (tk_scratch *)NULL);
 }
 
 tk_scratch *tk_begin(const tk_tok *tok)
@@ -71,8 +71,8 @@ void tk_end(tk_scratch *s)
         }
     for (unsigned i = 0; i < TK_SLOTS; i++) {
         tk_scratch *empty = NULL;
-        if (atomic_compare_exchange_strong(&t->slot[(k + i) % TK_SLOTS],
-                                           &empty, s))
+        if (atomic_compare_exchange_strong(
+                &t->slot[(k + i) % TK_SLOTS].left, &empty, s))
             return;
     }
     tk_scratch_free(s);

@@ -215,7 +215,7 @@ static void make_unigram(tk_spm *m)
 {
     float low = FLT_MAX;
 
-    m->max_score = FLT_MIN;
+    m->max_score = 0.1f; /* at least, so that longer symbols win */
     for (int32_t i = 0; i < m->count; i++) {
         if (m->piece[i].text.len > m->longest)
             m->longest = m->piece[i].text.len;

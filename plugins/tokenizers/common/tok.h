@@ -176,6 +176,12 @@ typedef struct tk_template {
 #define TK_MAX_ID (1 << 24)
 #define TK_SLOTS 64
 
+/* Where a thread leaves its scratch: far from what others write and read. */
+typedef struct {
+    char apart[128 - sizeof(void *)];
+    _Atomic(tk_scratch *) left;
+} tk_slot;
+
 struct tk_tok {
     tk_arena arena;
     const hone_host *host;
@@ -199,7 +205,7 @@ struct tk_tok {
     void (*encode)(tk_scratch *, tk_text);
     tk_text (*decode_ids)(tk_scratch *, const int32_t *, int64_t,
                           uint32_t flags);
-    _Atomic(tk_scratch *) slot[TK_SLOTS];
+    tk_slot slot[TK_SLOTS];
 };
 
 /* What one call to encode or decode owns. */

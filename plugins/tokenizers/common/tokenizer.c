@@ -40,7 +40,7 @@ void tk_unload(void *self)
     if (!tok)
         return;
     for (int i = 0; i < TK_SLOTS; i++)
-        tk_scratch_free(tok->slot[i]);
+        tk_scratch_free(tok->slot[i].left);
     if (tok->model.close)
         tok->model.close(tok->model.self);
     close_steps(&tok->normal);
