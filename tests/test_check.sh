@@ -36,6 +36,27 @@ expect 2 "plain.lua:4: hone.model: $PWD/recipes/good/model" \
 expect 2 "plain.lua:5: hone.data.alpaca: $PWD/recipes/good/rows.json" \
     check recipes/good/plain.lua
 
+# Every verb says how it is used, those of plugins too, and survives an option
+# that it does not know.
+expect 0 "" --help
+sed -n 's/^  hone \([a-z]*\) .*/\1/p' "$scratch/out" > "$scratch/verbs"
+[ "$(wc -l < "$scratch/verbs")" -ge 13 ]
+grep -qx fetch "$scratch/verbs"
+while read -r verb; do
+    expect 0 "" "$verb" --help
+    grep -q "^usage: hone $verb" "$scratch/out"
+    [ "$verb" = fetch ] || expect 2 "unknown option '--promt'" "$verb" --promt x
+done < "$scratch/verbs"
+expect 0 "" generate --help
+for option in prompt chat temperature seed; do
+    grep -q -e "--$option" "$scratch/out"
+done
+expect 2 "unknown option '--promt', did you mean '--prompt'?" \
+    generate --promt x model
+for verb in generate tokenize export; do
+    expect 2 "" "$verb"
+done
+
 # A refused plugin is a warning, listed, and no error where it is not needed.
 expect 0 "warning: $build/tests/abi/abi_no_ops.so: 'right' has no ops" \
     plugins --plugin-dir "$build/tests/abi"
