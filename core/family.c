@@ -7,12 +7,14 @@
 
 #include <dirent.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lua_host.h"
 #include "lua_json.h"
 #include "model_files.h"
 #include "modules.h"
+#include "option.h"
 #include "registry.h"
 
 struct hone_family {
@@ -237,6 +239,29 @@ static uint32_t take_attrs(lua_State *L, int at, hone_attr *attrs,
     return n;
 }
 
+/* The first op that begins like it ("gelu": "gelu_tanh"), or a near one. */
+static int no_such_op(lua_State *L, const char *op)
+{
+    const char *names[256];
+    const char *near, *longer = NULL;
+    int n = 0;
+
+    for (int i = 0; hone_component_at(i) && n < 255; i++) {
+        const hone_component *c = hone_component_at(i);
+        if (c->kind != HONE_KIND_OP)
+            continue;
+        names[n++] = c->name;
+        if (!longer && *op && !strncmp(c->name, op, strlen(op)))
+            longer = c->name;
+    }
+    names[n] = NULL;
+    near = longer ? longer : hone_nearest(op, names);
+    if (near)
+        return luaL_error(L, "there is no op '%s', did you mean '%s'?", op,
+                          near);
+    return luaL_error(L, "there is no op '%s'; hone plugins lists them", op);
+}
+
 /* g:op("name", {...}) */
 static int g_op(lua_State *L)
 {
@@ -250,7 +275,7 @@ static int g_op(lua_State *L)
 
     luaL_checktype(L, 3, LUA_TTABLE);
     if (!c)
-        return luaL_error(L, "there is no op '%s'", op);
+        return no_such_op(L, op);
     nattrs = take_attrs(L, 3, attrs, &name);
     nin = (uint32_t)lua_rawlen(L, 3);
     if (nin > MAX_OPERANDS)
@@ -295,7 +320,7 @@ static int g_index(lua_State *L)
             return 1;
         }
     if (!hone_find(HONE_KIND_OP, key))
-        return luaL_error(L, "there is no op '%s'", key);
+        return no_such_op(L, key);
     lua_pushvalue(L, 2);
     lua_pushcclosure(L, call_op, 1);
     return 1;
@@ -414,10 +439,13 @@ static hone_status check_unread(hone_family *f, json_t *object,
             strncat(path, ".", sizeof path - strlen(path) - 1);
             hone_try(check_unread(f, value, path, err));
         } else if (!was_read && !is_harmless(key, value)) {
-            return hone_fail(err, HONE_EINVAL,
-                             "%s/config.json: '%s' may change the maths, and "
-                             "the family in %s does not know it",
-                             f->spec.model, path, f->path);
+            char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+            hone_fail(err, HONE_EINVAL,
+                      "%s/config.json: '%s', here %.60s, may change the maths, "
+                      "and the family in %s does not know it", f->spec.model,
+                      path, text ? text : "?", f->path);
+            free(text);
+            return HONE_EINVAL;
         }
     }
     return HONE_OK;
@@ -425,24 +453,24 @@ static hone_status check_unread(hone_family *f, json_t *object,
 
 /* --------------------------------------------------------------- opening */
 
-/* Names of the families that exist, joined, for messages. */
+/* Names of the families that exist, sorted and joined, for messages. */
 static const char *list_families(hone_arena *a)
 {
     const char *folder = hone_format_text(a, "%s/models", hone_share_dir());
     char text[1024] = "";
-    DIR *dir = opendir(folder);
-    struct dirent *e;
+    struct dirent **list = NULL;
+    int count = scandir(folder, &list, NULL, alphasort);
 
-    while (dir && (e = readdir(dir))) {
-        size_t n = strlen(e->d_name);
-        if (n > 4 && !strcmp(e->d_name + n - 4, ".lua") &&
+    for (int i = 0; i < count; i++) {
+        size_t n = strlen(list[i]->d_name);
+        if (n > 4 && !strcmp(list[i]->d_name + n - 4, ".lua") &&
             strlen(text) + n + 3 < sizeof text) {
             strcat(text, *text ? ", " : "");
-            strncat(text, e->d_name, n - 4);
+            strncat(text, list[i]->d_name, n - 4);
         }
+        free(list[i]);
     }
-    if (dir)
-        closedir(dir);
+    free(list);
     return hone_text(a, *text ? text : "none");
 }
 
@@ -507,6 +535,20 @@ hone_status hone_family_open(hone_family **out, const hone_family_spec *spec,
     return open_state(f, err);
 }
 
+/* Calls what is on the stack. What a tail call hid, the file, is said. */
+static hone_status call(hone_family *f, int arguments, int results,
+                        hone_err *err)
+{
+    hone_err why;
+
+    if (hone_lua_call(f->L, arguments, results, err) == HONE_OK)
+        return HONE_OK;
+    why = *err;
+    if (!strstr(why.msg, ".lua"))
+        hone_fail(err, why.code, "%s: %s", f->path, why.msg);
+    return err->code;
+}
+
 static int is_tensor(lua_State *L, int at)
 {
     return luaL_testudata(L, at, TENSOR) != NULL;
@@ -553,7 +595,7 @@ hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
     lua_setfield(L, -2, "__index");
     lua_setmetatable(L, -2);
     push_value(L, f->config, "");
-    hone_try(hone_lua_call(L, 2, 3, err));
+    hone_try(call(f, 2, 3, err));
     if (!is_tensor(L, -2) || !is_tensor(L, -3) ||
         !(lua_isnil(L, -1) || lua_isfunction(L, -1)))
         return hone_fail(err, HONE_EINVAL,
@@ -575,7 +617,7 @@ hone_status hone_family_logits(hone_family *f, hone_id *logits, hone_err *err)
 
     if (lua_getfield(L, LUA_REGISTRYINDEX, "hone.logits") == LUA_TFUNCTION) {
         push_tensor(L, *logits);
-        hone_try(hone_lua_call(L, 1, 1, err));
+        hone_try(call(f, 1, 1, err));
         if (!is_tensor(L, -1))
             return hone_fail(err, HONE_EINVAL, "%s: the function of the "
                              "logits must return them", f->path);

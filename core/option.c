@@ -307,11 +307,14 @@ static int distance(const char *a, const char *b)
 const char *hone_nearest(const char *name, const char *const *names)
 {
     const char *best = NULL;
-    /* Short names are near to everything: allow them one edit, or none. */
-    int limit = strlen(name) > 4 ? 2 : strlen(name) > 1 ? 1 : 0;
+    size_t n = strlen(name);
 
     for (; *names; names++) {
         int d = distance(name, *names);
+        /* Short names are near to everything: allow them one edit, or none;
+         * two to one that begins alike and is longer ("alfa": "alpha"). */
+        int like = n == 4 && name[0] == **names && strlen(*names) > n;
+        int limit = n > 4 || like ? 2 : n > 1 ? 1 : 0;
         if (d <= limit && (!best || d < distance(name, best)))
             best = *names;
     }

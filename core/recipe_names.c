@@ -159,11 +159,15 @@ static const char *by_place(hone_reader *r, const hone_made *n,
 {
     const char *text = NULL;
 
-    if (n->maker != &hone_maker_train)
+    if (n->maker != &hone_maker_train &&
+        hone_option_find(hone_maker_train.options, key))
         text = spelled(r, n, key, where);
     for (int i = 0; !text && i < PARTS; i++) {
         const char *place = hone_format_text(r->arena, "%s.%s", parts[i], key);
-        if (maker_for(r, n, parts[i], key))
+        const hone_maker *m = maker_for(r, n, parts[i], key);
+        if (m && where->set && hone_made_fits(n, parts[i]))
+            text = hone_format_text(r->arena, "'%s' of hone.%s", key, m->name);
+        else if (m)
             text = spelled(r, n, place, where);
     }
     return text ? hone_format_text(r->arena, ", did you mean %s?", text) : NULL;

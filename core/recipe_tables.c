@@ -338,11 +338,14 @@ static const hone_maker *of_component(hone_arena *a, const hone_component *c)
     return m;
 }
 
-/* Names the plugins that were refused: one may bring what is missing. */
+/* What may bring what is missing: a folder that was not given, or one of the
+ * plugins that were refused. */
 static const char *no_constructor(hone_arena *a, const char *name,
                                   const char *const *names)
 {
-    const char *why = explain(a, name, "constructor", names);
+    const char *why = hone_format_text(
+        a, "%s%s", explain(a, name, "constructor", names),
+        hone_nearest(name, names) ? "" : "; or is a --plugin-dir missing?");
 
     for (int i = 0; hone_loaded_at(i); i++)
         if (hone_loaded_at(i)->refusal)

@@ -69,5 +69,9 @@ struct json_t *hone_resume_choices(const hone_recipe *, const hone_contents *);
  * run.json in OUT. */
 hone_status hone_resume_check(const char *out, const hone_recipe *,
                               const struct json_t *choices, hone_err *);
+/* Says the same of a run that is finished, by what is written in the recipe
+ * alone: what it names by path is not opened. */
+hone_status hone_resume_changed(const char *out, const hone_recipe *,
+                                hone_err *);
 
 #endif

@@ -55,14 +55,22 @@ static void hash_config(XXH3_state_t *state, const char *model)
     json_decref(config);
 }
 
-json_t *hone_resume_choices(const hone_recipe *r, const hone_contents *c)
+/* What the recipe says by itself. */
+static json_t *written(const hone_recipe *r)
 {
     json_t *all = json_object();
-    XXH3_state_t state;
 
     for (int i = 0; i < r->choices; i++)
         json_object_set_new(all, r->choice[i].key,
                             json_string(r->choice[i].text));
+    return all;
+}
+
+json_t *hone_resume_choices(const hone_recipe *r, const hone_contents *c)
+{
+    json_t *all = written(r);
+    XXH3_state_t state;
+
     json_object_set_new(all, "data", json_string(c->data));
     json_object_set_new(all, "precision",
                         json_string(hone_parts(c->compute)[0].name));
@@ -156,4 +164,29 @@ hone_status hone_resume_check(const char *out, const hone_recipe *recipe,
         return HONE_OK;
     return hone_fail(err, HONE_EINVAL, "%s\nput it back to go on, or start "
                      "over with --fresh", text);
+}
+
+/* Contents are taken to be what they were: to look costs as much as a run's
+ * start. */
+hone_status hone_resume_changed(const char *out, const hone_recipe *recipe,
+                                hone_err *err)
+{
+    static const char *const contents[] = { "data", "precision", "model.path",
+                                            "adapter.init" };
+    json_t *run, *then, *now;
+    char text[900] = "";
+    teller t = { recipe, out, text, sizeof text, 0 };
+
+    hone_try(hone_json_read(out, "run.json", &run, err));
+    then = json_object_get(run, "learns");
+    now = written(recipe);
+    for (size_t i = 0; i < sizeof contents / sizeof *contents; i++)
+        if (text_of(then, contents[i]))
+            json_object_set(now, contents[i],
+                            json_object_get(then, contents[i]));
+    if (json_is_object(then))
+        compare(&t, then, now);
+    json_decref(now);
+    json_decref(run);
+    return text[0] ? hone_fail(err, HONE_EINVAL, "%s", text) : HONE_OK;
 }

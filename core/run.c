@@ -308,6 +308,17 @@ static hone_status train(run *r, const hone_rank *rank, int fresh,
     return finish_state(r, err);
 }
 
+static hone_status say_finished(const char *out, const hone_recipe *recipe)
+{
+    hone_err err = { 0 };
+
+    hone_log(HONE_LOG_NOTE, "%s is a finished run; --fresh starts over", out);
+    if (hone_resume_changed(out, recipe, &err) != HONE_OK)
+        hone_log(HONE_LOG_WARN, "the recipe is not what ran there:\n%s",
+                 err.msg);
+    return HONE_OK;
+}
+
 hone_status hone_run(const hone_recipe *recipe, const hone_rank *rank,
                      const char *out, int fresh, hone_err *err)
 {
@@ -316,11 +327,8 @@ hone_status hone_run(const hone_recipe *recipe, const hone_rank *rank,
     hone_status status;
 
     read_state(out, state);
-    if (!fresh && !strcmp(state, "finished")) {
-        hone_log(HONE_LOG_NOTE, "%s is a finished run; --fresh starts over",
-                 out);
-        return HONE_OK;
-    }
+    if (!fresh && !strcmp(state, "finished"))
+        return say_finished(out, recipe);
     r = calloc(1, sizeof *r);
     if (!r)
         return hone_fail(err, HONE_ENOMEM, "no memory");

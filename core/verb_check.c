@@ -125,6 +125,35 @@ static void check_sizes(report *r, const hone_family *family)
     }
 }
 
+/* A model without weights: what the family makes of its config. */
+static void found_random(const report *r, const hone_graph *g)
+{
+    int64_t elements = 0;
+    int tensors = 0;
+    char text[128];
+
+    for (hone_id i = 0; i < g->tensors; i++)
+        if (g->tensor[i].kind == HONE_T_PARAM) {
+            elements += hone_count(&g->tensor[i].type);
+            tensors++;
+        }
+    snprintf(text, sizeof text, "%d tensors, %.1f million parameters, random",
+             tensors, 1e-6 * (double)elements);
+    found("model", r->recipe->model.path, text);
+}
+
+/* What the family does to the logits: last, since adapters take no heed of
+ * the LM head. */
+static hone_status add_logits(hone_family *family, hone_graph *g,
+                              hone_id hidden, hone_id head, hone_err *err)
+{
+    hone_id in[2] = { hidden, head }, logits = HONE_NONE;
+
+    hone_try(hone_graph_op(g, "linear", "lm_head", NULL, 0, in, 2, &logits, 1,
+                           err));
+    return hone_family_logits(family, &logits, err);
+}
+
 static void check_graph(report *r, const hone_weights *weights)
 {
     hone_family_spec spec = { .model = r->recipe->model.path,
@@ -142,12 +171,16 @@ static void check_graph(report *r, const hone_weights *weights)
         graph_inputs(&graph);
         s = hone_family_build(family, &graph, &hidden, &head, &err);
     }
-    if (s != HONE_OK)
-        problem(r, r->recipe->model_line, "model", &err);
-    else
+    if (s == HONE_OK && !weights)
+        found_random(r, &graph);
+    if (s == HONE_OK)
         check_sizes(r, family);
     if (s == HONE_OK && r->recipe->has_adapter)
         check_targets(r, &graph, hidden);
+    if (s == HONE_OK)
+        s = add_logits(family, &graph, hidden, head, &err);
+    if (s != HONE_OK)
+        problem(r, r->recipe->model_line, "model", &err);
     hone_family_close(family);
     hone_arena_free(&arena);
 }

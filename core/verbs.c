@@ -44,16 +44,20 @@ static const verb verbs[] = {
       "RECIPE [--adapter DIR | --run DIR] [--json]",
       "loss on the held-out rows" },
     { "generate", hone_verb_generate,
-      "MODEL [--adapter DIR] --prompt TEXT [--max-tokens N]",
-      "continue a text" },
-    { "export", hone_verb_export, "RUN --to merged|peft --out DIR",
+      "MODEL [--adapter DIR] --prompt TEXT | --chat TEXT "
+      "[--max-tokens N] [--temperature T] [--seed S] [--device NAME]",
+      "continue a text, or answer in the model's chat template" },
+    { "export", hone_verb_export,
+      "RUN|MODEL --to merged|peft --out DIR [--adapter DIR]",
       "write a model that other tools load" },
-    { "tokenize", hone_verb_tokenize, "MODEL|FILE [--no-special] [--threads N]",
+    { "tokenize", hone_verb_tokenize,
+      "MODEL|FILE [--decode | --chat [--text]] [--no-special] "
+      "[--json] [--threads N] [--bench]",
       "lines to ids, --decode: back" },
     { "plugins", hone_verb_plugins, "", "what is loaded, and what is refused" },
     { "describe", hone_verb_describe, "NAME", "options of a component" },
-    { "kernels", hone_verb_kernels, "check PACK",
-      "hold a pack to the reference" },
+    { "kernels", hone_verb_kernels, "check|bench PACK [OP] [--shapes N]",
+      "hold a pack to the reference, or time it" },
 };
 
 enum { VERBS = sizeof verbs / sizeof *verbs };
@@ -111,6 +115,7 @@ hone_status hone_args(int argc, char **argv, const hone_arg *table,
 {
     int n = 0;
 
+    positional[0] = NULL;
     for (int i = 0; i < argc; i++) {
         const hone_arg *a;
         const char *value = "";
@@ -166,9 +171,28 @@ int hone_verb_recipe(hone_recipe *r, int argc, char **argv,
     return hone_exit_status(s);
 }
 
+enum { USAGE_WIDTH = 52 };
+
 static void print_verb(const char *name, const char *args, const char *help)
 {
-    printf("  hone %-9s %-52s %s\n", name, args, help);
+    if (strlen(args) <= USAGE_WIDTH)
+        printf("  hone %-9s %-*s %s\n", name, USAGE_WIDTH, args, help);
+    else
+        printf("  hone %-9s %s\n%*s%s\n", name, args, USAGE_WIDTH + 18, "",
+               help);
+}
+
+/* `hone VERB --help`, also behind other arguments. */
+static int wants_help(int argc, char **argv)
+{
+    return argc > 2 && !strcmp(argv[argc - 1], "--help");
+}
+
+static int print_help(const char *name, const char *args, const char *help)
+{
+    printf("usage: hone %s%s%s%s\n  %s\n", name, *args ? " " : "", args,
+           strncmp(args, "RECIPE", 6) ? "" : " [--set KEY=VALUE]...", help);
+    return 0;
 }
 
 /* With what plugins bring; those that cannot be read are said elsewhere. */
@@ -247,6 +271,8 @@ int hone_main(int argc, char **argv)
         names[i] = verbs[i].name;
         if (strcmp(verbs[i].name, argv[1]) || !verbs[i].run)
             continue;
+        if (wants_help(argc, argv))
+            return print_help(verbs[i].name, verbs[i].usage, verbs[i].help);
         prepare_process();
         if (hone_registry_open(dirs, &err) != HONE_OK)
             return hone_report_error(&err);
@@ -257,6 +283,9 @@ int hone_main(int argc, char **argv)
     if (hone_registry_open(dirs, &err) != HONE_OK)
         return hone_report_error(&err);
     c = hone_find(HONE_KIND_VERB, argv[1]);
+    if (c && wants_help(argc, argv))
+        return print_help(c->name, ((const hone_verb *)c->ops)->usage,
+                          c->help);
     if (c)
         return ((const hone_verb *)c->ops)->run(&hone_the_host, argc - 2,
                                                 argv + 2);

@@ -3,11 +3,15 @@
  * hello.c -- the smallest plugin, to copy: a schedule named "hello", which
  * keeps the rate and multiplies it by `pace` after `after` steps.
  *
- *   build   cc -std=c11 -shared -fPIC -fvisibility=hidden -Wl,-z,defs
- *              -I core/include -o hello.so plugins/hello.c
- *   use     hone run recipe.lua --plugin-dir DIR   (DIR holds hello.so)
- *           schedule = hone.hello { after = 100, pace = 0.5 }
- *   look    hone plugins; hone describe hello
+ *   copy    sed 's/hello/mine/g' hello.c > mine.c   (hone has its own hello)
+ *   build   cc -std=c11 $(pkg-config --cflags hone) -shared -fPIC
+ *              -fvisibility=hidden -Wl,-z,defs -o mine.so mine.c
+ *   use     hone run recipe.lua --plugin-dir DIR   (DIR holds mine.so)
+ *           schedule = hone.mine { after = 100, pace = 0.5 }
+ *   look    hone plugins; hone describe mine --plugin-dir DIR
+ *
+ * pkg-config finds an installed hone by $PKG_CONFIG_PATH (its lib/pkgconfig);
+ * in hone's own folder it is -I core/include.
  *
  * A plugin includes one header and links against nothing of hone.
  */

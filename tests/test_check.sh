@@ -36,6 +36,27 @@ expect 2 "plain.lua:4: hone.model: $PWD/recipes/good/model" \
 expect 2 "plain.lua:5: hone.data.alpaca: $PWD/recipes/good/rows.json" \
     check recipes/good/plain.lua
 
+# Every verb says how it is used, those of plugins too, and survives an option
+# that it does not know.
+expect 0 "" --help
+sed -n 's/^  hone \([a-z]*\) .*/\1/p' "$scratch/out" > "$scratch/verbs"
+[ "$(wc -l < "$scratch/verbs")" -ge 13 ]
+grep -qx fetch "$scratch/verbs"
+while read -r verb; do
+    expect 0 "" "$verb" --help
+    grep -q "^usage: hone $verb" "$scratch/out"
+    [ "$verb" = fetch ] || expect 2 "unknown option '--promt'" "$verb" --promt x
+done < "$scratch/verbs"
+expect 0 "" generate --help
+for option in prompt chat temperature seed; do
+    grep -q -e "--$option" "$scratch/out"
+done
+expect 2 "unknown option '--promt', did you mean '--prompt'?" \
+    generate --promt x model
+for verb in generate tokenize export; do
+    expect 2 "" "$verb"
+done
+
 # A refused plugin is a warning, listed, and no error where it is not needed.
 expect 0 "warning: $build/tests/abi/abi_no_ops.so: 'right' has no ops" \
     plugins --plugin-dir "$build/tests/abi"
@@ -110,3 +131,47 @@ expect 0 "" "$@" --set "data.path=$scratch/other.json" \
     --set data.output=answer
 sed -i 's/"llama"/"lama"/' "$scratch/model/config.json"
 expect 2 "no family 'lama'" "$@" --set "data.path=$scratch/rows.json"
+
+# A family of one's own: what it gets wrong is found before anything runs.
+cp -r ../recipes "$scratch/share"
+export HONE_SHARE=$scratch/share
+expect 2 "there are: gemma, gemma2, gemma3_text, llama, mistral, phi3, qwen2" \
+    "$@" --set "data.path=$scratch/rows.json"
+# family O [LOGITS]
+family() {
+    cat > "$scratch/share/models/lama.lua" <<LUA
+local decoder = require "lib.decoder"
+local function build(g, c)
+    local hidden, head = decoder.build(g, c, { $1 })
+    return hidden, head, function(logits)
+        return ${2:-logits}
+    end
+end
+return { build = build }
+LUA
+}
+set -- "$@" --set "data.path=$scratch/rows.json"
+family ""
+expect 0 "" "$@"
+grep -qE "^model .* [0-9]+ tensors, 1.6 million parameters, random" \
+    "$scratch/out"
+family "head_nrom = true"
+expect 2 "lama.lua:3: lib.decoder has no 'head_nrom'; there are: head_dim" "$@"
+family 'act = "gelu"'
+expect 2 "there is no op 'gelu', did you mean 'gelu_tanh'?" "$@"
+family "" "(g:scale { logits, by = bu })"
+expect 2 "lama.lua:5: 'bu' is not defined" "$@"
+family "" 7
+expect 2 "lama.lua: the function of the logits must return them" "$@"
+family ""
+sed -i 's/local hidden, head = \(.*\)$/do return \1 end local hidden, head/
+    s/{  }/{ residul = 1 }/' "$scratch/share/models/lama.lua"
+expect 2 "lama.lua: lib.decoder has no 'residul'" "$@" # a tail call: no line
+family ""
+sed -i 's/"hidden_size"/"new_factor": 2.5, &/' "$scratch/model/config.json"
+expect 2 "'new_factor', here 2.5, may change the maths" "$@"
+sed -i 's/"lama"/"gemma"/; s/"new_factor": 2.5, //' "$scratch/model/config.json"
+sed -i 's/hidden_act }/hidden_act, softcp = 1 }/' \
+    "$scratch/share/models/gemma.lua"
+sed -i 's/"silu"/"gelu_pytorch_tanh"/' "$scratch/model/config.json"
+expect 2 "gemma.lua: lib.decoder has no 'softcp'" "$@"

@@ -84,6 +84,17 @@ for name in readme recipes data; do
     grep -q "everything it names is there" "$scratch/out"
 done
 
+# What the README quotes is said of its recipe, with these lines.
+sed 's/lr = 2e-4/&, weigth_decay = 0/; s/global_batch/lora_r = 16, &/
+     s/warmup = 0.03/warmup = 500/; s/epochs = 1/steps = 300/' \
+    "$scratch/readme.lua" > "$scratch/recipe.lua"
+(cd "$scratch" && ! "$build/bin/hone" check recipe.lua \
+    --set model.path="$source/datasets/tiny" --set data.path=two.jsonl \
+    2> said > out)
+sed -n 's/^    \(recipe.lua:[0-9]*: \)/\1/p' "$source/README.md" |
+    sort > "$scratch/quoted"
+sort "$scratch/said" | diff - "$scratch/quoted"
+
 # A plugin of one's own: hello.c under another name.
 mkdir -m 755 "$scratch/mine"
 sed 's/"hello"/"salute"/g' "$source/plugins/hello.c" > "$scratch/salute.c"

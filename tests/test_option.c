@@ -162,9 +162,12 @@ static void test_text(void **state)
 static void test_nearest(void **state)
 {
     static const char *const names[] = { "weight_decay", "lr", "beta1", "beta2",
-                                         NULL };
+                                         "alpha", "rank", NULL };
 
     (void)state;
+    assert_string_equal(hone_nearest("alfa", names), "alpha");
+    assert_null(hone_nearest("rate", names));
+    assert_null(hone_nearest("bias", names));
     assert_string_equal(hone_nearest("weigth_decay", names), "weight_decay");
     assert_string_equal(hone_nearest("weightdecay", names), "weight_decay");
     assert_string_equal(hone_nearest("rl", names), "lr");

@@ -62,4 +62,5 @@ try() {
 try docs/plugins.md 'halving (schedule)' 'mine.swiglu_linear .* ok$' \
     'mine.gate_grad .* ok$' 'everything it names is there'
 try docs/models.md 'everything it names is there' '^host_bytes ' \
-    'step 60  held-out loss [45]'
+    'step 60  held-out loss [45]' 'tensors, .* parameters, random' \
+    'saved .*run-lora/adapter'

@@ -93,7 +93,13 @@ def check_changes(folder):
     says(folder, 0, "going on after", *run, "--set", "batch.rows=3", "--set",
          "save.every=50", "--set", "save.keep=1")
     assert len(list((folder / "out/checkpoints").iterdir())) == 1
-    says(folder, 0, "is a finished run; --fresh starts over", *run)
+    done = "is a finished run; --fresh starts over"
+    says(folder, 0, done, *run)
+    assert "not what ran" not in hone(folder, *run)[2]
+    changed = *run, "--set", "optimizer.lr=0.02"
+    says(folder, 0, done, *changed)
+    says(folder, 0, "full.lua:5: 'optimizer.lr' is 0.02 and was 0.01 when ",
+         *changed)
     says(folder, 0, "is now", *run, "--fresh")
     assert (folder / "out.1/model").is_dir() and (folder / "out").is_dir()
 

@@ -1,5 +1,6 @@
 -- A decoder of the Llama kind: RMSNorm before each part, rotary positions,
--- grouped queries, a gated MLP. Families differ in what they pass as O:
+-- grouped queries, a gated MLP. Families differ in what they pass as O, in
+-- which other keys are refused:
 --   head_dim                     of a head; nil: hidden_size / heads
 --   qkv_bias, o_bias, mlp_bias   which projections have a bias
 --   fused                        q, k, v are one projection; gate and up too
@@ -19,7 +20,22 @@ local decoder = {}
 local needed = { "hidden_size", "intermediate_size", "vocab_size",
                  "num_hidden_layers", "num_attention_heads", "rms_norm_eps" }
 
+local known = "head_dim qkv_bias o_bias mlp_bias fused head_norm post_norm "
+    .. "norm_offset residual act embed_scale tied scale softcap window rope "
+
+-- Refuses keys of O that are neither above nor MORE's. LEVEL: as of error().
+function decoder.check(o, level, more)
+    local words = known .. (more or "")
+    for key in pairs(o) do
+        if not (" " .. words .. " "):find(" " .. key .. " ", 1, true) then
+            error("lib.decoder has no '" .. key .. "'; there are: "
+                  .. words:gsub(" +$", ""):gsub(" ", ", "), level + 1)
+        end
+    end
+end
+
 function decoder.build(g, c, o)
+    decoder.check(o, 2)
     for _, key in ipairs(needed) do
         assert(c[key], "config.json has no '" .. key .. "'")
     end

@@ -13,6 +13,9 @@ function gemma.key(value, default)
 end
 
 function gemma.build(g, c, o)
+    local cap = o.cap
+    decoder.check(o, 2, "cap")
+    o.cap = nil
     local act = o.act or "gelu_pytorch_tanh"
     -- "gelu" is a slip of the first configs: the tanh was always meant.
     assert(act == "gelu_pytorch_tanh" or act == "gelu",
@@ -24,8 +27,8 @@ function gemma.build(g, c, o)
     o.qkv_bias, o.o_bias = c.attention_bias, c.attention_bias
     o.embed_scale = g:round(c.hidden_size ^ 0.5)
     local hidden, head = decoder.build(g, c, o)
-    local function capped(logits) return (g:softcap { logits, cap = o.cap }) end
-    return hidden, head, o.cap and capped or nil
+    local function capped(logits) return (g:softcap { logits, cap = cap }) end
+    return hidden, head, cap and capped or nil
 end
 
 return gemma
