@@ -310,10 +310,10 @@ void tk_bpe_merge_word(tk_scratch *s, tk_text t)
     /* A byte without a piece may become two, a marked character more. */
     make_room(s, &w, 2 * t.len + w.m->prefix.len + w.m->suffix.len +
                          (w.m->prefix.len + 4) * (w.m->prefix.len ? t.len : 0));
-    w.halves = s->room[TK_HALVES_ROOM];
     n = w.m->symbols ? w.m->symbols(s, t, w.symbol)
         : w.m->raw   ? raw_symbols(&w, t)
                      : char_symbols(s, &w, t);
+    w.halves = s->room[TK_HALVES_ROOM]; /* which symbols() may have made */
     if (n > 1) {
         first_pairs(&w, t, n);
         if (n > SHORT_WORD) {
