@@ -30,6 +30,7 @@ static void start(const hone_compiler *c, hone_program *p, const char *name)
 {
     memset(p, 0, sizeof *p);
     p->name = hone_text(c->keep, name);
+    p->span = c->span;
     hone_graph_init(&p->graph, c->scratch, c->keep, c->compute);
 }
 

@@ -21,6 +21,7 @@ typedef struct hone_compiler {
     hone_keep keep_mode;    /* HONE_KEEP_AUTO: all */
     const char *keep_layers; /* "0=none,3=offload": layers of their own */
     int ranks;
+    double span;            /* see program.h */
     int images; /* of trainable parameters, in the storage kernels take */
 } hone_compiler;
 

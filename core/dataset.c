@@ -145,7 +145,7 @@ static hone_status hash_data(hone_dataset *d, const hone_data_config *c,
 
 /* -------------------------------------------------------------- the cache */
 
-static const char *cache_folder(hone_dataset *d)
+const char *hone_cache_dir(hone_arena *a)
 {
     static const struct {
         const char *variable, *below;
@@ -156,11 +156,9 @@ static const char *cache_folder(hone_dataset *d)
     for (int i = 0; i < 3; i++) {
         const char *value = getenv(places[i].variable);
         if (value && value[0])
-            return hone_format_text(&d->arena, "%s%s/data/%s", value,
-                                    places[i].below, d->hash);
+            return hone_format_text(a, "%s%s", value, places[i].below);
     }
-    return hone_format_text(&d->arena, "/tmp/hone-%ld/data/%s", (long)getuid(),
-                            d->hash);
+    return hone_format_text(a, "/tmp/hone-%ld", (long)getuid());
 }
 
 static hone_status make_folder(hone_dataset *d, const char *path,
@@ -404,7 +402,8 @@ static hone_status open_data(hone_dataset *d, const source_list *l,
         if (l->config[i / 2]->notes[i % 2])
             hone_log(HONE_LOG_NOTE, "%s", l->config[i / 2]->notes[i % 2]);
     hone_try(hash_data(d, l->config[0], t, err));
-    folder = cache_folder(d);
+    folder = hone_format_text(&d->arena, "%s/data/%s",
+                              hone_cache_dir(&d->arena), d->hash);
     if (!open_cached(d, l->config[0], folder))
         hone_try(make_data(d, l, t, folder, err));
     d->train.files = d->val.files = hone_prep_files(&d->arena, l->config,

@@ -39,6 +39,9 @@ typedef struct hone_dataset {
     const char *untrained; /* a shape that there is no loss for, or NULL */
 } hone_dataset;
 
+/* The folder of what hone keeps: $HONE_CACHE, or where caches are. */
+const char *hone_cache_dir(hone_arena *);
+
 /* Opens the prepared data of a recipe, preparing it first if need be. */
 hone_status hone_dataset_open(hone_dataset *, const hone_recipe *,
                               const hone_tokens *, hone_err *);

@@ -70,6 +70,8 @@ typedef struct hone_program {
     int events;
     hone_graph_exec captured; /* NULL: run() walks the array */
     double flops;             /* of one run, as its ops count them */
+    double span;              /* keys that a query has on average in its row,
+                                 twice the ones it sees; 0: not known */
 } hone_program;
 
 /* Host memory that the bound program takes: prepared calls, pointers. */

@@ -242,6 +242,7 @@ static hone_status compile_all(hone_session *s, int with_training,
                                hone_err *err)
 {
     const hone_recipe *r = s->recipe;
+    const hone_lengths lengths = hone_dataset_lengths(&s->data, 0);
     hone_compiler c = { .scratch = &s->scratch, .keep = &s->keep,
                         .family = s->family, .machine = &s->machine,
                         .lora = r->has_adapter ? &s->lora : NULL,
@@ -250,9 +251,10 @@ static hone_status compile_all(hone_session *s, int with_training,
                         .keep_layers = r->keep_layers,
                         .ranks = s->rank.ranks,
                         .images = with_training &&
-                                  !s->machine.info.is_host };
+                                  !s->machine.info.is_host,
+                        .span = lengths.squares / (double)lengths.total };
 
-    hone_family_longest(s->family, hone_dataset_lengths(&s->data, 0).max);
+    hone_family_longest(s->family, lengths.max);
     hone_store_init(&s->store, &s->keep);
     for (uint32_t i = 0; i < s->buckets; i++) {
         if (with_training) {
