@@ -68,11 +68,26 @@ static inline int64_t eager_bytes(hone_type t)
 
 static inline hone_id eager_new(eager *e, hone_type type)
 {
-    int64_t bytes = eager_bytes(type);
+    int64_t bytes, n = hone_count(&type);
+    int p;
     assert_true(e->count < EAGER_TENSORS);
+    memset(&e->t[e->count], 0, sizeof e->t[e->count]);
     e->t[e->count].type = type;
-    e->t[e->count].ptr.part[0] = calloc(1, (size_t)(bytes ? bytes : 1));
+    for (p = 0; p < HONE_PARTS; p++) {
+        bytes = hone_part_bytes(type.storage, p, n);
+        if (p == 0 || bytes)
+            e->t[e->count].ptr.part[p] = calloc(1, (size_t)(bytes ? bytes : 1));
+    }
     return e->count++;
+}
+
+/* Forgets the newest tensors, down to COUNT of them. */
+static inline void eager_drop(eager *e, int count)
+{
+    int p;
+    while (e->count > count)
+        for (e->count--, p = 0; p < HONE_PARTS; p++)
+            free(e->t[e->count].ptr.part[p]);
 }
 
 /* Element I as a number, whatever its storage. */
@@ -214,8 +229,7 @@ static inline void eager_again(eager *e, const hone_op *op, hone_call call,
     if (eager_error(e, given, e, result) > (add != 0 ? 1e-5 : 0))
         fail_msg("%s: output %s differs when it is %s", call.op,
                  op->out[k].name, add != 0 ? "added to" : "in place");
-    while (e->count > given)
-        free(e->t[--e->count].ptr.part[0]);
+    eager_drop(e, given);
 }
 
 static inline void eager_modes(eager *e, const hone_op *op,
@@ -312,8 +326,7 @@ static inline void eager_open(eager *e, hone_storage compute)
 
 static inline void eager_close(eager *e)
 {
-    while (e->count > 0)
-        free(e->t[--e->count].ptr.part[0]);
+    eager_drop(e, 0);
 }
 
 #endif

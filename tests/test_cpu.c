@@ -236,9 +236,9 @@ static void elementary_functions(void **unused)
     assert_true(isnan(vm_exp(NAN)));
 }
 
-/* Calls K on f32 vectors of N elements: the last one is the output. */
-static void call_map(const char *program, int guard, float *s, float *x,
-                     float *y, int64_t n)
+/* One tensor of N elements, y held as AS: the pack's map, or the REFERENCE. */
+static void call_map_as(const char *program, int guard, float *s, float *x,
+                        hone_storage as, hone_ptr y, int64_t n, int reference)
 {
     const hone_component *op = find_op("map");
     hone_arena arena = { 0 };
@@ -252,7 +252,7 @@ static void call_map(const char *program, int guard, float *s, float *x,
         int64_t scalars, reads, writes;
         int guard;
     } attrs = { program, 1, 1, 1, guard };
-    hone_ptr ptr[3] = { { { s } }, { { x } }, { { y } } };
+    hone_ptr ptr[3] = { { { s } }, { { x } }, y };
     void *prepared;
 
     while (strcmp(k->op, "map"))
@@ -262,13 +262,23 @@ static void call_map(const char *program, int guard, float *s, float *x,
     c.call = (hone_call){ sizeof c.call, "map",  &attrs,  2, 1,
                           c.type,        c.mode, HONE_F32, NULL };
     c.type[0] = hone_type_of(HONE_F32, 1, 1, 1);
-    c.type[1] = c.type[2] = hone_type_of(HONE_F32, 1, n, 1);
+    c.type[1] = hone_type_of(HONE_F32, 1, n, 1);
+    c.type[2] = hone_type_of(as, 1, n, 1);
     assert_int_equal(k->prepare(&c.call, bench.threads, &need, &err), HONE_OK);
     prepared = hone_alloc(&arena, (size_t)need.prepared_bytes);
     assert_int_equal(k->init(&c.call, bench.threads, state, prepared, &err),
                      HONE_OK);
-    k->run(prepared, ptr, NULL, NULL);
+    if (reference)
+        ((const hone_op *)op->ops)->ref_f32(&c.call, ptr);
+    else
+        k->run(prepared, ptr, NULL, NULL);
     hone_arena_free(&arena);
+}
+
+static void call_map(const char *program, int guard, float *s, float *x,
+                     float *y, int64_t n)
+{
+    call_map_as(program, guard, s, x, HONE_F32, (hone_ptr){ { y } }, n, 0);
 }
 
 static void map_keeps_its_guard(void **unused)
@@ -295,6 +305,31 @@ static void map_stack_holds_values(void **unused)
              y, 2);
     /* y0 + 2 x0 = 11, 22; then that plus (7 - that) */
     assert_true(y[0] == 7 && y[1] == 7);
+}
+
+/* A mean that decays, in blocks of eight bits: the bits of the reference. */
+static void map_holds_blocks_of_eight_bits(void **unused)
+{
+    enum { COUNT = 70000 };
+    static uint8_t codes[2][COUNT];
+    static float absmax[2][COUNT / 256 + 1], x[COUNT];
+    float s = 1;
+
+    (void)unused;
+    for (int t = 0; t < 6; t++) {
+        hone_storage as = t < 3 ? HONE_INT8 : HONE_UINT8;
+
+        if (t == 3)
+            memset(codes, 0, sizeof codes), memset(absmax, 0, sizeof absmax);
+        for (int i = 0; i < COUNT; i++)
+            x[i] = (float)((i * 31 + t * 7) % 1013 - (t < 3 ? 500 : 0)) / 77;
+        for (int k = 0; k < 2; k++)
+            call_map_as("y0 x0 0.25 lerp =y0", 1, &s, x, as,
+                        (hone_ptr){ { codes[k], absmax[k] } }, COUNT, k);
+        assert_memory_equal(codes[0], codes[1], sizeof codes[0]);
+        assert_memory_equal(absmax[0], absmax[1], sizeof absmax[0]);
+        assert_true(absmax[0][COUNT / 256] > 0);
+    }
 }
 
 static void the_device(void **unused)
@@ -333,6 +368,7 @@ int main(void)
         cmocka_unit_test(elementary_functions),
         cmocka_unit_test(map_keeps_its_guard),
         cmocka_unit_test(map_stack_holds_values),
+        cmocka_unit_test(map_holds_blocks_of_eight_bits),
         cmocka_unit_test(the_device)
     };
 

@@ -4,7 +4,8 @@
 the same command, ends like one that nobody touched: the same bits of weights,
 optimizer states and checkpoints, and the same metrics but for times, each step
 once. Full and LoRA (with dropout), padded and packed, on the CPU and on the
-test device; with data of one's own if HONE_TEST_DATA names stories260K. Three
+test device; with data of one's own, and states in eight bits, if HONE_TEST_DATA
+names stories260K. Three
 kills in four come when a random number of records is written and then some
 part of a step on, in the midst of steps and saves; the fourth by the clock, as
 a run may still be starting.
@@ -173,9 +174,10 @@ def cases(build, folder):
     model = f'hone.model "{data}/weights/stories260K-hf"'
     rows = (f'hone.data.alpaca {{ "{data}/instruct/alpaca_fmt/'
             f'gsm8k_train_alpaca.json", val = 8, max_tokens = 128 }}')
-    for adapter, how in (("", "full"), (LORA, "lora")):
+    for adapter, how, state in (("", "full", "int8"), (LORA, "lora", "fp32")):
         yield Case(f"stories260K-{how}", hone, folder,
-                   RECIPE % (model, adapter, rows, PACK, COSINE, 12), [])
+                   RECIPE % (model, adapter, rows, PACK, COSINE, 12),
+                   ["--set", f"optimizer.state={state}"])
 
 
 def main():

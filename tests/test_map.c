@@ -128,6 +128,48 @@ static void a_list_of_tensors_is_one_call(void **state)
     eager_close(&e);
 }
 
+/* Hash (FNV-1a) of the codes of 600 numbers of many sizes, MAGNITUDES or with
+ * their signs. The goldens are those of bitsandbytes 0.50.2, backend
+ * "default": quantize_blockwise(x, create_dynamic_map(signed), 256). Its one
+ * for CPUs searches roughly: small numbers are a code or two off. */
+static uint64_t hash_of_codes(hone_storage as, int magnitudes, eager *e,
+                              hone_id *y)
+{
+    const hone_attr attrs[] = { { "program", 0, "x0 =y0" },
+                                { "reads", 1, NULL } };
+    hone_id x = eager_new(e, hone_type_of(HONE_F32, 1, 600, 1));
+    uint64_t hash = 1469598103934665603u;
+    hone_err err;
+    int i;
+
+    *y = eager_new(e, hone_type_of(as, 1, 600, 1));
+    for (i = 0; i < 600; i++) {
+        double v = ldexp((i * 7919 % 1009 - 504) / 512.0, -(i % 13));
+        eager_set(e, x, i, magnitudes ? fabs(v) : v);
+    }
+    assert_int_equal(eager_emit(&e->builder, "map", NULL, attrs, 2, &x, 1, y, 1,
+                                &err), 0);
+    for (i = 0; i < 600; i++)
+        hash = (hash ^ ((const uint8_t *)e->t[*y].ptr.part[0])[i]) *
+               1099511628211u;
+    return hash;
+}
+
+static void blocks_of_eight_bits_are_those_of_bitsandbytes(void **state)
+{
+    const float *absmax;
+    hone_id y;
+    eager e;
+    (void)state;
+    eager_open(&e, HONE_F32);
+    assert_true(hash_of_codes(HONE_INT8, 0, &e, &y) == 0x809f3c3fbad22badu);
+    absmax = e.t[y].ptr.part[1];
+    assert_true(absmax[0] == 0.984375f && absmax[1] == 0.97265625f &&
+                absmax[2] == 0.689453125f);
+    assert_true(hash_of_codes(HONE_UINT8, 1, &e, &y) == 0x33dd88d481c4816fu);
+    eager_close(&e);
+}
+
 static void senseless_programs_are_refused(void **state)
 {
     static const struct {
@@ -199,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_word_does_its_work),
         cmocka_unit_test(a_list_of_tensors_is_one_call),
+        cmocka_unit_test(blocks_of_eight_bits_are_those_of_bitsandbytes),
         cmocka_unit_test(senseless_programs_are_refused),
         cmocka_unit_test(wrong_lists_are_refused),
     };

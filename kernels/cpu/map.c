@@ -14,11 +14,12 @@
 #include "list.h"
 
 #include "attrs.h"
+#include "dynamic8.h"
 #include "mapcode.h"
 #include "storage.h"
 #include "vmath.h"
 
-enum { STRIP = 512 };
+enum { STRIP = 512 }; /* whole blocks of eight bits */
 
 typedef float strip[STRIP];
 
@@ -26,6 +27,7 @@ typedef struct {
     int threads, guard;
     int64_t scalars, reads, writes;
     uint32_t nin;
+    float value[2][256]; /* of eight bits: of HONE_INT8, of HONE_UINT8 */
     hone_mapcode code;
     list tensors; /* then a storage, one byte, for each operand */
 } map;
@@ -44,6 +46,11 @@ typedef struct {
     int depth;
 } machine;
 
+static int is_block8(hone_storage s)
+{
+    return s == HONE_INT8 || s == HONE_UINT8;
+}
+
 static hone_status map_prepare(const hone_call *c, int threads,
                                hone_need *need, hone_err *err)
 {
@@ -54,7 +61,8 @@ static hone_status map_prepare(const hone_call *c, int threads,
     need->prepared_bytes = (int64_t)offsetof(map, tensors) +
                            list_bytes(c->nout / a->writes) + c->nin + c->nout;
     for (uint32_t i = 0; i < c->nin + c->nout; i++)
-        if (!storage_covers(c->type[i].storage))
+        if (!storage_covers(c->type[i].storage) &&
+            (i < c->nin || !is_block8(c->type[i].storage)))
             return hone_fail(err, HONE_ENOSUP,
                              "cpu: map: storage '%s' is not covered; fp32, "
                              "bf16 and fp16 are",
@@ -85,6 +93,9 @@ static hone_status map_init(const hone_call *c, int threads, void *ctx,
         list_add(&m->tensors, cpu_count(c, c->nin + i));
     for (uint32_t i = 0; i < c->nin + c->nout; i++)
         storages(m)[i] = (uint8_t)c->type[i].storage;
+    for (int i = 0; i < 256; i++)
+        for (int k = 0; k < 2; k++)
+            m->value[k][i] = hone_dynamic8_value(i, k == 0);
     return hone_mapcode_parse(a->program, a->scalars, a->reads, a->writes,
                               &m->code, err);
 }
@@ -223,6 +234,47 @@ static void execute(const hone_mapcode *code, machine *w)
     }
 }
 
+/* Y of a strip: N numbers from element AT on. */
+static void load_y(const map *m, uint32_t i, hone_ptr p, int64_t at, int64_t n,
+                   float *to)
+{
+    hone_storage s = (hone_storage)storages(m)[i];
+    const float *value = m->value[s == HONE_UINT8];
+    const uint8_t *codes = (const uint8_t *)p.part[0] + at;
+    const float *absmax = (const float *)p.part[1] + at / HONE_BLOCK8;
+
+    if (!is_block8(s)) {
+        storage_load(s, p.part[0], at, n, to);
+        return;
+    }
+    for (int64_t k = 0; k < n; k++)
+        to[k] = value[codes[k]] * absmax[k / HONE_BLOCK8];
+}
+
+static void store_y(const map *m, uint32_t i, hone_ptr p, int64_t at, int64_t n,
+                    const float *from)
+{
+    hone_storage s = (hone_storage)storages(m)[i];
+    const float *value = m->value[s == HONE_UINT8];
+
+    if (!is_block8(s)) {
+        storage_store(s, from, p.part[0], at, n);
+        return;
+    }
+    for (int64_t b = 0; b < n; b += HONE_BLOCK8) {
+        uint8_t *codes = (uint8_t *)p.part[0] + at + b;
+        int64_t size = cpu_min(HONE_BLOCK8, n - b);
+        float top = 0, scale;
+
+        for (int64_t k = 0; k < size; k++)
+            top = fmaxf(top, fabsf(from[b + k]));
+        ((float *)p.part[1])[(at + b) / HONE_BLOCK8] = top;
+        scale = hone_dynamic8_scale(top);
+        for (int64_t k = 0; k < size; k++)
+            codes[k] = (uint8_t)hone_dynamic8_code(value, from[b + k] * scale);
+    }
+}
+
 /* N elements from AT on of tensor T of the list. A whole strip of f32 is read
  * where it lies; the rest of a shorter one holds what the last one held. */
 static void one_strip(const map_args *k, machine *w, int64_t t, int64_t at,
@@ -245,14 +297,12 @@ static void one_strip(const map_args *k, machine *w, int64_t t, int64_t at,
     }
     for (uint32_t i = 0; i < m->writes; i++)
         if (m->code.reads_y >> i & 1u)
-            storage_load((hone_storage)storage[out + i],
-                         k->ptr[out + i].part[0], at, n, w->y[i]);
+            load_y(m, out + i, k->ptr[out + i], at, n, w->y[i]);
     w->depth = 0;
     execute(&m->code, w);
     for (uint32_t i = 0; i < m->writes; i++)
         if (m->code.writes_y >> i & 1u)
-            storage_store((hone_storage)storage[out + i], w->y[i],
-                          k->ptr[out + i].part[0], at, n);
+            store_y(m, out + i, k->ptr[out + i], at, n, w->y[i]);
 }
 
 static void map_range(const void *arg, int64_t first, int64_t last, int part)

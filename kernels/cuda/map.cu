@@ -8,6 +8,7 @@
 #include "list.cuh"
 
 #include "attrs.h"
+#include "block8.cuh"
 #include "mapplan.h"
 
 enum { MAP_THREADS = 128, FOUR = 4 };
@@ -17,6 +18,7 @@ struct map_job {
     unsigned char scalar_storage[HONE_MAP_SCALARS];
     unsigned char number[MAP_UNIFORM]; /* of a slot among those in use */
     int reads, writes, guard, slots;
+    int blocks; /* some writes are held in blocks of eight bits */
 };
 
 struct map {
@@ -136,6 +138,9 @@ static __device__ void compute(const map_plan &p, float4 *slot,
         slot[p.step[i].to * MAP_THREADS] = step(p.step[i], slot, uniform);
 }
 
+/* With BLOCKS some writes are held in blocks of eight bits; behind a tensor's
+ * pointers stand those of their magnitudes. */
+template <bool BLOCKS>
 static __global__ void __launch_bounds__(MAP_THREADS)
     map_chunks(const __grid_constant__ list_table l,
                const __grid_constant__ map_job j,
@@ -143,22 +148,28 @@ static __global__ void __launch_bounds__(MAP_THREADS)
 {
     extern __shared__ float4 slots[];
     __shared__ float uniform[MAP_UNIFORMS];
+    block8_tables<MAP_THREADS> &tables = /* behind the slots */
+        *(block8_tables<MAP_THREADS> *)(slots + j.slots * MAP_THREADS);
     float4 *slot = slots + threadIdx.x;
     int64_t first, last;
-    int tensor = list_find(l, blockIdx.x, &first, &last);
-    int x = tensor * l.per, y = x + j.reads;
+    int tensor = list_find(l, blockIdx.x, &first, &last), turn = 0;
+    int x = tensor * l.per, y = x + j.reads, absmax = y + j.writes;
 
     for (int i = threadIdx.x; i < p.uniforms; i += MAP_THREADS)
         uniform[i] = i < p.scalars
                          ? get({ j.scalar[i], j.scalar_storage[i], 0 }, 0)
                          : p.uniform[i];
+    if (BLOCKS)
+        block8_fill(&tables);
     __syncthreads();
     if (j.guard && uniform[0] == 0)
         return;
-    for (int64_t i = first + threadIdx.x * FOUR; i < last;
-         i += MAP_THREADS * FOUR) {
-        int live = (int)min((int64_t)FOUR, last - i);
+    for (; first < last; first += MAP_THREADS * FOUR, turn ^= 1) {
+        const int64_t i = first + threadIdx.x * FOUR;
+        const int live = (int)max((int64_t)0, min((int64_t)FOUR, last - i));
 
+        if (!BLOCKS && live == 0)
+            break;
         for (int k = 0; k < j.reads; k++)
             if (p.used >> k & 1)
                 slot[j.number[k] * MAP_THREADS] =
@@ -166,12 +177,28 @@ static __global__ void __launch_bounds__(MAP_THREADS)
         for (int k = 0; k < j.writes; k++)
             if (p.reads_y >> k & 1)
                 slot[j.number[MAP_Y + k] * MAP_THREADS] =
-                    load_four(list_cell(l, y + k), i, live);
+                    BLOCKS && is_block8(l.storage[y + k])
+                        ? block8_load(tables.value, list_cell(l, y + k),
+                                      (const float *)l.at[absmax + k], i, live)
+                        : load_four(list_cell(l, y + k), i, live);
         compute(p, slot, uniform);
-        for (int k = 0; k < j.writes; k++)
-            if (p.writes_y >> k & 1)
-                store_four(list_cell(l, y + k), i,
+        for (int k = 0; BLOCKS && k < j.writes; k++)
+            if (p.writes_y >> k & 1 && is_block8(l.storage[y + k]))
+                block8_top(tables.top[turn][k],
                            slot[j.number[MAP_Y + k] * MAP_THREADS], live);
+        if (BLOCKS)
+            __syncthreads();
+        for (int k = 0; k < j.writes; k++) {
+            if (!(p.writes_y >> k & 1))
+                continue;
+            const float4 v = slot[j.number[MAP_Y + k] * MAP_THREADS];
+            if (BLOCKS && is_block8(l.storage[y + k]))
+                block8_store(tables.value, tables.top[turn][k],
+                             list_cell(l, y + k), (float *)l.at[absmax + k], i,
+                             v, live);
+            else
+                store_four(list_cell(l, y + k), i, v, live);
+        }
     }
 }
 
@@ -202,7 +229,13 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
     map_plan p;
 
     (void)threads;
-    hone_try(cuda_plain(c, need, storages_at(c) + c->nin + c->nout, err));
+    need->prepared_bytes = storages_at(c) + c->nin + c->nout;
+    for (uint32_t i = 0; i < c->nin + c->nout; i++)
+        if (!cuda_is_float(c->type[i].storage) &&
+            (i < c->nin || !is_block8(c->type[i].storage)))
+            return hone_fail(err, HONE_ENOSUP,
+                             "cuda: map: storage '%s' is not covered",
+                             hone_parts(c->type[i].storage)[0].name);
     return plan(c, &p, err);
 }
 
@@ -213,7 +246,8 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     map *m = (map *)prepared;
     unsigned char *storage = (unsigned char *)prepared + storages_at(c);
     const cuda_device *d = (const cuda_device *)ctx;
-    int most = d->shared_bytes - MAP_UNIFORMS * (int)sizeof(float);
+    int most = d->shared_bytes - MAP_UNIFORMS * (int)sizeof(float) -
+               (int)sizeof(block8_tables<MAP_THREADS>);
     cudaError_t e;
 
     (void)threads;
@@ -225,15 +259,18 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     m->nin = c->nin;
     m->nout = c->nout;
     m->storages = storages_at(c);
-    for (uint32_t i = 0; i < c->nin + c->nout; i++)
+    for (uint32_t i = 0; i < c->nin + c->nout; i++) {
         storage[i] = cuda_storage(c, i);
+        m->job.blocks |= is_block8(storage[i]);
+    }
     for (uint32_t i = 0; i < c->nout; i += (uint32_t)a->writes)
         m->count[i / a->writes] = cuda_count(c, c->nin + i);
     if (m->job.slots * (int)sizeof(float4) * MAP_THREADS > most)
         return hone_fail(err, HONE_EINVAL, "cuda: map: the program needs more "
                          "shared memory than a %s has", d->name);
     e = cudaFuncSetAttribute(
-        map_chunks, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+        m->job.blocks ? map_chunks<true> : map_chunks<false>,
+        cudaFuncAttributeMaxDynamicSharedMemorySize, most);
     return e == cudaSuccess ? HONE_OK
                             : hone_fail(err, HONE_EIO, "cuda: map: %s",
                                         cudaGetErrorString(e));
@@ -251,6 +288,8 @@ static void enter(const map *m, const hone_ptr *ptr, uint32_t n, list_table *t)
                                : m->nin + n * writes + k - reads;
         t->at[slot + (int)k] = ptr[i].part[0];
         t->storage[slot + (int)k] = storage[i];
+        if (k >= reads && m->job.blocks)
+            t->at[slot + (int)(k + writes)] = ptr[i].part[1];
     }
 }
 
@@ -259,7 +298,8 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
 {
     const map *m = (const map *)prepared;
     uint32_t n = 0, tensors = m->nout / (uint32_t)m->job.writes;
-    size_t shared = (size_t)m->job.slots * MAP_THREADS * sizeof(float4);
+    size_t shared = (size_t)m->job.slots * MAP_THREADS * sizeof(float4) +
+                    (m->job.blocks ? sizeof(block8_tables<MAP_THREADS>) : 0);
     map_job job = m->job;
     list_table t;
 
@@ -269,11 +309,12 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
         job.scalar_storage[i] = ((const unsigned char *)m + m->storages)[i];
     }
     while (n < tensors) {
-        list_open(&t, job.reads + job.writes);
+        list_open(&t, job.reads + job.writes * (job.blocks ? 2 : 1));
         while (n < tensors && t.tensors < list_most(t.per))
             enter(m, ptr, n++, &t);
-        map_chunks<<<(unsigned)t.chunk[t.tensors], MAP_THREADS, shared,
-                     (cudaStream_t)stream>>>(t, job, m->plan);
+        (job.blocks ? map_chunks<true> : map_chunks<false>)
+            <<<(unsigned)t.chunk[t.tensors], MAP_THREADS, shared,
+               (cudaStream_t)stream>>>(t, job, m->plan);
     }
 }
 

@@ -19,7 +19,8 @@ REF(convert)
 /* In the order of hone_storage, so that an index is a storage. */
 static const char *const storages[] = { "nothing", "f32", "bf16", "f16",
                                         "f64",     "i32", "i64",  "u8",
-                                        "nf4",     "fp8", "int8", NULL };
+                                        "nf4",     "fp8", "int8", "uint8",
+                                        NULL };
 
 static hone_status covered(const hone_call *c, hone_storage s, hone_err *err)
 {
@@ -32,6 +33,7 @@ static hone_status covered(const hone_call *c, hone_storage s, hone_err *err)
     case HONE_NF4:
     case HONE_FP8:
     case HONE_INT8:
+    case HONE_UINT8:
         return hone_fail(err, HONE_ENOSUP,
                          "%s: storage %s is not covered by this version; use "
                          "f32, bf16 or f16",

@@ -57,7 +57,7 @@ HONE_DYNAMIC8 float hone_dynamic8_value(int code, int is_signed)
                        : -hone_dynamic8_positive(zero - 1 - code, is_signed);
 }
 
-/* The code of the nearest of the 256 values to X. */
+/* The code of the nearest of the 256 values to X; of two the lower one. */
 HONE_DYNAMIC8 int hone_dynamic8_code(const float *value, float x)
 {
     int low = 0, high = 255;
@@ -69,7 +69,13 @@ HONE_DYNAMIC8 int hone_dynamic8_code(const float *value, float x)
         else
             high = middle;
     }
-    return x - value[low] <= value[high] - x ? low : high;
+    return x <= (value[low] + value[high]) / 2.0f ? low : high;
+}
+
+/* What the numbers of a block are multiplied by before they are coded. */
+HONE_DYNAMIC8 float hone_dynamic8_scale(float top)
+{
+    return top > 0 ? 1.0f / top : 0.0f;
 }
 
 #endif

@@ -3,9 +3,11 @@
  * map.c -- one element-wise program over a list of tensors (docs/ops.md; the
  * language is in mapcode.h). Operands: scalars, then `reads` inputs and
  * `writes` outputs for each tensor of the list, all of one element count.
+ * Outputs may be held in blocks of eight bits: those are read and stored whole.
  */
 #include "op.h"
 
+#include "dynamic8.h"
 #include "mapcode.h"
 
 /* Values of one element while the program runs. */
@@ -80,22 +82,72 @@ static void run(const hone_mapcode *code, machine *m)
     }
 }
 
+static int is_block8(hone_storage s)
+{
+    return s == HONE_INT8 || s == HONE_UINT8;
+}
+
+/* N numbers from element AT on, the start of a block. */
+static void load_y(view v, const float *absmax, int64_t at, int64_t n, real *to)
+{
+    const uint8_t *codes = v.at;
+    int64_t i;
+
+    for (i = 0; i < n; i++)
+        to[i] = !is_block8(v.storage)
+                    ? get(v, at + i)
+                    : (real)(hone_dynamic8_value(codes[at + i],
+                                                 v.storage == HONE_INT8) *
+                             absmax[at / HONE_BLOCK8]);
+}
+
+static void store_y(view v, float *absmax, int64_t at, int64_t n,
+                    const real *from)
+{
+    uint8_t *codes = v.at;
+    float value[256], top = 0;
+    int64_t i;
+
+    for (i = 0; i < n && !is_block8(v.storage); i++)
+        set(v, at + i, from[i]);
+    if (!is_block8(v.storage))
+        return;
+    for (i = 0; i < 256; i++)
+        value[i] = hone_dynamic8_value((int)i, v.storage == HONE_INT8);
+    for (i = 0; i < n; i++)
+        top = fmaxf(top, fabsf((float)from[i]));
+    absmax[at / HONE_BLOCK8] = top;
+    for (i = 0; i < n; i++)
+        codes[at + i] = (uint8_t)hone_dynamic8_code(
+            value, (float)from[i] * hone_dynamic8_scale(top));
+}
+
 /* The operands of one tensor of the list: X inputs from IN, Y from OUT on. */
 static void sweep(const hone_call *c, const hone_ptr *p, machine *m,
                   const hone_mapcode *code, uint32_t in, uint32_t out)
 {
     const hone_map_attrs *a = c->attrs;
-    int64_t i, k, n = output(c, p, out).count;
+    real y[HONE_MAP_TENSORS][HONE_BLOCK8];
+    int64_t at, i, k, size, n = output(c, p, out).count;
 
-    for (i = 0; i < n; i++) {
-        for (k = 0; k < a->reads; k++)
-            m->x[k] = get(input(c, p, in + (uint32_t)k), i);
+    for (at = 0; at < n; at += size) {
+        size = n - at < HONE_BLOCK8 ? n - at : HONE_BLOCK8;
         for (k = 0; k < a->writes; k++)
-            m->y[k] = get(output(c, p, out + (uint32_t)k), i);
-        run(code, m);
+            load_y(output(c, p, out + (uint32_t)k),
+                   p[c->nin + out + (uint32_t)k].part[1], at, size, y[k]);
+        for (i = 0; i < size; i++) {
+            for (k = 0; k < a->reads; k++)
+                m->x[k] = get(input(c, p, in + (uint32_t)k), at + i);
+            for (k = 0; k < a->writes; k++)
+                m->y[k] = y[k][i];
+            run(code, m);
+            for (k = 0; k < a->writes; k++)
+                y[k][i] = m->y[k];
+        }
         for (k = 0; k < a->writes; k++)
             if (code->writes_y >> k & 1u)
-                set(output(c, p, out + (uint32_t)k), i, m->y[k]);
+                store_y(output(c, p, out + (uint32_t)k),
+                        p[c->nin + out + (uint32_t)k].part[1], at, size, y[k]);
     }
 }
 
@@ -145,9 +197,10 @@ static hone_status want_count(const hone_call *c, uint32_t i, int64_t n,
                               hone_err *err)
 {
     const hone_type *t = &c->type[i];
-    if (!is_float(t->storage))
+    if (!is_float(t->storage) && (i < c->nin || !is_block8(t->storage)))
         return hone_fail(err, HONE_ENOSUP,
-                         "map: operand %u is not held as f32, bf16 or f16", i);
+                         "map: operand %u is not held as f32, bf16 or f16%s", i,
+                         i < c->nin ? "" : ", or in blocks of int8 or uint8");
     if (hone_count(t) != n)
         return hone_fail(err, HONE_EINVAL,
                          "map: operand %u is %s, it must have %lld elements", i,

@@ -10,6 +10,8 @@ typedef struct adamw {
 } adamw;
 
 enum { STATE_FP32, STATE_BF16, STATE_INT8 };
+enum { INT8_LEAST = 4096 }; /* elements; smaller tensors keep fp32 states, for
+                               they cost nothing (as in bitsandbytes) */
 static const char *const state_names[] = { "fp32", "bf16", "int8", NULL };
 
 static const hone_option options[] = {
@@ -25,25 +27,29 @@ static const hone_option options[] = {
     HONE_OPT_END
 };
 
+/* How state I of a parameter is held; the mean square is never negative. */
+static hone_storage storage(const adamw *c, const hone_type *param, int i)
+{
+    if (c->state == STATE_INT8 && hone_count(param) >= INT8_LEAST)
+        return i == 0 ? HONE_INT8 : HONE_UINT8;
+    if (c->state == STATE_BF16)
+        return HONE_BF16;
+    return param->storage == HONE_F64 ? HONE_F64 : HONE_F32;
+}
+
 static hone_status states(const void *config, const char *name,
                           const hone_type *param, hone_state_spec *out,
                           uint32_t *count, hone_err *err)
 {
-    const adamw *c = config;
     int i;
 
     (void)name;
-    if (c->state == STATE_INT8)
-        return hone_fail(err, HONE_EINVAL,
-                         "hone.adamw: state = \"int8\" is not there yet; use "
-                         "\"fp32\" or \"bf16\"");
+    (void)err;
     out[0].name = "m";
     out[1].name = "v";
     for (i = 0; i < 2; i++) {
         out[i].type = *param;
-        out[i].type.storage = c->state == STATE_BF16 ? HONE_BF16
-                              : param->storage == HONE_F64 ? HONE_F64
-                                                           : HONE_F32;
+        out[i].type.storage = storage(config, param, i);
     }
     *count = 2;
     return HONE_OK;

@@ -134,6 +134,7 @@ typedef enum {
     HONE_NF4,  /* codes u8[n/2], absmax u8[n/64], nested f32[n/16384], mean f32 */
     HONE_FP8,  /* e4m3 codes u8[n], scale f32[1] */
     HONE_INT8, /* block-wise optimizer state: codes u8[n], absmax f32[n/256] */
+    HONE_UINT8, /* the same for what is never negative */
     HONE_STORAGES
 } hone_storage;
 
@@ -165,6 +166,7 @@ static inline const hone_part *hone_parts(hone_storage s)
           { "nested", 4, 16384 },
           { "mean", 4, 0 } },
         { { "codes", 1, 1 }, { "scale", 4, 0 } },
+        { { "codes", 1, 1 }, { "absmax", 4, 256 } },
         { { "codes", 1, 1 }, { "absmax", 4, 256 } },
     };
     return table[s < HONE_STORAGES ? s : 0];
