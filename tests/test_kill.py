@@ -5,10 +5,9 @@ the same command, ends like one that nobody touched: the same bits of weights,
 optimizer states and checkpoints, and the same metrics but for times, each step
 once. Full and LoRA (with dropout), padded and packed, on the CPU and on the
 test device; with data of one's own, and states in eight bits, if HONE_TEST_DATA
-names stories260K. Three
-kills in four come when a random number of records is written and then some
-part of a step on, in the midst of steps and saves; the fourth by the clock, as
-a run may still be starting.
+names stories260K. Three kills in four come when a random number of records is
+written and then some part of a step on, in the midst of steps and saves; the
+fourth by the clock, as a run may still be starting.
 
 test_kill.py BUILD [KILLS] [SEED]: kills of each kind of run, 2 if not given.
 """
