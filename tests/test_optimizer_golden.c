@@ -150,7 +150,7 @@ static void all_agree_over_100_steps(void **state)
             eager_close(&b.e);
     }
     fclose(f);
-    assert_int_equal(cases, 6);
+    assert_int_equal(cases, 8);
 }
 
 int main(void)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Writes tests/golden/optimizers.txt: parameters after steps 1, 10 and 100 of
-torch's SGD and AdamW, of Lion as its paper writes it, and of Muon as its
-authors publish it, all in double precision. tests/test_optimizer_golden.c
+torch's SGD and AdamW, of Transformers' Adafactor, of Lion as its paper writes
+it, and of Muon as its authors publish it, all in double precision. tests/test_optimizer_golden.c
 holds hone's optimizers to them.
 python3 tests/parity/optimizers.py > tests/golden/optimizers.txt"""
 import torch
+from transformers.optimization import Adafactor
 
 STEPS, SHOWN = 100, (1, 10, 100)
 # As tests/test_optimizer_golden.c has them; by their names Muon leaves
@@ -108,6 +109,11 @@ def muon(p):
     return [Muon([p[1], p[2]], 1, 0.95, 0.1), rest]
 
 
+def adafactor(scale):
+    return lambda p: [Adafactor(decayed(p, 0.1), lr=1, scale_parameter=scale,
+                              relative_step=False)]
+
+
 # hone's optimizer and options, its rate at the last step, torch's like.
 CASES = [
     ("sgd weight_decay=0.1", 2e-2, sgd()),
@@ -117,6 +123,8 @@ CASES = [
     ("adamw weight_decay=0.1 beta2=0.95", 2e-3, adamw),
     ("lion weight_decay=0.1", 2e-3, lion),
     ("muon weight_decay=0.1", 2e-2, muon),
+    ("adafactor weight_decay=0.1", 2e-3, adafactor(False)),
+    ("adafactor weight_decay=0.1 scale_parameter=1", 2e-2, adafactor(True)),
 ]
 
 
