@@ -5,47 +5,19 @@
 #include "chat.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "file.h"
 #include "log.h"
 #include "registry.h"
 
-enum { FILE_MAX_BYTES = 64 << 20 };
+enum { TEMPLATE_MAX_BYTES = 64 << 20 };
 
 /* ------------------------------------------------------------------- files */
-
-/* The text of a file; NULL with HONE_OK: there is none. */
-static hone_status read_text(hone_arena *a, const char *path, char **text,
-                             size_t *bytes, hone_err *err)
-{
-    FILE *f = fopen(path, "rbe");
-    hone_status s = HONE_OK;
-    struct stat st;
-
-    *text = NULL;
-    if (!f && errno == ENOENT)
-        return HONE_OK;
-    if (!f)
-        return hone_fail(err, HONE_EINVAL, "%s: cannot open: %s", path,
-                         strerror(errno));
-    if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode) ||
-        st.st_size > FILE_MAX_BYTES) {
-        s = hone_fail(err, HONE_EINVAL, "%s: not a file of at most %d bytes",
-                      path, FILE_MAX_BYTES);
-    } else {
-        *bytes = (size_t)st.st_size;
-        *text = hone_alloc(a, *bytes + 1);
-        if (fread(*text, 1, *bytes, f) != *bytes)
-            s = hone_fail(err, HONE_EIO, "%s: cannot read it whole", path);
-    }
-    fclose(f);
-    return s;
-}
 
 /* Puts the template in FOLDER/FILE into texts as NAME, if there is one. */
 static hone_status add_file(hone_chat *c, const char *folder, const char *file,
@@ -53,13 +25,14 @@ static hone_status add_file(hone_chat *c, const char *folder, const char *file,
 {
     hone_arena a = { 0 };
     const char *path = hone_format_text(&a, "%s/%s", folder, file);
-    size_t bytes = 0;
-    char *text;
-    hone_status s = read_text(&a, path, &text, &bytes, err);
+    hone_file f = { .name = path };
+    hone_status s = HONE_OK;
 
-    if (s == HONE_OK && text) {
-        const char *valid = hone_utf8_repair(&a, text, bytes, &bytes);
-        json_object_set_new(c->texts, name, json_stringn(valid, bytes));
+    if (access(path, F_OK) == 0)
+        s = hone_file_read(&a, path, TEMPLATE_MAX_BYTES, &f, err);
+    if (s == HONE_OK && f.text) {
+        const char *valid = hone_utf8_repair(&a, f.text, f.bytes, &f.bytes);
+        json_object_set_new(c->texts, name, json_stringn(valid, f.bytes));
     }
     hone_arena_free(&a);
     return s;
@@ -92,24 +65,13 @@ static hone_status read_jinja(hone_chat *c, const char *folder, hone_err *err)
 static hone_status read_config(const char *folder, const char *name,
                                json_t **root, hone_err *err)
 {
-    hone_arena a = { 0 };
-    const char *path = hone_format_text(&a, "%s/%s", folder, name);
-    json_error_t why;
-    size_t bytes = 0;
-    char *text;
-    hone_status s = read_text(&a, path, &text, &bytes, err);
-
-    *root = NULL;
-    if (s == HONE_OK && text) {
-        *root = json_loadb(text, bytes, JSON_DECODE_INT_AS_REAL, &why);
-        if (!json_is_object(*root))
-            s = hone_fail(err, HONE_EINVAL, "%s:%d: not a JSON object: %s",
-                          path, *root ? 1 : why.line, *root ? "" : why.text);
-    } else if (s == HONE_OK) {
+    hone_try(hone_json_beside(folder, name, root, err));
+    if (!*root)
         *root = json_object();
-    }
-    hone_arena_free(&a);
-    return s;
+    if (!json_is_object(*root))
+        return hone_fail(err, HONE_EINVAL, "%s/%s: not a JSON object", folder,
+                         name);
+    return HONE_OK;
 }
 
 /* tokenizer_config.json: one template, or a list of { name, template }. */

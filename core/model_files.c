@@ -9,10 +9,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "file.h"
 #include "safetensors.h"
 
 enum { TEXT_MAX_BYTES = 256 << 20 };
@@ -57,32 +58,6 @@ hone_status hone_json_read(const char *folder, const char *name,
     return s;
 }
 
-static hone_status read_text(struct hone_model_file *to, hone_arena *a,
-                             const char *path, hone_err *err)
-{
-    FILE *f = fopen(path, "rbe");
-    hone_status s = HONE_OK;
-    struct stat st;
-    char *text;
-
-    if (!f)
-        return hone_fail(err, HONE_EIO, "%s: cannot open: %s", path,
-                         strerror(errno));
-    if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode) ||
-        st.st_size > TEXT_MAX_BYTES) {
-        fclose(f);
-        return hone_fail(err, HONE_EINVAL,
-                         "%s: not a file of at most %d bytes", path,
-                         TEXT_MAX_BYTES);
-    }
-    to->bytes = (size_t)st.st_size;
-    to->text = text = hone_alloc(a, to->bytes);
-    if (fread(text, 1, to->bytes, f) != to->bytes)
-        s = hone_fail(err, HONE_EIO, "%s: cannot read it whole", path);
-    fclose(f);
-    return s;
-}
-
 /* Adds FROM/NAME, if it is there. */
 static hone_status add_text(hone_model_files *files, hone_arena *a,
                             const char *from, const char *to, const char *name,
@@ -90,11 +65,13 @@ static hone_status add_text(hone_model_files *files, hone_arena *a,
 {
     struct hone_model_file *file = &files->list[files->count];
     const char *path = hone_format_text(a, "%s/%s", from, name);
-    struct stat st;
+    hone_file text = { .name = path };
 
-    if (stat(path, &st) && errno == ENOENT)
+    if (access(path, F_OK) && errno == ENOENT)
         return HONE_OK;
-    hone_try(read_text(file, a, path, err));
+    hone_try(hone_file_read(a, path, TEXT_MAX_BYTES, &text, err));
+    file->text = text.text;
+    file->bytes = text.bytes;
     file->path = hone_format_text(a, "%s/%s", to, name);
     files->bytes += (int64_t)file->bytes;
     files->count++;

@@ -15,36 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "log.h"
 #include "registry.h"
 
 enum { FILE_MAX_BYTES = 1 << 30 };
 
 /* ------------------------------------------------------------- the file */
-
-static hone_status read_file(hone_arena *a, const char *path, char **text,
-                             size_t *bytes, hone_err *err)
-{
-    FILE *f = fopen(path, "rbe");
-    hone_status s = HONE_OK;
-    struct stat st;
-
-    if (!f)
-        return hone_fail(err, HONE_EINVAL, "%s: cannot open: %s", path,
-                         strerror(errno));
-    if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode) ||
-        st.st_size > FILE_MAX_BYTES) {
-        s = hone_fail(err, HONE_EINVAL, "%s: not a file of at most %d bytes",
-                      path, FILE_MAX_BYTES);
-    } else {
-        *bytes = (size_t)st.st_size;
-        *text = hone_alloc(a, *bytes + 1);
-        if (fread(*text, 1, *bytes, f) != *bytes)
-            s = hone_fail(err, HONE_EIO, "%s: cannot read it whole", path);
-    }
-    fclose(f);
-    return s;
-}
 
 /* Of one file its SHA-256; of several that of all, end to end. */
 static void hash_files(const hone_file *file, uint32_t count, char hash[65])
@@ -109,16 +86,15 @@ static hone_status name_file(const char *path, hone_status s, hone_err *err)
 static hone_status load(hone_tokens *t, hone_err *err)
 {
     hone_arena a = { 0 };
-    size_t bytes = 0;
-    char *text = NULL;
-    hone_status s = read_file(&a, t->path, &text, &bytes, err);
+    hone_file f = { .name = t->path };
+    hone_status s = hone_file_read(&a, t->path, FILE_MAX_BYTES, &f, err);
 
     if (s == HONE_OK) {
-        hash_files(&(hone_file){ t->path, text, bytes }, 1, t->hash);
-        t->api = find_reader(text, bytes);
+        hash_files(&f, 1, t->hash);
+        t->api = find_reader(f.text, f.bytes);
         if (!t->api)
-            s = refuse(t, text, bytes, err);
-        else if ((s = t->api->load(&hone_the_host, text, bytes, &t->self,
+            s = refuse(t, f.text, f.bytes, err);
+        else if ((s = t->api->load(&hone_the_host, f.text, f.bytes, &t->self,
                                    err)) != HONE_OK)
             s = name_file(t->path, s, err);
     }
@@ -156,13 +132,9 @@ static const char *name_in(hone_arena *a, const char *folder,
 static hone_status read_named(hone_arena *a, const char *folder,
                               const char *name, hone_file *to, hone_err *err)
 {
-    char *text = NULL;
-
     to->name = name;
-    hone_try(read_file(a, hone_format_text(a, "%s/%s", folder, name), &text,
-                       &to->bytes, err));
-    to->text = text;
-    return HONE_OK;
+    return hone_file_read(a, hone_format_text(a, "%s/%s", folder, name),
+                          FILE_MAX_BYTES, to, err);
 }
 
 /* Loads what API reads in FOLDER; HONE_ENOSUP: it reads nothing there. */
@@ -221,24 +193,22 @@ static hone_status load_folder(hone_tokens *t, const char *folder,
 
 /* ------------------------------------------------- the files beside it */
 
-/* The object in FOLDER/NAME; NULL when there is no such file. */
-static hone_status read_beside(const char *folder, const char *name,
-                               json_t **root, hone_err *err)
+hone_status hone_json_beside(const char *folder, const char *name,
+                             json_t **root, hone_err *err)
 {
     hone_arena a = { 0 };
     const char *path = hone_format_text(&a, "%s/%s", folder, name);
     hone_status s = HONE_OK;
+    hone_file f = { .name = path };
     json_error_t why;
-    size_t bytes = 0;
-    char *text = NULL;
-    struct stat st;
 
     *root = NULL;
-    if (stat(path, &st) == 0) {
-        s = read_file(&a, path, &text, &bytes, err);
+    if (access(path, F_OK) == 0) {
+        s = hone_file_read(&a, path, FILE_MAX_BYTES, &f, err);
         /* model_max_length is often 1e30, spelt out: more than an integer */
-        if (s == HONE_OK &&
-            !(*root = json_loadb(text, bytes, JSON_DECODE_INT_AS_REAL, &why)))
+        if (s == HONE_OK && !(*root = json_loadb(f.text, f.bytes,
+                                                 JSON_DECODE_INT_AS_REAL,
+                                                 &why)))
             s = hone_fail(err, HONE_EINVAL, "%s:%d: not valid JSON: %s", path,
                           why.line, why.text);
     }
@@ -310,7 +280,7 @@ static hone_status name_tokens(hone_tokens *t, const char *folder,
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         json_t *root;
 
-        hone_try(read_beside(folder, files[i].name, &root, err));
+        hone_try(hone_json_beside(folder, files[i].name, &root, err));
         take(t, root, files[i].as_ids);
         json_decref(root);
     }

@@ -41,6 +41,12 @@ typedef struct hone_tokens_job {
 void hone_tokens_begin(hone_tokens_job *, hone_tokens *, const char *path);
 hone_status hone_tokens_end(hone_tokens_job *, hone_err *);
 
+/* What is in FOLDER/NAME, numbers as doubles; NULL when there is no such
+ * file. */
+struct json_t;
+hone_status hone_json_beside(const char *folder, const char *name,
+                             struct json_t **, hone_err *);
+
 /* TEXT with each maximal subpart of broken UTF-8 replaced by U+FFFD. Returns
  * TEXT itself if it is valid, else memory from A. */
 const char *hone_utf8_repair(hone_arena *a, const char *text, size_t bytes,

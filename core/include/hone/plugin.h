@@ -72,6 +72,28 @@ static inline hone_status hone_fail(hone_err *err, hone_status code,
             return hone_try_status_;                                           \
     } while (0)
 
+/* -------------------------------------------------------------------- text */
+
+/* Bytes of the character at TEXT (not empty), or of the maximal subpart of
+ * broken UTF-8 there: then *OK is 0 (table 3-7 of the Unicode standard). */
+static inline size_t hone_utf8_step(const char *text, size_t bytes, int *ok)
+{
+    const unsigned char *t = (const unsigned char *)text;
+    size_t need = t[0] < 0x80 ? 1 : t[0] < 0xE0 ? 2 : t[0] < 0xF0 ? 3 : 4, i;
+    unsigned char low = t[0] == 0xE0 ? 0xA0 : t[0] == 0xF0 ? 0x90 : 0x80;
+    unsigned char high = t[0] == 0xED ? 0x9F : t[0] == 0xF4 ? 0x8F : 0xBF;
+
+    *ok = need == 1;
+    if (*ok || t[0] < 0xC2 || t[0] > 0xF4)
+        return 1;
+    for (i = 1; i < need && i < bytes && t[i] >= low && t[i] <= high; i++) {
+        low = 0x80;
+        high = 0xBF;
+    }
+    *ok = i == need;
+    return i;
+}
+
 /* ----------------------------------------------------------------- options */
 
 typedef enum {

@@ -149,7 +149,7 @@ hone_status tk_charsmap_read(tk_arena *a, tk_charsmap *to, tk_text blob,
                          "%s: the charsmap is cut short or no charsmap", where);
     for (size_t i = 4 + bytes, n; i < blob.len; i += n) {
         int ok;
-        n = tk_utf8_step(blob.at + i, blob.len - i, &ok);
+        n = hone_utf8_step(blob.at + i, blob.len - i, &ok);
         if (!ok)
             return hone_fail(err, HONE_EINVAL,
                              "%s: the texts of the charsmap are not UTF-8",

@@ -48,14 +48,14 @@ tk_text tk_repaired(tk_scratch *s, tk_text t)
     int ok;
 
     for (size_t i = 0; i < t.len; i += step) {
-        step = tk_utf8_step(t.at + i, t.len - i, &ok);
+        step = hone_utf8_step(t.at + i, t.len - i, &ok);
         broken += !ok;
     }
     if (!broken)
         return t;
     out = to = tk_alloc(&s->arena, t.len + 3 * broken);
     for (size_t i = 0; i < t.len; i += step) {
-        step = tk_utf8_step(t.at + i, t.len - i, &ok);
+        step = hone_utf8_step(t.at + i, t.len - i, &ok);
         memcpy(out, ok ? t.at + i : "\xEF\xBF\xBD", ok ? step : 3);
         out += ok ? step : 3;
     }
@@ -128,7 +128,7 @@ static void close_run(texts *out, const char *run, size_t n)
     int ok = 1;
 
     for (size_t i = 0; ok && i < n;)
-        i += tk_utf8_step(run + i, n - i, &ok);
+        i += hone_utf8_step(run + i, n - i, &ok);
     if (n && ok)
         out->text[out->n++] = (tk_text){ run, n };
     for (size_t i = 0; !ok && i < n; i++)

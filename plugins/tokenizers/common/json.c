@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hone/plugin.h"
 #include "unicode.h"
 
 enum { DEPTH = 127 };
@@ -226,7 +227,7 @@ static int read_text(reader *r, tk_json *to)
             *out++ = *r->at++;
         } else {
             int ok;
-            size_t n = tk_utf8_step(r->at, (size_t)(r->end - r->at), &ok);
+            size_t n = hone_utf8_step(r->at, (size_t)(r->end - r->at), &ok);
 
             if (!ok)
                 return fail(r, "not UTF-8");

@@ -155,7 +155,7 @@ static void put_bytes(output *out, const char *bytes, size_t n)
     int ok;
 
     for (size_t i = 0; i < n; i += ok ? step : 1) {
-        step = tk_utf8_step(bytes + i, n - i, &ok);
+        step = hone_utf8_step(bytes + i, n - i, &ok);
         put(out, ok ? (tk_text){ bytes + i, step }
                     : (tk_text){ "\xEF\xBF\xBD", 3 });
     }

@@ -50,7 +50,7 @@ static hone_status read_piece(reader *r, tk_text bytes)
                          LONGEST);
     for (size_t i = 0, n; i < to->text.len; i += n) {
         int ok;
-        n = tk_utf8_step(to->text.at + i, to->text.len - i, &ok);
+        n = hone_utf8_step(to->text.at + i, to->text.len - i, &ok);
         if (!ok)
             return broken(r, "a piece is not UTF-8");
     }

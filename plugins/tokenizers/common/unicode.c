@@ -212,38 +212,6 @@ void tk_unicode_open(void)
     pthread_once(&once, open_once);
 }
 
-/* ---------------------------------------------------------------- UTF-8 */
-
-/* Table 3-7 of the Unicode standard: what may follow each first byte. */
-size_t tk_utf8_step(const char *text, size_t len, int *ok)
-{
-    const unsigned char *t = (const unsigned char *)text;
-    unsigned char low = 0x80, high = 0xBF;
-    size_t need, i;
-
-    *ok = 1;
-    if (t[0] < 0x80)
-        return 1;
-    *ok = 0;
-    if (t[0] < 0xC2 || t[0] > 0xF4)
-        return 1;
-    need = t[0] < 0xE0 ? 2 : t[0] < 0xF0 ? 3 : 4;
-    if (t[0] == 0xE0)
-        low = 0xA0;
-    else if (t[0] == 0xED)
-        high = 0x9F;
-    else if (t[0] == 0xF0)
-        low = 0x90;
-    else if (t[0] == 0xF4)
-        high = 0x8F;
-    for (i = 1; i < need && i < len && t[i] >= low && t[i] <= high; i++) {
-        low = 0x80;
-        high = 0xBF;
-    }
-    *ok = i == need;
-    return i;
-}
-
 /* ----------------------------------------------------- GPT-2's alphabet */
 
 static int prints(int32_t c)

@@ -117,9 +117,6 @@ static inline size_t tk_char_before(const char *text, size_t at)
     return at;
 }
 
-/* Bytes of the first character, or of the maximal subpart that is broken:
- * then *OK is 0. */
-size_t tk_utf8_step(const char *text, size_t len, int *ok);
 /* The lower case of a character: one code point, or i and U+0307. */
 int32_t tk_lower(int32_t);
 /* The script as UnicodeScripts sees it; 0: any. */
