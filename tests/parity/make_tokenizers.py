@@ -294,6 +294,22 @@ def ctc(data):
     return t
 
 
+def smollm(folder, to):
+    """A tokenizer.json of the vocab.json and merges.txt in FOLDER, which do
+    not say that SmolLM's digits stand alone; None: they are not there."""
+    names = [os.path.join(folder, n) for n in ("vocab.json", "merges.txt")]
+    path = os.path.join(to, os.path.basename(folder) + "-files.json")
+    if not all(map(os.path.exists, names)):
+        return None
+    t = Tokenizer(M.BPE.from_file(*names))
+    t.pre_tokenizer = P.Sequence([P.Digits(True), P.ByteLevel(False)])
+    t.decoder = D.ByteLevel()
+    vocabulary = sorted(t.get_vocab().items(), key=lambda v: v[1])
+    t.add_special_tokens([piece for piece, _ in vocabulary[:17]])
+    t.save(path)
+    return path
+
+
 MODELS = {
     "bpe-user": dict(model_type="bpe", vocab_size=2500,
                      user_defined_symbols=["<sep>", "hello", "\u2581the",

@@ -270,6 +270,11 @@ def main():
             name = os.path.basename(os.path.dirname(path))
             if "_config" not in path:
                 paths[name + "/" + os.path.basename(path)] = path
+        for lone in glob.glob(os.path.join(a.data, "tokenizers", "*")):
+            path = os.path.join(lone, "tokenizer.json")
+            made = make_tokenizers.smollm(lone, folder)
+            if made and not os.path.exists(path):
+                paths[os.path.basename(lone) + "/files"] = made
         paths.update(make_tokenizers.make(a.data, a.made or folder, a.only))
         for name, path in paths.items():
             if a.only in name:
