@@ -325,6 +325,10 @@ MODELS = {
     "unigram-user": dict(model_type="unigram", vocab_size=4000,
                          byte_fallback=True, character_coverage=0.995,
                          user_defined_symbols=["<sep>", "hello", "\u3042\u3044"]),
+    "unigram-overlap": dict(model_type="unigram", vocab_size=4000,
+                            user_defined_symbols=[
+                                "aa", "aaa", "  ", "   ", "the", "he", "her",
+                                "ere", "\u3042\u3042", "--", "---", "...."]),
     "unigram-suffix": dict(model_type="unigram", vocab_size=4000,
                            treat_whitespace_as_suffix=True,
                            normalization_rule_name="nmt_nfkc_cf"),

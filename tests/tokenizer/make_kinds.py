@@ -131,18 +131,19 @@ def of_json(name, component, t):
                                separators=(",", ":"))}
 
 
-def of_model(name, **options):
+def of_model(name, unused=False, **options):
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TRAINING), model_writer=out, minloglevel=2,
         hard_vocab_limit=False, normalization_rule_name="identity", **options)
-    sp = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
+    model = big.unused(out.getvalue()) if unused else out.getvalue()
+    sp = sentencepiece.SentencePieceProcessor(model_proto=model)
     answers = []
     for text in TEXTS:
         ids = sp.encode(text)
         answers.append([ids, ids, sp.decode(ids), sp.decode(ids)])
     return {"name": name, "component": "sentencepiece", "answers": answers,
-            "base64": base64.b64encode(out.getvalue()).decode()}
+            "base64": base64.b64encode(model).decode()}
 
 
 def of_ranks():
@@ -180,6 +181,10 @@ def main():
                  user_defined_symbols=["<sep>", "hello"]),
         of_model("model, unigram", model_type="unigram", vocab_size=80,
                  user_defined_symbols=["<sep>", "ab"]),
+        of_model("model, ties", model_type="unigram", vocab_size=80,
+                 user_defined_symbols=["aa", "aaa"]),
+        of_model("model, unused", model_type="bpe", vocab_size=120,
+                 unused=True),
         of_ranks(),
     ]
     out = {"libraries": f"tokenizers {__version__}, sentencepiece "

@@ -9,13 +9,20 @@
 
 /* ------------------------------------------------------------- unigram */
 
-#define LOWEST (-100000.0f) /* a sum of scores below this is rebased */
+#define FAR 100000.0f /* a sum of scores beyond this, or -FAR, is rebased */
 
 typedef struct {
     float score;
     uint32_t start; /* where its last piece begins; its end: none yet */
     int32_t id;
 } way;
+
+/* Of a symbol of the user's of so many bytes: above every piece's, and the
+ * longer the better. */
+static float user_score(size_t bytes)
+{
+    return (float)(0.1 * (double)(bytes - 1));
+}
 
 static void offer(way *to, float score, size_t start, size_t end, int32_t id)
 {
@@ -43,9 +50,7 @@ static void offer_pieces(const tk_spm *m, tk_text t, way *best, size_t at,
         if (id < 0 || m->piece[id].type == TK_SP_UNUSED)
             continue;
         p = &m->piece[id];
-        score = p->type == TK_SP_USER
-                    ? (float)((double)((float)(end - at) * m->max_score) - 0.1)
-                    : p->score;
+        score = p->type == TK_SP_USER ? user_score(end - at) : p->score;
         offer(&best[end], score + here, at, end, id);
         single |= end == at + len;
     }
@@ -87,7 +92,7 @@ static void unigram(tk_scratch *s, const tk_spm *m, tk_text t)
         best[i] = (way){ 0, (uint32_t)i, -1 };
     for (at = 0; at < t.len; at += len) {
         tk_char(t.at + at, &len);
-        if (best[at].score < LOWEST)
+        if (best[at].score < -FAR || best[at].score > FAR)
             rebase(m, t, best, at);
         offer_pieces(m, t, best, at, len);
     }

@@ -35,7 +35,7 @@ typedef struct tk_spm {
     int32_t unk, bos, eos; /* -1: none */
     /* Unigram */
     tk_trie trie;
-    float unk_score, max_score;
+    float unk_score;
     size_t longest; /* bytes of a piece */
     /* BPE: symbols from COUNT on are characters without a piece of their own;
      * frozen symbols of user pieces are FROZEN + id. */

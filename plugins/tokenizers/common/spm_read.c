@@ -5,6 +5,7 @@
  * refuses is refused here. The file may hold anything.
  */
 #include <float.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "protobuf.h"
@@ -153,6 +154,8 @@ static hone_status take_piece(reader *r, tk_table *reserved, int32_t id)
         return hone_fail(r->err, HONE_EINVAL,
                          "sentencepiece: piece '%.60s' is there twice",
                          p->text.at);
+    if (!isfinite(p->score))
+        return broken(r, "a score is no number");
     if (p->type == TK_SP_UNKNOWN && m->unk >= 0)
         return broken(r, "it has two unknown tokens");
     if (p->type == TK_SP_UNKNOWN)
@@ -215,16 +218,11 @@ static void make_unigram(tk_spm *m)
 {
     float low = FLT_MAX;
 
-    m->max_score = 0.1f; /* at least, so that longer symbols win */
     for (int32_t i = 0; i < m->count; i++) {
         if (m->piece[i].text.len > m->longest)
             m->longest = m->piece[i].text.len;
-        if (m->piece[i].type != TK_SP_NORMAL)
-            continue;
-        if (m->piece[i].score < low)
+        if (m->piece[i].type == TK_SP_NORMAL && m->piece[i].score < low)
             low = m->piece[i].score;
-        if (m->piece[i].score > m->max_score)
-            m->max_score = m->piece[i].score;
     }
     m->unk_score = low - 10.0f;
     make_trie(m, &m->trie, 0);
