@@ -294,6 +294,41 @@ static void test_turns(void **state)
                 "[<think>t</think>b][<think>u</think>d</s>]");
 }
 
+#define MESSAGES(ROWS) "{\"messages\": [" ROWS "]}"
+#define USER(TEXT) "{\"role\": \"user\", \"content\": \"" TEXT "\"}"
+#define SAYS(TEXT) "{\"role\": \"assistant\", \"content\": \"" TEXT "\""
+
+/* Templates that write a turn otherwise where it is the last one. */
+static void test_turns_by_what_follows(void **state)
+{
+    /* the last of the assistant's turns is left for the model to say */
+    const char *left = "{% for m in messages %}{% if m.role == 'user' or not "
+                       "loop.last %} {{ m.role }}: {{ m.content }}\n"
+                       "{% endif %}{% endfor %} assistant:[SEP]";
+    /* thoughts are of the last turn alone, which ends otherwise */
+    const char *thoughts =
+        "{% for m in messages %}<{{ m.role }}>{% if loop.last and m.thinking %}"
+        "<t>{{ m.thinking }}</t>{% endif %}<m>{{ m.content }}"
+        "{{ '<return>' if loop.last and m.role != 'user' else '<end>' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}";
+    /* an end token behind the whole, with which a content begins */
+    const char *ended = BODY("{{ m.content }}")
+        "{% if not add_generation_prompt %}</s>{% endif %}";
+
+    (void)state;
+    check_spans(left, MESSAGES(USER("a") "," SAYS("") "}," USER("b")),
+                HONE_LEARN_ASSISTANT, "[\n]");
+    check_spans(left, MESSAGES(USER("a") "," SAYS("c") "}," USER("b")),
+                HONE_LEARN_ASSISTANT, "[c\n]");
+    check_spans(thoughts,
+                MESSAGES(USER("a") "," SAYS("b") ",\"thinking\": \"t\"},"
+                         USER("c") "," SAYS("d") ",\"thinking\": \"u\"}"),
+                HONE_LEARN_ASSISTANT, "[<m>b][<t>u</t><m>d<return>]");
+    check_spans(ended, MESSAGES(USER("a") "," SAYS("</s> b") "}," USER("c")),
+                HONE_LEARN_ASSISTANT, "[</s> b<end>\n]");
+}
+
 static void test_generation(void **state)
 {
     const char *marked =
@@ -314,12 +349,21 @@ static void test_lost_turn(void **state)
 {
     /* no beginning is one of the whole, and the contents are not in it */
     const char *numbered = "{{ messages|length }}" BODY("...");
+    /* nor does it take another content in their place */
+    const char *strict = "{{ messages|length }}{% for m in messages %}"
+                         "{% if m.role == 'assistant' and m.content|length == 1"
+                         "%}{{ raise_exception('short') }}{% endif %}"
+                         "{{ m.content }}{% endfor %}";
     outcome o = render_json(numbered, strlen(numbered), CHAT,
                             HONE_LEARN_ASSISTANT);
 
     (void)state;
     assert_int_equal(o.kind, 'e');
-    assert_non_null(strstr(o.text, "message 2"));
+    assert_non_null(strstr(o.text, "message 2: the template writes nothing"));
+    free(o.text);
+    o = render_json(strict, strlen(strict), CHAT, HONE_LEARN_ASSISTANT);
+    assert_int_equal(o.kind, 'e');
+    assert_non_null(strstr(o.text, "message 2: what the template makes of"));
     assert_non_null(strstr(o.text, "{% generation %}"));
     free(o.text);
 }
@@ -503,10 +547,15 @@ static void test_fuzz(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_engine),     cmocka_unit_test(test_material),
-        cmocka_unit_test(test_turns),      cmocka_unit_test(test_generation),
-        cmocka_unit_test(test_lost_turn),  cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_caps),       cmocka_unit_test(test_fuzz),
+        cmocka_unit_test(test_engine),
+        cmocka_unit_test(test_material),
+        cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_turns_by_what_follows),
+        cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_lost_turn),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_caps),
+        cmocka_unit_test(test_fuzz),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

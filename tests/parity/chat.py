@@ -3,6 +3,7 @@
 """Chat templates against Transformers: the same text, or the same refusal.
 
     PY tests/parity/chat.py [--plugin build/lib/hone/plugins/jinja.so] [--random 300]
+    PY tests/parity/chat.py --spans [--random 300]
     PY tests/parity/chat.py --golden tests/golden/chat.json --each 12
     PY tests/parity/chat.py --engine tests/golden/jinja.json
 
@@ -10,6 +11,9 @@ PY is a Python with transformers and jinja2. For each template of the test
 material (HONE_TEST_DATA) its own cases with their expected output, then random
 conversations that Transformers renders (render_jinja_template). What
 raise_exception says must be equal; of other errors only that there is one.
+--spans looks at what is to be learnt instead, where a template does not mark it:
+how often a turn is not found, and that what is found has what the assistant
+says and nothing that others say.
 --golden writes what a few of them give, for tests/test_template.c; --engine
 what jinja2 makes of tests/jinja_templates.py, which is compared here as well.
 """
@@ -24,7 +28,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import jinja_templates  # noqa: E402
-from template_plugin import Plugin, Refused  # noqa: E402
+from template_plugin import ASSISTANT, Plugin, Refused  # noqa: E402
 
 DATA = pathlib.Path(os.environ.get("HONE_TEST_DATA", "/nonexistent"))
 
@@ -354,6 +358,57 @@ def check_random(plugin, root, n, seed, only, most):
     return bad
 
 
+def misplaced(text, spans, messages):
+    """A content on the wrong side of the spans, or None. One that stands in
+    the text of another role, or in thoughts, could be on both."""
+    learnt = b"\0".join(text[a:b] for a, b in spans)
+    said = {True: [], False: []}
+    for m in messages:
+        c = m.get("content")
+        if isinstance(c, str) and not m.get("tool_calls"):
+            c = re.sub(r"<think>.*</think>", "", c, flags=re.S).strip()
+            said[m["role"] == "assistant"].append(c)
+    for ours, others in ((True, False), (False, True)):
+        for c in said[ours]:
+            if len(c) > 12 and c.encode() in text and not any(
+                    c in o for o in said[others]) and \
+                    (c.encode() in learnt) != ours:
+                return c
+    return None
+
+
+def check_spans(plugin, root, n, seed, only, most):
+    bad = total = lost = 0
+    for text, name in templates(root).items():
+        if (only and not re.search(only, name)) or \
+                re.search(r"{%[-+]?\s*generation", text):
+            continue
+        r = random.Random(f"{seed} {name} spans")
+        loaded = plugin.load(text)
+        told = {}
+        for _ in range(n):
+            v = dict(conversation(r), add_generation_prompt=False)
+            if not r.plain or ours(loaded, v)[0] != "text":
+                continue
+            total += 1
+            try:
+                c = misplaced(*loaded.call(v, ASSISTANT), v["messages"])
+            except Refused as e:
+                words = re.sub(r"message \d+: (.*?);.*", r"\1", str(e))
+                told[words] = told.get(words, 0) + 1
+                continue
+            if c is not None:
+                bad += 1
+                show(name, v, c, loaded.call(v, ASSISTANT)) \
+                    if bad <= most else None
+        for words, count in told.items():
+            print(f"{name}: {count}: {words}")
+            lost += count
+    print(f"{total} random conversations, in {lost} a turn is not found, in "
+          f"{bad} the wrong words are learnt")
+    return bad
+
+
 def digest(outcome):
     """t: text, r: raised, with the SHA-256 of it; e: another error."""
     kind, it = outcome
@@ -381,6 +436,7 @@ def main():
     p.add_argument("--show", type=int, default=2, help="differences shown")
     p.add_argument("--golden")
     p.add_argument("--engine")
+    p.add_argument("--spans", action="store_true")
     p.add_argument("--each", type=int, default=12,
                    help="conversations of the golden file")
     a = p.parse_args()
@@ -392,6 +448,9 @@ def main():
         return 0
     plugin = Plugin(a.plugin)
     bad = 0
+    if a.spans:
+        return check_spans(plugin, DATA, a.random, a.seed, a.only,
+                           a.show) != 0
     if not a.only:
         bad += check_engine(plugin) + check_cases(plugin, DATA)
     bad += check_random(plugin, DATA, a.random, a.seed, a.only, a.show)

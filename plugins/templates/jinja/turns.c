@@ -18,6 +18,7 @@ typedef struct {
     ji_list *messages;
     ji_str *whole;
     int64_t steps; /* of all renderings */
+    int parting;   /* look at what follows a turn, too */
 } chat;
 
 enum { RENDERINGS = 20 }; /* times JI_STEPS_MAX, for all beginnings together */
@@ -215,10 +216,30 @@ static size_t find_start(chat *c, size_t i, ji_list *other)
     return same_start(c->whole, changed);
 }
 
+/* Whether the last of what the turn says stands in the whole chat from FROM
+ * on, but not before TO. Its first may be thoughts that are left out. */
+static int ends_later(chat *c, size_t i, size_t from, size_t to)
+{
+    enum { ENOUGH = 24 }; /* bytes */
+    ji_val *content = ji_get_text(c->r, c->messages->at[i].u.d, "content");
+    ji_str part = { c->whole->at, to, JI_UNKNOWN, NULL, 0 }, *last;
+    size_t at;
+
+    if (!content || content->kind != JI_STR)
+        return 0;
+    last = ji_strip(c->r, content->u.s, NULL, 3);
+    at = last->len > ENOUGH ? last->len - ENOUGH : 0;
+    while (at < last->len && ((unsigned char)last->at[at] & 0xC0) == 0x80)
+        at++;
+    last = ji_part(c->r, last, at, last->len);
+    return last->len && ji_find(&part, last, from) == JI_UNKNOWN &&
+           ji_find(c->whole, last, from) != JI_UNKNOWN;
+}
+
 /* Where the turn ends that starts at START, if the chat up to it is UPTO: the
  * longest end of that which stands at START, for templates that leave the
  * beginning of earlier turns out. */
-static size_t find_overlap(chat *c, const ji_str *upto, size_t start)
+static size_t find_overlap(chat *c, size_t i, const ji_str *upto, size_t start)
 {
     size_t left = c->whole->len - start;
 
@@ -230,7 +251,9 @@ static size_t find_overlap(chat *c, const ji_str *upto, size_t start)
         if (n > left || upto->at[d] != c->whole->at[start] ||
             memcmp(upto->at + d, c->whole->at + start, n))
             continue;
-        return blank(upto->at + d, n) ? JI_UNKNOWN : start + n;
+        return blank(upto->at + d, n) || ends_later(c, i, start, start + n)
+                   ? JI_UNKNOWN
+                   : start + n;
     }
     return JI_UNKNOWN;
 }
@@ -276,6 +299,40 @@ static size_t find_tail(chat *c, size_t i, ji_str *upto, size_t start,
     return end + tail;
 }
 
+/* Where what follows the turn's content ends to be the same whoever speaks
+ * next: for templates that end a chat otherwise than they part its turns. */
+static size_t find_parting(chat *c, size_t i, size_t start, ji_list *other)
+{
+    static const char *const roles[] = { "user", "assistant" };
+    ji_run *r = c->r;
+    ji_str *changed = render(c, other, 0);
+    size_t least, end = c->whole->len;
+
+    if (!changed || ji_same(changed, c->whole))
+        return JI_UNKNOWN;
+    least = end - same_end(c->whole, changed, end - start);
+    for (int k = 0; k < 2; k++) {
+        ji_list *part = ji_list_new(r, i + 2);
+        ji_dict *next = ji_dict_new(r);
+        ji_str *text;
+
+        for (size_t m = 0; m <= i; m++)
+            ji_push(r, part, c->messages->at[m]);
+        ji_set(r, next, ji_of(r, "role"), ji_of(r, roles[k]));
+        ji_set(r, next, ji_of(r, "content"), ji_of(r, "\uE0A1"));
+        ji_push(r, part, (ji_val){ .kind = JI_DICT, .u.d = next });
+        text = render(c, part, 0);
+        if (!text || same_start(c->whole, text) < least)
+            return JI_UNKNOWN;
+        if (same_start(c->whole, text) < end)
+            end = same_start(c->whole, text);
+    }
+    end = before_marker(c->whole, end, least);
+    while (end > least && c->whole->at[end - 1] == ' ')
+        end--; /* of the next turn's first word */
+    return end;
+}
+
 static size_t find_end(chat *c, size_t i, size_t start, ji_list *other)
 {
     ji_str *upto;
@@ -288,11 +345,13 @@ static size_t find_end(chat *c, size_t i, size_t start, ji_list *other)
         return JI_UNKNOWN;
     if (starts_with(c->whole, upto) && upto->len >= start)
         return upto->len;
-    end = find_overlap(c, upto, start);
+    end = find_overlap(c, i, upto, start);
     if (end == JI_UNKNOWN)
         end = find_common(c, i, upto, start);
     if (end == JI_UNKNOWN && other)
         end = find_tail(c, i, upto, start, other);
+    if (end == JI_UNKNOWN && other && c->parting)
+        end = find_parting(c, i, start, other);
     return end;
 }
 
@@ -314,8 +373,17 @@ static size_t find_text(chat *c, size_t i, size_t from, size_t *end)
     return at;
 }
 
-/* FROM: the end of the turn before. */
-static ji_span find_turn(chat *c, size_t i, size_t from)
+/* Whether there is something to say: an empty turn may leave no trace. */
+static int says_something(chat *c, size_t i)
+{
+    ji_val *content = ji_get_text(c->r, c->messages->at[i].u.d, "content");
+
+    return content && content->kind == JI_STR &&
+           !blank(content->u.s->at, content->u.s->len);
+}
+
+/* FROM: the end of the turn before. 0: it is not found. */
+static int look_for(chat *c, size_t i, size_t from, ji_span *turn)
 {
     ji_list *other = perturbed(c, i);
     size_t start = find_start(c, i, other);
@@ -323,14 +391,90 @@ static ji_span find_turn(chat *c, size_t i, size_t from)
 
     if (end == JI_UNKNOWN || end < start)
         start = find_text(c, i, from, &end);
-    if (start == JI_UNKNOWN)
-        end = JI_UNKNOWN;
-    if (end == JI_UNKNOWN || end < start)
-        ji_leave(c->r, ji_format(c->r, "message %zu: what the template makes "
-                                 "of this turn is not found again in the whole "
-                                 "chat; use a template with {%% generation %%} "
-                                 "or loss = \"all\"", i + 1), 0);
-    return (ji_span){ start, end };
+    *turn = (ji_span){ start, end };
+    return start != JI_UNKNOWN && end != JI_UNKNOWN &&
+           end >= start + says_something(c, i);
+}
+
+/* The messages without the thoughts that the template leaves out of the whole
+ * chat, though not of its beginnings; NULL: it leaves none out. */
+static ji_list *without_thoughts(chat *c)
+{
+    static const char *const names[] = { "reasoning_content", "thinking",
+                                         "reasoning" };
+    ji_list *l = ji_list_new(c->r, c->messages->n);
+    int dropped = 0;
+
+    for (size_t i = 0; i < c->messages->n; i++)
+        ji_push(c->r, l, c->messages->at[i]);
+    for (size_t i = 0; i < l->n; i++) {
+        ji_val old = l->at[i];
+        ji_dict *d = ji_dict_new(c->r);
+        ji_str *text;
+
+        for (size_t k = 0; k < old.u.d->n; k++) {
+            ji_val key = old.u.d->at[k].key;
+            int is_thought = 0;
+
+            for (int n = 0; n < 3; n++)
+                is_thought |= key.kind == JI_STR && ji_is(key.u.s, names[n]);
+            if (!is_thought)
+                ji_set(c->r, d, key, old.u.d->at[k].value);
+        }
+        if (d->n == old.u.d->n)
+            continue;
+        l->at[i] = (ji_val){ .kind = JI_DICT, .u.d = d };
+        text = render(c, l, 0);
+        if (text && starts_with(c->whole, text))
+            dropped = 1;
+        else
+            l->at[i] = old;
+    }
+    return dropped ? l : NULL;
+}
+
+/* Nothing of the turn is in the whole chat. */
+static int left_out(chat *c, size_t i)
+{
+    ji_list *l = ji_list_new(c->r, c->messages->n);
+    ji_dict *d = ji_dict_new(c->r);
+    ji_str *text;
+
+    for (size_t k = 0; k < c->messages->n; k++)
+        ji_push(c->r, l, c->messages->at[k]);
+    ji_set(c->r, d, ji_of(c->r, "role"), ji_of(c->r, "assistant"));
+    ji_set(c->r, d, ji_of(c->r, "content"), ji_of(c->r, "\uE0A1"));
+    l->at[i] = (ji_val){ .kind = JI_DICT, .u.d = d };
+    text = render(c, l, 0);
+    return text && ji_same(text, c->whole);
+}
+
+static ji_span find_turn(chat *c, size_t i, size_t from)
+{
+    ji_list *bare;
+    ji_span turn;
+
+    if (look_for(c, i, from, &turn))
+        return turn;
+    bare = without_thoughts(c);
+    if (bare) {
+        c->messages = bare;
+        if (look_for(c, i, from, &turn))
+            return turn;
+    }
+    c->parting = 1;
+    if (look_for(c, i, from, &turn))
+        return turn;
+    if (left_out(c, i))
+        ji_leave(c->r, ji_format(c->r, "message %zu: the template writes "
+                                 "nothing of what this turn says; use another "
+                                 "template, or give the message \"weight\": 0: "
+                                 "it is not learnt then", i + 1), 0);
+    ji_leave(c->r, ji_format(c->r, "message %zu: what the template makes "
+                             "of this turn is not found again in the whole "
+                             "chat; use a template with {%% generation %%}, "
+                             "loss = \"all\", or \"weight\": 0 in the message",
+                             i + 1), 0);
 }
 
 /* --------------------------------------------------------------- all turns */
@@ -408,7 +552,7 @@ static void take_marked(chat *c, ji_chat *to, int last_only)
 
 void ji_chat_spans(ji_run *r, ji_chat *to, hone_learn want)
 {
-    chat c = { r, to->template, to->variables, to->messages, to->text, 0 };
+    chat c = { r, to->template, to->variables, to->messages, to->text, 0, 0 };
 
     if (want == HONE_LEARN_NOTHING)
         return;
