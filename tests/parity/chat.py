@@ -359,21 +359,23 @@ def check_random(plugin, root, n, seed, only, most):
 
 
 def misplaced(text, spans, messages):
-    """A content on the wrong side of the spans, or None. One that stands in
-    the text of another role, or in thoughts, could be on both."""
-    learnt = b"\0".join(text[a:b] for a, b in spans)
+    """A content (a long one: short ones stand in others) that is not on its
+    side of the spans; None: all are."""
+    rest, at = b"", 0
+    for a, b in spans:
+        rest, at = rest + text[at:a] + b"\0", b
+    side = {True: b"\0".join(text[a:b] for a, b in spans),
+            False: rest + text[at:]}
     said = {True: [], False: []}
     for m in messages:
         c = m.get("content")
         if isinstance(c, str) and not m.get("tool_calls"):
             c = re.sub(r"<think>.*</think>", "", c, flags=re.S).strip()
             said[m["role"] == "assistant"].append(c)
-    for ours, others in ((True, False), (False, True)):
-        for c in said[ours]:
-            if len(c) > 12 and c.encode() in text and not any(
-                    c in o for o in said[others]) and \
-                    (c.encode() in learnt) != ours:
-                return c
+    for whose, contents in said.items():
+        for c in map(str.encode, contents):
+            if len(c) > 12 and c in text and c not in side[whose]:
+                return c.decode()
     return None
 
 
