@@ -11,7 +11,7 @@
 #include "arena.h"
 #include "hone/plugin.h"
 
-enum { HONE_SHARD_VERSION = 2, HONE_FRAME_TOKENS = 4096, HONE_ROW_STRIDE = 64 };
+enum { HONE_SHARD_VERSION = 2, HONE_FRAME_TOKENS = 1024, HONE_ROW_STRIDE = 64 };
 
 /* What happened to the rows that were read to make a shard, and what is odd
  * about those in it. */

@@ -7,7 +7,6 @@
 #include "shard_write.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,23 +14,14 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include "spool.h"
+
 enum {
-    LEVEL = 3,
-    PACK_FRAMES = 16,
+    PACK_FRAMES = 64,
     PACK_TOKENS = PACK_FRAMES * HONE_FRAME_TOKENS,
     RAW_BYTES = HONE_FRAME_TOKENS * 6 + 2, /* of a frame, at most */
-    BUFFER_BYTES = 1 << 16,
     CHUNK = 2048 /* records read at a time */
 };
-
-/* A file that grows at its end. */
-typedef struct {
-    const char *path;
-    int fd;
-    uint64_t bytes; /* in the file */
-    size_t have;    /* in the buffer */
-    uint8_t buffer[BUFFER_BYTES];
-} spool;
 
 typedef struct {
     hone_job job;
@@ -50,105 +40,12 @@ struct hone_shard_writer {
     hone_arena arena;
     hone_workers *workers;
     hone_shard_head head;
-    spool file, frames, records;
+    hone_spool file, frames, records;
     const char *rows_path;
     pack **pack; /* [packs]; made when they are needed */
     int packs;
     uint64_t first, next; /* packs on their way: numbers from first to next */
 };
-
-/* ------------------------------------------------------------------ spools */
-
-static hone_status put_at(const spool *s, const void *data, uint64_t bytes,
-                          uint64_t at, hone_err *err)
-{
-    const uint8_t *from = data;
-
-    while (bytes > 0) {
-        ssize_t n = pwrite(s->fd, from, bytes, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return hone_fail(err, HONE_EIO, "%s: %s", s->path,
-                             strerror(n < 0 ? errno : ENOSPC));
-        from += n;
-        at += (uint64_t)n;
-        bytes -= (uint64_t)n;
-    }
-    return HONE_OK;
-}
-
-static hone_status flush(spool *s, hone_err *err)
-{
-    size_t n = s->have;
-
-    s->have = 0;
-    hone_try(put_at(s, s->buffer, n, s->bytes, err));
-    s->bytes += n;
-    return HONE_OK;
-}
-
-static hone_status put(spool *s, const void *data, uint64_t bytes,
-                       hone_err *err)
-{
-    if (s->have + bytes > BUFFER_BYTES)
-        hone_try(flush(s, err));
-    if (bytes > BUFFER_BYTES) {
-        hone_try(put_at(s, data, bytes, s->bytes, err));
-        s->bytes += bytes;
-        return HONE_OK;
-    }
-    if (bytes)
-        memcpy(s->buffer + s->have, data, bytes);
-    s->have += bytes;
-    return HONE_OK;
-}
-
-static uint64_t place(const spool *s)
-{
-    return s->bytes + s->have;
-}
-
-/* KEEP: bytes of an earlier writer that stay; there must be as many. */
-static hone_status open_spool(spool *s, const char *path, uint64_t keep,
-                              hone_err *err)
-{
-    s->path = path;
-    s->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (s->fd < 0 || lseek(s->fd, 0, SEEK_END) < (off_t)keep ||
-        ftruncate(s->fd, (off_t)keep))
-        return hone_fail(err, HONE_EIO, "%s: %s", path,
-                         s->fd < 0 ? strerror(errno) : "it is cut short");
-    s->bytes = keep;
-    return HONE_OK;
-}
-
-static hone_status read_back(const spool *s, void *to, uint64_t bytes,
-                             uint64_t at, hone_err *err)
-{
-    uint8_t *into = to;
-
-    while (bytes > 0) {
-        ssize_t n = pread(s->fd, into, bytes, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return hone_fail(err, HONE_EIO, "%s: %s", s->path,
-                             n < 0 ? strerror(errno) : "it is cut short");
-        into += n;
-        at += (uint64_t)n;
-        bytes -= (uint64_t)n;
-    }
-    return HONE_OK;
-}
-
-static hone_status sync_spool(spool *s, hone_err *err)
-{
-    hone_try(flush(s, err));
-    if (fdatasync(s->fd))
-        return hone_fail(err, HONE_EIO, "%s: %s", s->path, strerror(errno));
-    return HONE_OK;
-}
 
 /* ------------------------------------------------------------------- packs */
 
@@ -189,9 +86,9 @@ static void compress(hone_job *job, int worker)
         size_t raw = fill_raw(p, from, left < HONE_FRAME_TOKENS
                                            ? left : HONE_FRAME_TOKENS);
         uint8_t *to = p->packed + p->packed_bytes;
-        size_t bytes = ZSTD_compressCCtx(p->zstd, to,
-                                         p->packed_cap - p->packed_bytes,
-                                         p->raw, raw, LEVEL);
+        size_t bytes = ZSTD_compress2(p->zstd, to,
+                                      p->packed_cap - p->packed_bytes, p->raw,
+                                      raw);
 
         if (ZSTD_isError(bytes)) {
             p->failed = ZSTD_getErrorName(bytes);
@@ -201,6 +98,18 @@ static void compress(hone_job *job, int worker)
             0, (uint32_t)bytes, (uint32_t)raw, XXH64(to, bytes, 0) };
         p->packed_bytes += bytes;
     }
+}
+
+/* A frame is small, so that one row can be read alone, and unpacks five times
+ * as fast if its literals are not entropy-coded, for a fifth more on the disk:
+ * zstd does so for fast strategies with a target length. */
+static ZSTD_CCtx *open_zstd(void)
+{
+    ZSTD_CCtx *zstd = ZSTD_createCCtx();
+
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_strategy, ZSTD_fast);
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_targetLength, 1);
+    return zstd;
 }
 
 static pack *pack_at(hone_shard_writer *w, uint64_t number)
@@ -213,7 +122,7 @@ static pack *pack_at(hone_shard_writer *w, uint64_t number)
         (*p)->token_bytes = w->head.token_bytes;
         (*p)->packed_cap = PACK_FRAMES * ZSTD_compressBound(RAW_BYTES);
         (*p)->packed = hone_alloc(&w->arena, (*p)->packed_cap);
-        (*p)->zstd = ZSTD_createCCtx();
+        (*p)->zstd = open_zstd();
     }
     return *p;
 }
@@ -222,7 +131,7 @@ static pack *pack_at(hone_shard_writer *w, uint64_t number)
 static hone_status write_oldest(hone_shard_writer *w, hone_err *err)
 {
     pack *p = pack_at(w, w->first);
-    uint64_t at = place(&w->file);
+    uint64_t at = hone_spool_place(&w->file);
 
     hone_workers_wait(w->workers, &p->job);
     w->first++;
@@ -235,8 +144,9 @@ static hone_status write_oldest(hone_shard_writer *w, hone_err *err)
     }
     w->head.frames += p->frames;
     p->count = 0;
-    hone_try(put(&w->frames, p->frame, p->frames * sizeof *p->frame, err));
-    return put(&w->file, p->packed, p->packed_bytes, err);
+    hone_try(hone_spool_put(&w->frames, p->frame,
+                            p->frames * sizeof *p->frame, err));
+    return hone_spool_put(&w->file, p->packed, p->packed_bytes, err);
 }
 
 /* Hands the open pack to the workers and opens the next. */
@@ -300,16 +210,16 @@ hone_status hone_shard_add(hone_shard_writer *w, const hone_shard_row *row,
     w->head.rows++;
     w->head.tokens += (uint64_t)row->count;
     w->head.targets += (uint64_t)row->targets;
-    return put(&w->records, &record, sizeof record, err);
+    return hone_spool_put(&w->records, &record, sizeof record, err);
 }
 
 hone_status hone_shard_records(hone_shard_writer *w, uint64_t first,
                                hone_row_record *to, uint64_t count,
                                hone_err *err)
 {
-    hone_try(flush(&w->records, err));
-    return read_back(&w->records, to, count * sizeof *to, first * sizeof *to,
-                     err);
+    hone_try(hone_spool_flush(&w->records, err));
+    return hone_spool_read(&w->records, to, count * sizeof *to,
+                           first * sizeof *to, err);
 }
 
 /* -------------------------------------------------------- begin and go on */
@@ -344,13 +254,15 @@ static hone_status open_files(hone_shard_writer *w, const char *path,
     hone_arena *a = &w->arena;
 
     w->rows_path = beside(a, path, ".rows.part");
-    hone_try(open_spool(&w->file, beside(a, path, ".shard.part"),
-                        from ? from->at : 0, err));
-    hone_try(open_spool(&w->frames, beside(a, path, ".frames.part"),
-                        from ? from->frames * sizeof(hone_shard_frame) : 0,
-                        err));
-    return open_spool(&w->records, beside(a, path, ".records.part"),
-                      from ? from->rows * sizeof(hone_row_record) : 0, err);
+    hone_try(hone_spool_open(&w->file, beside(a, path, ".shard.part"),
+                             from ? from->at : 0, err));
+    hone_try(hone_spool_open(&w->frames, beside(a, path, ".frames.part"),
+                             from ? from->frames * sizeof(hone_shard_frame)
+                                  : 0,
+                             err));
+    return hone_spool_open(&w->records, beside(a, path, ".records.part"),
+                           from ? from->rows * sizeof(hone_row_record) : 0,
+                           err);
 }
 
 /* The frame that was not full goes on in the open pack. */
@@ -361,7 +273,7 @@ static hone_status take_up(hone_shard_writer *w, const hone_shard_mark *from,
     pack *p = pack_at(w, 0);
 
     if (!from)
-        return put(&w->file, &empty, sizeof empty, err);
+        return hone_spool_put(&w->file, &empty, sizeof empty, err);
     w->head.rows = from->rows;
     w->head.tokens = from->tokens;
     w->head.targets = from->targets;
@@ -404,10 +316,10 @@ hone_status hone_shard_stand(hone_shard_writer *w, hone_shard_mark *mark,
 
     hone_try(settle(w, p->count % HONE_FRAME_TOKENS, err));
     p = pack_at(w, w->next);
-    hone_try(sync_spool(&w->file, err));
-    hone_try(sync_spool(&w->frames, err));
-    hone_try(sync_spool(&w->records, err));
-    mark->at = place(&w->file);
+    hone_try(hone_spool_sync(&w->file, err));
+    hone_try(hone_spool_sync(&w->frames, err));
+    hone_try(hone_spool_sync(&w->records, err));
+    mark->at = hone_spool_place(&w->file);
     mark->rows = w->head.rows;
     mark->tokens = w->head.tokens;
     mark->targets = w->head.targets;
@@ -444,7 +356,7 @@ static size_t item(const hone_row_record *r, column c, uint64_t row,
     }
 }
 
-static hone_status put_column(hone_shard_writer *w, spool *to, column c,
+static hone_status put_column(hone_shard_writer *w, hone_spool *to, column c,
                               XXH64_state_t *hash, hone_err *err)
 {
     hone_row_record record[CHUNK];
@@ -461,7 +373,7 @@ static hone_status put_column(hone_shard_writer *w, spool *to, column c,
             start += (uint64_t)record[i].length;
         }
         XXH64_update(hash, made, bytes);
-        hone_try(put(to, made, bytes, err));
+        hone_try(hone_spool_put(to, made, bytes, err));
     }
     return HONE_OK;
 }
@@ -469,16 +381,16 @@ static hone_status put_column(hone_shard_writer *w, spool *to, column c,
 static hone_status put_frames(hone_shard_writer *w, XXH64_state_t *hash,
                               hone_err *err)
 {
-    uint8_t buffer[BUFFER_BYTES];
+    uint8_t buffer[HONE_SPOOL_BUFFER];
     uint64_t all = w->head.frames * sizeof(hone_shard_frame);
 
-    hone_try(flush(&w->frames, err));
+    hone_try(hone_spool_flush(&w->frames, err));
     for (uint64_t at = 0; at < all;) {
         uint64_t n = all - at < sizeof buffer ? all - at : sizeof buffer;
 
-        hone_try(read_back(&w->frames, buffer, n, at, err));
+        hone_try(hone_spool_read(&w->frames, buffer, n, at, err));
         XXH64_update(hash, buffer, n);
-        hone_try(put(&w->file, buffer, n, err));
+        hone_try(hone_spool_put(&w->file, buffer, n, err));
         at += n;
     }
     return HONE_OK;
@@ -489,14 +401,15 @@ static hone_status put_index(hone_shard_writer *w, XXH64_state_t *hash,
 {
     static const uint8_t zeros[8];
 
-    hone_try(put(&w->file, zeros, -place(&w->file) % 8, err));
-    w->head.index_at = place(&w->file);
+    hone_try(hone_spool_put(&w->file, zeros, -hone_spool_place(&w->file) % 8,
+                            err));
+    w->head.index_at = hone_spool_place(&w->file);
     XXH64_reset(hash, 0);
     hone_try(put_frames(w, hash, err));
     hone_try(put_column(w, &w->file, STARTS, hash, err));
     hone_try(put_column(w, &w->file, LENGTHS, hash, err));
     hone_try(put_column(w, &w->file, TARGETS, hash, err));
-    w->head.index_bytes = place(&w->file) - w->head.index_at;
+    w->head.index_bytes = hone_spool_place(&w->file) - w->head.index_at;
     w->head.index_hash = XXH64_digest(hash);
     return HONE_OK;
 }
@@ -507,23 +420,23 @@ static hone_status put_origins(hone_shard_writer *w, XXH64_state_t *hash,
 {
     hone_origin_head head = { .rows = w->head.rows,
                               .index_hash = w->head.index_hash };
-    spool *to = hone_alloc(&w->arena, sizeof *to);
+    hone_spool *to = hone_alloc(&w->arena, sizeof *to);
     hone_status status;
 
     memcpy(head.magic, "HONEROWS", 8);
-    status = open_spool(to, w->rows_path, 0, err);
+    status = hone_spool_open(to, w->rows_path, 0, err);
     if (status == HONE_OK)
-        status = put(to, &head, sizeof head, err);
+        status = hone_spool_put(to, &head, sizeof head, err);
     XXH64_reset(hash, 0);
     if (status == HONE_OK)
         status = put_column(w, to, ORIGINS, hash, err);
     head.hash = XXH64_digest(hash);
     if (status == HONE_OK)
-        status = sync_spool(to, err);
+        status = hone_spool_sync(to, err);
     if (status == HONE_OK)
-        status = put_at(to, &head, sizeof head, 0, err);
+        status = hone_spool_put_at(to, &head, sizeof head, 0, err);
     if (status == HONE_OK)
-        status = sync_spool(to, err);
+        status = hone_spool_sync(to, err);
     if (to->fd >= 0)
         close(to->fd);
     return status;
@@ -544,9 +457,9 @@ hone_status hone_shard_seal(hone_shard_writer *w,
     XXH64_freeState(hash);
     hone_try(status);
     h->head_hash = XXH64(h, offsetof(hone_shard_head, head_hash), 0);
-    hone_try(flush(&w->file, err));
-    hone_try(put_at(&w->file, h, sizeof *h, 0, err));
-    return sync_spool(&w->file, err);
+    hone_try(hone_spool_flush(&w->file, err));
+    hone_try(hone_spool_put_at(&w->file, h, sizeof *h, 0, err));
+    return hone_spool_sync(&w->file, err);
 }
 
 void hone_shard_close_writer(hone_shard_writer *w)
@@ -561,7 +474,7 @@ void hone_shard_close_writer(hone_shard_writer *w)
         if (w->pack[i])
             ZSTD_freeCCtx(w->pack[i]->zstd);
     for (int i = 0; i < 3; i++) {
-        spool *s[] = { &w->file, &w->frames, &w->records };
+        hone_spool *s[] = { &w->file, &w->frames, &w->records };
         if (s[i]->fd >= 0)
             close(s[i]->fd);
     }

@@ -12,7 +12,7 @@ enum { ROWS = 301 };
 
 static int32_t row_length(int row)
 {
-    return row == 7 ? 3 * HONE_FRAME_TOKENS + 5 : 2 + row * 37 % 400;
+    return row == 7 ? 12 * HONE_FRAME_TOKENS + 5 : 2 + row * 37 % 400;
 }
 
 static int32_t row_token(int row, int i)
@@ -27,8 +27,8 @@ static uint8_t row_mask(int row, int i)
 
 static hone_status add_row(hone_shard_writer *w, int r, hone_err *err)
 {
-    static int32_t tokens[4 * HONE_FRAME_TOKENS];
-    static uint8_t mask[4 * HONE_FRAME_TOKENS];
+    static int32_t tokens[16 * HONE_FRAME_TOKENS];
+    static uint8_t mask[16 * HONE_FRAME_TOKENS];
     hone_shard_row row = { tokens, mask, row_length(r), 0,
                            hone_origin(r % 2, r + 1), 0 };
 
