@@ -49,6 +49,7 @@ typedef struct hone_block {
     int file, source;
     const char *path;
     int64_t end; /* rows of the file up to and with these */
+    double share; /* of the file, up to and with these; -1: not known */
     char *text;
     size_t text_bytes, text_cap;
     hone_source_row *row;

@@ -85,6 +85,14 @@ static void close_file(prep *p)
     p->reader = NULL;
 }
 
+static double share_read(const prep *p)
+{
+    if (!p->reader || p->format->size <= offsetof(hone_format, share) ||
+        !p->format->share)
+        return -1;
+    return p->format->share(p->reader);
+}
+
 /* The rows that were done before. */
 static hone_status skip_rows(prep *p, int64_t rows, hone_err *err)
 {
@@ -131,6 +139,7 @@ static void read_block(prep *p, hone_block *b)
             status = HONE_OK; /* it goes on behind a damaged row */
     }
     b->end = p->rows;
+    b->share = share_read(p);
     if (status == HONE_OK)
         return;
     close_file(p);
@@ -229,6 +238,7 @@ static hone_status take_block(prep *p, hone_err *err)
     p->first++;
     p->inflight -= b->text_bytes;
     hone_progress_file(&p->progress, b->file, b->path);
+    hone_progress_share(&p->progress, b->share);
     hone_try(write_rows(p, b, err));
     p->state->file = b->file;
     p->state->row = b->end;
@@ -278,8 +288,10 @@ static hone_status count_rows(prep *p, int file, int64_t *rows, hone_err *err)
             status = HONE_OK; /* a damaged row is a row */
         *rows += status == HONE_OK;
         hone_progress_row(&p->progress, row.bytes);
-        if (*rows % 1024 == 0)
+        if (*rows % 1024 == 0) {
+            hone_progress_share(&p->progress, share_read(p));
             hone_progress_say(&p->progress);
+        }
         if (hone_interrupted())
             status = hone_fail(err, HONE_EINTR, "interrupted");
     } while (status == HONE_OK);
@@ -400,6 +412,7 @@ static hone_status go_on(prep *p, hone_err *err)
              p->file[p->at].path);
     hone_try(open_file(p, err));
     hone_try(skip_rows(p, done, err));
+    hone_progress_share(&p->progress, share_read(p));
     hone_progress_skipped(&p->progress);
     return HONE_OK;
 }

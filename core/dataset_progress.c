@@ -56,6 +56,7 @@ void hone_progress_file(hone_progress_line *p, int file, const char *path)
         p->before += p->size[i];
     p->done = p->before;
     p->inside = 0;
+    p->share = -1;
     p->file = file;
     p->path = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
 }
@@ -70,6 +71,11 @@ void hone_progress_row(hone_progress_line *p, size_t bytes)
     p->done += (int64_t)bytes + 1;
     if (p->done > most)
         p->done = most;
+}
+
+void hone_progress_share(hone_progress_line *p, double share)
+{
+    p->share = share > 1 ? 1 : share;
 }
 
 static void time_text(double seconds, char to[32])
@@ -87,6 +93,9 @@ static double share_of(const hone_progress_line *p)
 {
     if (p->all_rows)
         return (double)p->rows / (double)p->all_rows;
+    if (p->total && p->share >= 0)
+        return ((double)p->before + p->share * (double)p->size[p->file]) /
+               (double)p->total;
     if (!p->total || p->inside > p->size[p->file] + p->size[p->file] / 8)
         return -1;
     return (double)p->done / (double)p->total;

@@ -23,6 +23,7 @@ typedef struct hone_progress_line {
     int64_t rows, tokens;
     int64_t all_rows; /* 0: not known; then bytes tell how far it is */
     int64_t inside;   /* bytes of rows of this file: compressed, it has more */
+    double share;     /* of this file; -1: its rows tell */
     double start_s, said_s;
     int terminal;
 } hone_progress_line;
@@ -36,6 +37,8 @@ void hone_progress_begin(hone_progress_line *, const char *verb);
 void hone_progress_file(hone_progress_line *, int file, const char *path);
 /* One more row of it, of so many bytes. */
 void hone_progress_row(hone_progress_line *, size_t bytes);
+/* How much of it is read, as its format says; -1: it does not. */
+void hone_progress_share(hone_progress_line *, double share);
 /* What was done so far was done by an earlier process. */
 void hone_progress_skipped(hone_progress_line *);
 /* Says it, if it is time. */

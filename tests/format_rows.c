@@ -2,7 +2,8 @@
  *
  * format_rows.c -- prints the rows of a data file as a format plugin hands them out:
  * each behind the number of its bytes and a blank; what it says of damage,
- * behind "!STATUS ". tests/rowfiles.py reads this:
+ * behind "!STATUS "; at the end, on stderr, the share of the file that is read.
+ * tests/rowfiles.py reads this:
  *
  *     format_rows FORMAT.so FILE
  */
@@ -29,13 +30,19 @@ static const hone_host host = { sizeof host, say };
 /* Behind damage that can be passed the rows go on. */
 static void print_rows(const hone_format *f, void *reader)
 {
-    for (;;) {
+    for (double last = 0, share;; last = share) {
         hone_row row = { NULL, 0, 0, 0 };
         hone_err err = { HONE_OK, "" };
         hone_status status = f->next(reader, &row, &err);
 
-        if (status == HONE_END)
+        share = f->share(reader);
+        if (!(share >= last && share <= 1))
+            printf("!%d the share read goes from %g to %g\n", HONE_EINVAL,
+                   last, share);
+        if (status == HONE_END) {
+            fprintf(stderr, "share %.2f\n", share);
             return;
+        }
         if (status == HONE_OK) {
             printf("%zu ", row.bytes);
             fwrite(row.json, 1, row.bytes, stdout);

@@ -35,13 +35,16 @@ def expect(what, truth, got=""):
         sys.exit(f"test_formats: {what}\n{got}")
 
 
-def rows_of(path):
-    """Rows and messages about damage."""
+def read_by_plugin(path):
     name = path.name.split(".")[1]
     plugin = BUILD / "lib/hone/plugins" / f"{ {'tsv': 'csv'}.get(name, name)}.so"
-    out = subprocess.run([BUILD / "bin/format_rows", plugin, path],
-                         capture_output=True, check=True).stdout
-    rows, said = rowfiles.read_rows(out)
+    return subprocess.run([BUILD / "bin/format_rows", plugin, path],
+                          capture_output=True, check=True)
+
+
+def rows_of(path):
+    """Rows and messages about damage."""
+    rows, said = rowfiles.read_rows(read_by_plugin(path).stdout)
     return [json.loads(row.decode("utf-8", "replace")) for row in rows], said
 
 
@@ -66,6 +69,8 @@ def test_same_shards(folder):
         shards.add(tuple(pathlib.Path(p).read_bytes()
                          for p in out.split("\n")[:2]))
         expect(f"{name}: another shard", len(shards) == 1)
+        told = read_by_plugin(folder / name).stderr
+        expect(f"{name}: not read to its end", told == b"share 1.00\n", told)
 
 
 def test_messages(folder):
@@ -230,6 +235,9 @@ def test_material(folder):
         expect(path, rows + counts["skipped"] == count_of(path),
                f"{rows} {count_of(path)}")
         expect(path, counts["target_tokens"] > rows)
+        code, out, err = prep(folder, "", f'"{path}"', "--show", "2")
+        expect(f"{path}, shown", code == 0 and out.count("\n--- ") == 2,
+               out + err)
 
 
 # What the model's chat template writes, and ids that others made. Rows, tokens
@@ -296,13 +304,16 @@ def test_mapped_material(folder):
     if not data:
         return
     path = f"{data}/instruct/japanese/jcommonsenseqa_train_v1.3.jsonl"
-    code, out, err = prep(folder, ".prompt_completion", f"""
+    options = f"""
         "{path}", map = function(row)
           return {{ prompt = row.question .. "\\n",
                     completion = row["choice" .. row.label] }}
-        end""", "--json")
+        end"""
+    code, out, err = prep(folder, ".prompt_completion", options, "--json")
     expect(path, code == 0 and json.loads(out)["train"]["rows"] ==
            count_of(pathlib.Path(path)), out + err)
+    code, out, err = prep(folder, ".prompt_completion", options, "--show", "2")
+    expect(path, code == 0 and out.count("\n--- ") == 2, out + err)
 
 
 def test_parquet_goldens(_):

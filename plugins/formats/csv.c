@@ -284,12 +284,18 @@ static const hone_option options[] = {
     HONE_OPT_END
 };
 
+static double csv_share(const void *self)
+{
+    return input_share(((const reader *)self)->in);
+}
+
 static const char *const endings[] = { "csv",    "tsv",     "csv.gz", "csv.zst",
                                        "tsv.gz", "tsv.zst", NULL };
 static const hone_format ops = { .size = sizeof ops, .endings = endings,
                                  .open = csv_open, .next = csv_next,
                                  .close = csv_close,
-                                 .open_with = csv_open_with };
+                                 .open_with = csv_open_with,
+                                 .share = csv_share };
 
 static const hone_component csv = { .size = sizeof csv,
                                     .kind = HONE_KIND_FORMAT,

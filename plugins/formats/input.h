@@ -37,6 +37,11 @@ static inline void input_close(void *reader)
     free(in);
 }
 
+static inline double input_share(const void *reader)
+{
+    return stream_share(&((const input *)reader)->from);
+}
+
 static inline void input_fill(input *in)
 {
     in->read += (int64_t)in->have;

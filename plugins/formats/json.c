@@ -170,10 +170,16 @@ static hone_status json_next(void *self, hone_row *out, hone_err *err)
     return read_value(r, out, err);
 }
 
+static double json_share(const void *self)
+{
+    return input_share(((const reader *)self)->in);
+}
+
 static const char *const endings[] = { "json", "json.gz", "json.zst", NULL };
 static const hone_format ops = { .size = sizeof ops, .endings = endings,
                                  .open = json_open, .next = json_next,
-                                 .close = json_close };
+                                 .close = json_close,
+                                 .share = json_share };
 
 static const hone_component json = { .size = sizeof json,
                                      .kind = HONE_KIND_FORMAT,

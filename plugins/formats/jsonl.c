@@ -59,7 +59,8 @@ static const char *const endings[] = { "jsonl",     "ndjson",    "jsonl.gz",
                                        NULL };
 static const hone_format ops = { .size = sizeof ops, .endings = endings,
                                  .open = jsonl_open, .next = jsonl_next,
-                                 .close = input_close };
+                                 .close = input_close,
+                                 .share = input_share };
 
 static const hone_component jsonl = { .size = sizeof jsonl,
                                       .kind = HONE_KIND_FORMAT,

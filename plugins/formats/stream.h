@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <zlib.h>
@@ -151,6 +152,18 @@ static inline int stream_kind(const uint8_t *p, size_t bytes)
                                                          3))))
         return STREAM_ZSTD; /* or a skippable frame before the first */
     return STREAM_PLAIN;
+}
+
+/* How much of the file has been unpacked, 0 to 1. */
+static inline double stream_share(const stream *s)
+{
+    off_t at = lseek(s->fd, 0, SEEK_CUR), size;
+    struct stat st;
+
+    size = fstat(s->fd, &st) ? 0 : st.st_size;
+    return at < 0 || !size ? 0
+                           : (double)(at - (off_t)(s->have - s->at)) /
+                                 (double)size;
 }
 
 static inline void stream_close(stream *s)

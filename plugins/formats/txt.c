@@ -117,12 +117,18 @@ static const hone_option options[] = {
     HONE_OPT_END
 };
 
+static double txt_share(const void *self)
+{
+    return input_share(((const reader *)self)->in);
+}
+
 static const char *const endings[] = { "txt", "text", "txt.gz", "txt.zst",
                                        NULL };
 static const hone_format ops = { .size = sizeof ops, .endings = endings,
                                  .open = txt_open, .next = txt_next,
                                  .close = txt_close,
-                                 .open_with = txt_open_with };
+                                 .open_with = txt_open_with,
+                                 .share = txt_share };
 
 static const hone_component txt = { .size = sizeof txt,
                                     .kind = HONE_KIND_FORMAT,

@@ -563,6 +563,8 @@ typedef struct hone_format {
      * from the options of hone.data; NULL: all defaults. */
     hone_status (*open_with)(const hone_host *, const char *path,
                              const void *config, void **reader, hone_err *);
+    /* How much of the file is read, 0 to 1; absent: rows are counted. */
+    double (*share)(const void *reader);
 } hone_format;
 
 #define HONE_SPECIALS 1u  /* encode: add what the tokenizer adds (BOS...) */

@@ -183,6 +183,8 @@ static int read_footer(parquet *p, thrift *t)
         if (id == 2) {
             if (!schema_read(p, t, type))
                 return 0;
+        } else if (id == 3) {
+            p->rows = thrift_int(t, type);
         } else if (id == 4) {
             p->groups = *t;
             p->groups_left = thrift_list(&p->groups, type, &element);
@@ -341,10 +343,20 @@ static hone_status parquet_next(void *self, hone_row *out, hone_err *err)
     return HONE_OK;
 }
 
+static double parquet_share(const void *self)
+{
+    const parquet *p = self;
+
+    if (p->row >= p->rows) /* a footer may say anything */
+        return p->rows > 0;
+    return (double)p->row / (double)p->rows;
+}
+
 static const char *const endings[] = { "parquet", NULL };
 static const hone_format ops = { .size = sizeof ops, .endings = endings,
                                  .open = parquet_open, .next = parquet_next,
-                                 .close = parquet_close };
+                                 .close = parquet_close,
+                                 .share = parquet_share };
 
 static const hone_component component = { .size = sizeof component,
                                           .kind = HONE_KIND_FORMAT,

@@ -111,6 +111,7 @@ typedef struct parquet {
     uint32_t groups_left;
     int64_t rows_left;  /* of the group */
     int64_t row;        /* the last one handed out, from 1 */
+    int64_t rows;       /* of the file, as its footer says: for the share */
     node *nodes;
     int node_count;
     char *names;        /* all names and paths */
