@@ -92,20 +92,14 @@ def run_measured(path):
         return run(path), max(used)
     finally:
         over.set()
-        if DEVICE != "cpu":
-            thread.join()
-        used.append(0)
 
 
 def losses(records):
     return [r["loss"] for r in records if "loss" in r]
 
 
-def held_out(records):
-    return [r["eval_loss"] for r in records if "eval_loss" in r][-1]
-
-
 # What follows needs PyTorch and Transformers.
+
 
 def encode(rows, model, most):
     """[(ids, number of masked ones)], as hone.data.alpaca makes them."""
