@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""gradients.py MODEL: section `gradients` of tests/gpu/run. How far the
+gradients of one step are from Transformers' in fp32 on the CPU, in the L2 norm
+over all tensors: hone's on the card in fp32 and bf16, hone's on the CPU, and
+Transformers' in bf16, with bf16 weights and with fp32 weights under autocast.
+All start from the same weights, so MODEL holds them in bf16. hone's in bf16 may
+be 1.2 times as far as Transformers' with bf16 weights.
+
+Of the whole model and of LoRA (r 16 on all linears, B not zero; the factors in
+fp32 and under autocast, as PEFT has them)."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import runs
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parity"))
+
+import compare
+import torch
+from safetensors.torch import save_file
+
+MODEL = pathlib.Path(sys.argv[1]).resolve()
+ROWS = int(os.environ.get("ROWS", 8))
+MOST = 512
+
+
+def hone(folder, name, device, precision, adapter):
+    path = runs.recipe(
+        folder / f"{name}.lua", device=f'"{device}"',
+        model=f'hone.model {{ "{MODEL}", storage = "%s" }}' %
+        ("fp32" if precision == "fp32" else "file"),
+        adapter=adapter and f'hone.lora {{ init = "{adapter}" }}',
+        data=f'hone.data.alpaca {{ "rows.json", max_tokens = {MOST} }}',
+        batch="hone.pad { rows = 4 }", precision=f'"{precision}"',
+        global_batch=ROWS, steps=1, shuffle="false")
+    out = folder / f"{name}.safetensors"
+    dump = runs.HONE.with_name("parity_dump")
+    done = subprocess.run([dump, "grads", path, out], text=True,
+                          env=runs.environment(folder), capture_output=True)
+    if done.returncode:
+        sys.exit(f"{name}: {done.stderr.splitlines()[-1:]}")
+    return compare.read(out)
+
+
+def transformers(folder, rows, device, weights, adapter, autocast=False):
+    model = runs.load(MODEL, weights, device)
+    if adapter:
+        import peft
+        model = peft.PeftModel.from_pretrained(model, adapter,
+                                               is_trainable=True)
+    for at in range(0, len(rows), 4):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
+            loss, _ = runs.row_loss(model, rows[at:at + 4], device)
+        (loss / runs.targets(rows)).backward()
+    out = folder / f"transformers-{device}-{weights}.safetensors"
+    save_file({n: w.grad.float().cpu().contiguous() for n, w in
+               model.named_parameters() if w.grad is not None}, out)
+    return compare.read(out)
+
+
+def write_adapter(folder):
+    import peft
+    torch.manual_seed(1)
+    model = peft.get_peft_model(
+        runs.load(MODEL, "float32", "cpu"),
+        peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear",
+                        task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.01)
+    model.save_pretrained(folder / "init")
+    return folder / "init"
+
+
+def check(folder, rows, kind, adapter=None):
+    def apart(other):
+        if other.keys() != want.keys():
+            sys.exit(f"{kind}: other tensors: {other.keys() ^ want.keys()}")
+        return compare.norm(other[n] - want[n] for n in want) / norm
+
+    def line(who, other, bound=None):
+        off = apart(other)
+        runs.verdict(f"{kind}: {who}", f"{off:.3e}",
+                     None if bound is None else off <= bound)
+        return off
+
+    want = transformers(folder, rows, "cpu", "float32", adapter)
+    norm = compare.norm(want.values())
+    line("hone, CPU", hone(folder, "cpu", "cpu", "fp32", adapter), 1e-4)
+    if runs.DEVICE == "cpu":
+        card = "fp32"
+    else:
+        card = "bf16"
+        line("hone, fp32", hone(folder, "fp32", runs.DEVICE, "fp32", adapter),
+             1e-4)
+    if not adapter:
+        line("Transformers, autocast", transformers(
+            folder, rows, runs.DEVICE, "float32", adapter, True))
+    bound = line("Transformers, bf16", transformers(
+        folder, rows, runs.DEVICE, "bfloat16", adapter, bool(adapter)))
+    line("hone, bf16", hone(folder, "bf16", runs.DEVICE, card, adapter),
+         1.2 * bound)
+
+
+def main(folder):
+    rows = runs.write_rows(folder / "rows.json", 0, ROWS)
+    rows = runs.encode(rows, MODEL, MOST)
+    check(folder, rows, "whole model")
+    check(folder, rows, "LoRA", write_adapter(folder))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="hone-gradients-") as temporary:
+        main(pathlib.Path(temporary))
+    runs.finish()
