@@ -114,8 +114,8 @@ static hone_status keep_by_layer(const hone_compiler *c, uint8_t *keep,
 }
 
 static hone_status backward(const hone_compiler *c, hone_graph *g,
-                            hone_id loss, hone_id seed, hone_id logits,
-                            hone_err *err)
+                            hone_id loss, hone_id seed, hone_id head,
+                            hone_id logits, hone_err *err)
 {
     int layers = hone_family_layers(c->family);
     uint8_t *keep = hone_alloc(c->scratch, (size_t)layers + 1);
@@ -126,7 +126,10 @@ static hone_status backward(const hone_compiler *c, hone_graph *g,
     hone_try(hone_pass_again(g, c->machine->packs, err));
     hone_try(hone_pass_chunk(g, logits,
                              chunk_rows(c, &g->tensor[logits].type), err));
-    return hone_pass_recompute(g, keep, layers, err);
+    hone_try(hone_pass_recompute(g, keep, layers, err));
+    if (c->single)
+        hone_pass_gradients(g, head);
+    return HONE_OK;
 }
 
 hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
@@ -158,7 +161,7 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
                            err));
     g->node[g->nodes - 1].acc[0] = loss;
     if (train)
-        hone_try(backward(c, g, loss, seed, logits, err));
+        hone_try(backward(c, g, loss, seed, head, logits, err));
     else {
         hone_pass_accumulate(g);
         hone_try(hone_pass_chunk(g, logits,
@@ -353,6 +356,7 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
     hone_try(step_scalars(g, squares, clip, &group, err));
     hone_try(make_states(c, g, opt, &group, err));
     hone_try(api->update(opt->config, &g->builder, &group, err));
+    hone_try(hone_pass_round(g, err));
     hone_try(emit_images(c, g, store, err));
     return finish(c, p, err);
 }

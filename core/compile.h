@@ -23,6 +23,7 @@ typedef struct hone_compiler {
     int ranks;
     double span;            /* see program.h */
     int images; /* of trainable parameters, in the storage kernels take */
+    int single; /* every step is one micro-batch */
 } hone_compiler;
 
 /* Forward (and backward, if TRAIN) of one micro-batch. Adds its loss sum into

@@ -130,7 +130,7 @@ static int g_param(lua_State *L)
         if (param_type(f, name, alias, &type, &err) != HONE_OK)
             return raise(L, &err);
         if (is_trainable(f, name, alias))
-            type.storage = HONE_F32;
+            type.storage = f->spec.trained ? f->spec.trained : HONE_F32;
         id = hone_graph_tensor(f->g, name, type, HONE_T_PARAM);
         f->g->tensor[id].trainable = is_trainable(f, name, alias);
         f->g->tensor[id].zeros = init && !strcmp(init, "zeros");

@@ -29,7 +29,8 @@ typedef struct hone_family_spec {
     const hone_weights *weights; /* NULL: initialised at random */
     hone_storage storage;        /* HONE_NOTHING: as in the file; one with
                                     scales: weights of linears alone */
-    int trainable;               /* every parameter; held as f32 */
+    int trainable;               /* every parameter */
+    hone_storage trained;        /* what trains is held so; HONE_NOTHING: f32 */
 } hone_family_spec;
 
 typedef struct hone_family hone_family;

@@ -100,6 +100,49 @@ hone_status hone_feed_step(hone_feed *f, const hone_rows *rows, hone_err *err)
                        rows->count, &f->layout, err);
 }
 
+/* Whether COUNT rows, whose lengths are set, are laid out so. */
+static int lies_in_one(hone_feed *f, int64_t count)
+{
+    const hone_collator *api = f->collator->component->ops;
+
+    return api->layout(f->collator->config, f->bucket, f->buckets, f->lengths,
+                       count, &f->layout, NULL) == HONE_OK &&
+           f->layout.micros == 1;
+}
+
+static int all_lie_in_one(hone_feed *f, const hone_loader_spec *s)
+{
+    hone_order o = { 0, 0 };
+    int64_t count;
+
+    for (; o.step < s->steps; o.step++, o.at += count) {
+        count = hone_order_count(s, o.at);
+        for (int64_t i = 0; i < count; i++)
+            f->lengths[i] = s->split->length[hone_order_row(s, o.at + i)];
+        if (!lies_in_one(f, count))
+            return 0;
+    }
+    return 1;
+}
+
+int hone_feed_is_single(const hone_instance *collator, const hone_bucket *b,
+                        uint32_t buckets, const hone_loader_spec *s)
+{
+    hone_feed f = { .collator = collator, .bucket = b, .buckets = buckets };
+    hone_arena a = { 0 };
+    int single;
+
+    if (!s->split->rows)
+        return 0;
+    lay_out(&f, s->batch,
+            hone_alloc(&a, (size_t)hone_feed_bytes(s->batch) + 1));
+    for (int64_t i = 0; i < s->batch; i++)
+        f.lengths[i] = (int32_t)s->split->shard.max_length;
+    single = lies_in_one(&f, s->batch) || all_lie_in_one(&f, s);
+    hone_arena_free(&a);
+    return single;
+}
+
 static void place_row(hone_feed *f, const hone_inputs *to,
                       const hone_sample *s, int64_t at)
 {

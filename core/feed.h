@@ -46,6 +46,12 @@ hone_status hone_feed_open(hone_feed *, int64_t batch, void *memory,
                            void *pinned, hone_err *);
 void hone_feed_close(hone_feed *);
 
+/* Whether every step of these rows is laid out as one micro-batch: so if the
+ * collator says it of the longest rows that there are; else all steps are laid
+ * out, until one is not. */
+int hone_feed_is_single(const hone_instance *collator, const hone_bucket *,
+                        uint32_t buckets, const hone_loader_spec *);
+
 /* What all micro-steps of a step share. */
 typedef struct hone_step_inputs {
     int64_t rng[2];

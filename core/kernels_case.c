@@ -277,6 +277,11 @@ static void map(gen *g)
         for (int k = 0; k < programs[p].reads; k++)
             in(g, any_storage(g), 1, count[i], 1);
     }
+    if (pick(g, 0, 1, 0)) {
+        attr(g, "stochastic", 1);
+        in(g, HONE_I64, 1, 2, 1);
+        in(g, HONE_I64, 1, n * programs[p].writes, 1);
+    }
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < programs[p].writes; k++)
             out(g, any_storage(g), 1, count[i], 1);

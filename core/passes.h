@@ -71,6 +71,14 @@ int hone_sum_is_free(const hone_graph *, const hone_node *);
 hone_status hone_pass_recompute(hone_graph *, const uint8_t *keep, int layers,
                                 hone_err *);
 
+/* rounding.c: for steps of one micro-batch, whose gradients need not be set to
+ * zero first: they are written, and what comes to them later is added. Those
+ * that nothing is added to, but for that of HEAD, are held as their parameter
+ * is, if that is bf16. */
+void hone_pass_gradients(hone_graph *, hone_id head);
+/* rounding.c: of an update; what it keeps as bf16 is rounded at random. */
+hone_status hone_pass_round(hone_graph *, hone_err *);
+
 /* chunk.c: splits the ops around BIG (the logits) into runs over ROWS rows,
  * so that neither it nor its gradient exists whole. */
 hone_status hone_pass_chunk(hone_graph *, hone_id big, int64_t rows,

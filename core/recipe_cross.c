@@ -103,6 +103,10 @@ static void check_model(hone_reader *r, const hone_made *model,
     if (c->storage > 2 && !t->adapter)
         hone_reader_say(r, &where, "'storage' of a model that is trained whole "
                         "must be fp32 or bf16; or add an adapter");
+    if (c->storage == 2 && !t->adapter && !t->master)
+        hone_reader_say(r, &where, "'storage' is \"fp32\", and master = false "
+                        "holds a model that is trained as bf16; leave one of "
+                        "the two out");
 }
 
 /* Two fields from one column: one of the names is a slip. */
@@ -359,6 +363,12 @@ static void check_machine(hone_reader *r, const hone_train *t,
         hone_reader_say(r, &where, "'precision' is \"%s\", and device \"cpu\" "
                         "computes in fp32; leave one of the two out",
                         words[t->precision]);
+    if (!t->master && t->adapter &&
+        !((const hone_lora_config *)t->adapter->config)->saved &&
+        !((const hone_lora_config *)t->adapter->config)->init)
+        hone_reader_say(r, &where, "'master' is about weights of the model "
+                        "that are trained, and with this adapter there are "
+                        "none; leave it out");
     if (hone_made_given(train, "save.keep") && !t->save_every)
         hone_reader_say(r, &where, "'save.keep' says how many checkpoints "
                         "stay; how often they are made is 'save.every', which "

@@ -64,7 +64,9 @@ static hone_status open_model(hone_session *s, hone_err *err)
     const hone_model_config *m = &s->recipe->model;
     hone_family_spec spec = { .model = m->path,
                               .storage = storages[m->storage],
-                              .trainable = !s->recipe->has_adapter };
+                              .trainable = !s->recipe->has_adapter,
+                              .trained = s->recipe->master ? HONE_F32
+                                                           : HONE_BF16 };
 
     hone_try(check_storage(s, spec.storage, err));
     if (!m->init) {
@@ -124,8 +126,12 @@ static hone_status open_components(hone_session *s, hone_err *err)
     collator = s->collator.component->ops;
     s->buckets = HONE_MAX_BUCKETS;
     if (collator->buckets(s->collator.config, &lengths, s->bucket,
-                          &s->buckets, err) == HONE_OK)
+                          &s->buckets, err) == HONE_OK) {
+        s->single = ranks == 1 &&
+                    hone_feed_is_single(&s->collator, s->bucket, s->buckets,
+                                        &s->train_rows);
         return HONE_OK;
+    }
     hone_dataset_longest(&s->data, where, sizeof where);
     text = hone_format_text(&s->keep, "%.600s (%s)", err->msg, where);
     return placed(s, r->batch.line, r->batch.component->name,
@@ -249,7 +255,7 @@ static hone_status compile_all(hone_session *s, int with_training,
                         .compute = s->compute, .logits_chunk = r->logits_chunk,
                         .keep_mode = (hone_keep)r->keep,
                         .keep_layers = r->keep_layers,
-                        .ranks = s->rank.ranks,
+                        .ranks = s->rank.ranks, .single = s->single,
                         .images = with_training &&
                                   !s->machine.info.is_host,
                         .span = lengths.squares / (double)lengths.total };

@@ -45,6 +45,7 @@ typedef struct hone_session {
     hone_instance collator, optimizer, schedule;
     hone_bucket bucket[HONE_MAX_BUCKETS];
     uint32_t buckets;
+    int single; /* every step is one micro-batch, that of the only rank */
     hone_storage compute; /* of activations */
     double init_range; /* of the config, for init = "random" */
     int64_t batch, steps; /* rows of a step, at most */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * train.c -- see train.h. A step: zero the gradients; for each micro-batch
- * fill the inputs and run its program; one update. What a step learns depends
+ * train.c -- see train.h. A step: zero the gradients, unless its only micro-
+ * batch writes them; for each micro-batch fill the inputs and run its program;
+ * one update. What a step learns depends
  * on its rows alone, not on how they lie in micro-batches.
  *
  * Nothing of this waits for the device: a step is issued while the one before
@@ -40,6 +41,10 @@ static hone_status run_micros(hone_session *s, const hone_rows *rows, float lr,
         .lr = lr };
 
     hone_try(hone_feed_step(f, rows, err));
+    if (programs == s->train && s->single && f->layout.micros > 1)
+        return hone_fail(err, HONE_EIO, "hone.%s lays a step out in %d micro-"
+                         "batches, and said before that each is one",
+                         s->collator.component->name, f->layout.micros);
     for (int m = 0; m < f->layout.micros; m++) {
         if (hone_interrupted()) /* nothing was updated: as if not begun */
             return hone_fail(err, HONE_EINTR, "interrupted");
@@ -181,7 +186,8 @@ static hone_status issue(trainer *t, hone_err *err)
                    .first_row = last < 0 ? -1 : rows->sample[0].row,
                    .last_row = last < 0 ? -1 : rows->sample[last].row };
     hone_scalars_begin(&s->scalars);
-    hone_program_run(&s->zero, &s->machine, 0);
+    hone_program_run(s->single && rows->count ? &s->zero_loss : &s->zero,
+                     &s->machine, 0);
     hone_try(run_micros(s, rows, (float)x->r.lr, s->train, err));
     x->r.flops = step_flops(s);
     hone_program_run(&s->update, &s->machine, 0);

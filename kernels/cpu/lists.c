@@ -13,7 +13,7 @@ typedef struct {
     int threads, add;
     float value;
     hone_storage storage; /* fill: of all its tensors */
-    list tensors;
+    list tensors; /* sumsq: then a storage, one byte, for each */
 } lists;
 
 typedef struct {
@@ -95,9 +95,20 @@ static hone_status sumsq_prepare(const hone_call *c, int threads,
     for (uint32_t i = 0; i < c->nin; i++)
         chunks += (cpu_count(c, i) + LIST_CHUNK - 1) / LIST_CHUNK;
     need->prepared_bytes =
-        (int64_t)offsetof(lists, tensors) + list_bytes(c->nin);
+        (int64_t)offsetof(lists, tensors) + list_bytes(c->nin) + c->nin;
     need->workspace_bytes = chunks * (int64_t)sizeof(double);
-    return cpu_want_f32(c, need, err);
+    for (uint32_t i = 0; i <= c->nin; i++)
+        if (!storage_covers(c->type[i].storage) ||
+            (i == c->nin && c->type[i].storage != HONE_F32))
+            return hone_fail(err, HONE_ENOSUP,
+                             "cpu: sumsq: of fp32, bf16 and fp16 into fp32, "
+                             "not '%s'", hone_parts(c->type[i].storage)->name);
+    return HONE_OK;
+}
+
+static uint8_t *storages(const lists *l)
+{
+    return (uint8_t *)&l->tensors + list_bytes(l->tensors.n);
 }
 
 static hone_status sumsq_init(const hone_call *c, int threads, void *ctx,
@@ -111,7 +122,19 @@ static hone_status sumsq_init(const hone_call *c, int threads, void *ctx,
     l->add = cpu_adds(c, 0);
     for (uint32_t i = 0; i < c->nin; i++)
         list_add(&l->tensors, cpu_count(c, i));
+    for (uint32_t i = 0; i < c->nin; i++)
+        storages(l)[i] = (uint8_t)c->type[i].storage;
     return HONE_OK;
+}
+
+static double squares(const float *x, int64_t n)
+{
+    double sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++)
+        sum += (double)x[j] * (double)x[j];
+    return sum;
 }
 
 static void sumsq_range(const void *arg, int64_t first, int64_t last, int part)
@@ -122,12 +145,19 @@ static void sumsq_range(const void *arg, int64_t first, int64_t last, int part)
     for (int64_t c = first; c < last; c++) {
         int64_t from, to;
         int64_t i = list_find(&k->l->tensors, c, &from, &to);
-        const float *x = k->ptr[i].part[0];
+        hone_storage s = (hone_storage)storages(k->l)[i];
+        const void *x = k->ptr[i].part[0];
+        float strip[1024];
         double sum = 0;
 
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = from; j < to; j++)
-            sum += (double)x[j] * (double)x[j];
+        if (s == HONE_F32)
+            sum = squares((const float *)x + from, to - from);
+        for (; s != HONE_F32 && from < to; from += 1024) {
+            int64_t n = cpu_min(1024, to - from);
+
+            storage_load(s, x, from, n, strip);
+            sum += squares(strip, n);
+        }
         k->partial[c] = sum;
     }
 }

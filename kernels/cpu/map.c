@@ -16,6 +16,7 @@
 #include "attrs.h"
 #include "dynamic8.h"
 #include "mapcode.h"
+#include "rounding.h"
 #include "storage.h"
 #include "vmath.h"
 
@@ -24,7 +25,7 @@ enum { STRIP = 512 }; /* whole blocks of eight bits */
 typedef float strip[STRIP];
 
 typedef struct {
-    int threads, guard;
+    int threads, guard, stochastic;
     int64_t scalars, reads, writes;
     uint32_t nin;
     float value[2][256]; /* of eight bits: of HONE_INT8, of HONE_UINT8 */
@@ -62,7 +63,8 @@ static hone_status map_prepare(const hone_call *c, int threads,
                            list_bytes(c->nout / a->writes) + c->nin + c->nout;
     for (uint32_t i = 0; i < c->nin + c->nout; i++)
         if (!storage_covers(c->type[i].storage) &&
-            (i < c->nin || !is_block8(c->type[i].storage)))
+            (i < c->nin ? i + HONE_MAP_ROUNDING(a) < c->nin
+                        : !is_block8(c->type[i].storage)))
             return hone_fail(err, HONE_ENOSUP,
                              "cpu: map: storage '%s' is not covered; fp32, "
                              "bf16 and fp16 are",
@@ -85,6 +87,7 @@ static hone_status map_init(const hone_call *c, int threads, void *ctx,
     (void)ctx;
     m->threads = threads;
     m->guard = a->guard;
+    m->stochastic = a->stochastic;
     m->scalars = a->scalars;
     m->reads = a->reads;
     m->writes = a->writes;
@@ -251,12 +254,47 @@ static void load_y(const map *m, uint32_t i, hone_ptr p, int64_t at, int64_t n,
         to[k] = value[codes[k]] * absmax[k / HONE_BLOCK8];
 }
 
-static void store_y(const map *m, uint32_t i, hone_ptr p, int64_t at, int64_t n,
+/* To bf16 at random, from element AT on, the first of a block. */
+static void store_random(hone_philox philox, const float *y, uint16_t *to,
+                         int64_t at, int64_t n)
+{
+    for (int64_t e = 0; e < n; e += HONE_ROUNDING_BLOCK) {
+        int size = (int)cpu_min(HONE_ROUNDING_BLOCK, n - e);
+        uint32_t r[4];
+
+        hone_rounding_draw(philox, (uint64_t)(at + e) / HONE_ROUNDING_BLOCK,
+                           r);
+        for (int i = 0; i < size; i++)
+            to[at + e + i] = hone_bf16_random(y[e + i],
+                                              hone_rounding_bits(r, i));
+    }
+}
+
+/* The key by which output I of the call is rounded; 0: to the nearest. */
+static int64_t key_of(const map_args *k, uint32_t i)
+{
+    const map *m = k->m;
+
+    return m->stochastic && storages(m)[i] == HONE_BF16
+               ? ((const int64_t *)k->ptr[m->nin - 1].part[0])[i - m->nin]
+               : 0;
+}
+
+static void store_y(const map_args *k, uint32_t i, int64_t at, int64_t n,
                     const float *from)
 {
+    const map *m = k->m;
+    const hone_ptr p = k->ptr[i];
     hone_storage s = (hone_storage)storages(m)[i];
     const float *value = m->value[s == HONE_UINT8];
+    int64_t key = key_of(k, i);
 
+    if (key) {
+        const int64_t *rng = k->ptr[m->nin - 2].part[0];
+        store_random(hone_philox_open(rng[0], rng[1], key), from, p.part[0],
+                     at, n);
+        return;
+    }
     if (!is_block8(s)) {
         storage_store(s, from, p.part[0], at, n);
         return;
@@ -266,12 +304,12 @@ static void store_y(const map *m, uint32_t i, hone_ptr p, int64_t at, int64_t n,
         int64_t size = cpu_min(HONE_BLOCK8, n - b);
         float top = 0, scale;
 
-        for (int64_t k = 0; k < size; k++)
-            top = fmaxf(top, fabsf(from[b + k]));
+        for (int64_t e = 0; e < size; e++)
+            top = fmaxf(top, fabsf(from[b + e]));
         ((float *)p.part[1])[(at + b) / HONE_BLOCK8] = top;
         scale = hone_dynamic8_scale(top);
-        for (int64_t k = 0; k < size; k++)
-            codes[k] = (uint8_t)hone_dynamic8_code(value, from[b + k] * scale);
+        for (int64_t e = 0; e < size; e++)
+            codes[e] = (uint8_t)hone_dynamic8_code(value, from[b + e] * scale);
     }
 }
 
@@ -302,7 +340,7 @@ static void one_strip(const map_args *k, machine *w, int64_t t, int64_t at,
     execute(&m->code, w);
     for (uint32_t i = 0; i < m->writes; i++)
         if (m->code.writes_y >> i & 1u)
-            store_y(m, out + i, k->ptr[out + i], at, n, w->y[i]);
+            store_y(k, out + i, at, n, w->y[i]);
 }
 
 static void map_range(const void *arg, int64_t first, int64_t last, int part)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * map.cu -- the element-wise program of `map` over a list of tensors in one
- * launch. A thread takes four elements through all steps; their slots lie in
+ * launch. A thread takes eight elements through all steps; their slots lie in
  * shared memory, so that each tensor is read and written once whatever the
  * program does. See mapplan.h for the steps.
  */
@@ -10,15 +10,19 @@
 #include "attrs.h"
 #include "block8.cuh"
 #include "mapplan.h"
+#include "rounding.h"
 
-enum { MAP_THREADS = 128, FOUR = 4 };
+enum { MAP_THREADS = 64 };
+static_assert(VECTOR == HONE_ROUNDING_BLOCK, "a draw serves one thread");
 
 struct map_job {
     void *scalar[HONE_MAP_SCALARS];
     unsigned char scalar_storage[HONE_MAP_SCALARS];
     unsigned char number[MAP_UNIFORM]; /* of a slot among those in use */
-    int reads, writes, guard, slots;
+    int reads, writes, guard, slots, stochastic;
     int blocks; /* some writes are held in blocks of eight bits */
+    int first; /* of the list's tensors in this launch */
+    const int64_t *rng, *keys;
 };
 
 struct map {
@@ -31,20 +35,44 @@ struct map {
 
 /* ---------------------------------------------------------------- one step */
 
-static __device__ __forceinline__ float4 fetch(const float4 *slot,
-                                               const float *uniform, int at)
+/* A slot has four elements of each thread, then the other four. */
+static __device__ __forceinline__ void read_slot(float (&v)[VECTOR],
+                                                 const float4 *slot, int at)
 {
-    if (at < MAP_UNIFORM)
-        return slot[at * MAP_THREADS];
-    float u = uniform[at - MAP_UNIFORM];
-    return { u, u, u, u };
+    const float4 a = slot[2 * at * MAP_THREADS];
+    const float4 b = slot[(2 * at + 1) * MAP_THREADS];
+
+    v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+    v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+
+static __device__ __forceinline__ void write_slot(const float (&v)[VECTOR],
+                                                  float4 *slot, int at)
+{
+    slot[2 * at * MAP_THREADS] = { v[0], v[1], v[2], v[3] };
+    slot[(2 * at + 1) * MAP_THREADS] = { v[4], v[5], v[6], v[7] };
+}
+
+static __device__ __forceinline__ void fetch(float (&v)[VECTOR],
+                                             const float (&last)[VECTOR],
+                                             const float4 *slot,
+                                             const float *uniform, int at)
+{
+    if (at < MAP_UNIFORM) {
+        read_slot(v, slot, at);
+        return;
+    }
+    const float u = at == MAP_LAST ? 0 : uniform[at - MAP_UNIFORM];
+#pragma unroll
+    for (int e = 0; e < VECTOR; e++)
+        v[e] = at == MAP_LAST ? last[e] : u;
 }
 
 /* R = EXPR of a, b and c, element by element: the code is looked at once for
- * all four. */
+ * all eight. */
 #define EACH(EXPR)                                                             \
     {                                                                          \
-        _Pragma("unroll") for (int e = 0; e < FOUR; e++)                       \
+        _Pragma("unroll") for (int e = 0; e < VECTOR; e++)                     \
         {                                                                      \
             const float a = A[e];                                              \
             [[maybe_unused]] const float b = B[e], c = C[e];                   \
@@ -53,22 +81,19 @@ static __device__ __forceinline__ float4 fetch(const float4 *slot,
         break;                                                                 \
     }
 
-static __device__ __forceinline__ float4 step(map_step s, const float4 *slot,
-                                              const float *uniform)
+/* R: the result of the step before, then that of this one. */
+static __device__ __forceinline__ void step(map_step s, float (&R)[VECTOR],
+                                            const float4 *slot,
+                                            const float *uniform)
 {
-    const float4 x = fetch(slot, uniform, s.a);
-    float A[FOUR] = { x.x, x.y, x.z, x.w }, B[FOUR] = {}, C[FOUR] = {};
-    float R[FOUR] = {};
+    float A[VECTOR], B[VECTOR] = {}, C[VECTOR] = {};
 
+    fetch(A, R, slot, uniform, s.a);
     if (s.code >= HONE_MAP_PLUS && (s.code < HONE_MAP_NEG ||
-                                    s.code >= HONE_MAP_LERP)) {
-        const float4 y = fetch(slot, uniform, s.b);
-        B[0] = y.x, B[1] = y.y, B[2] = y.z, B[3] = y.w;
-    }
-    if (s.code >= HONE_MAP_LERP) {
-        const float4 z = fetch(slot, uniform, s.c);
-        C[0] = z.x, C[1] = z.y, C[2] = z.z, C[3] = z.w;
-    }
+                                    s.code >= HONE_MAP_LERP))
+        fetch(B, R, slot, uniform, s.b);
+    if (s.code >= HONE_MAP_LERP)
+        fetch(C, R, slot, uniform, s.c);
     switch (s.code) {
     case HONE_MAP_DUP: EACH(a)
     case HONE_MAP_PLUS: EACH(a + b)
@@ -90,52 +115,60 @@ static __device__ __forceinline__ float4 step(map_step s, const float4 *slot,
     case HONE_MAP_LERP: EACH(a + c * (b - a))
     default: EACH(a != 0 ? b : c) /* HONE_MAP_SELECT */
     }
-    return { R[0], R[1], R[2], R[3] };
 }
 
-/* ---------------------------------------------------------- four elements */
-
-static __device__ float4 load_four(cell c, int64_t i, int live)
-{
-    float v[FOUR];
-
-    if (live == FOUR && (uintptr_t)c.at % 16 == 0) {
-        if (c.storage == HONE_F32)
-            return *(const float4 *)((const float *)c.at + i);
-        uint2 w = *(const uint2 *)((const uint16_t *)c.at + i);
-        float2 low = unpack(c.storage, w.x), high = unpack(c.storage, w.y);
-        return { low.x, low.y, high.x, high.y };
-    }
-#pragma unroll
-    for (int e = 0; e < FOUR; e++)
-        v[e] = e < live ? get(c, i + e) : 0.0f;
-    return { v[0], v[1], v[2], v[3] };
-}
-
-static __device__ void store_four(cell c, int64_t i, float4 x, int live)
-{
-    const float v[FOUR] = { x.x, x.y, x.z, x.w };
-
-    if (live == FOUR && (uintptr_t)c.at % 16 == 0) {
-        if (c.storage == HONE_F32)
-            *(float4 *)((float *)c.at + i) = x;
-        else
-            *(uint2 *)((uint16_t *)c.at + i) = {
-                pack(c.storage, x.x, x.y), pack(c.storage, x.z, x.w)
-            };
-        return;
-    }
-#pragma unroll
-    for (int e = 0; e < FOUR; e++)
-        if (e < live)
-            put(c, i + e, v[e]);
-}
+/* --------------------------------------------------------- eight elements */
 
 static __device__ void compute(const map_plan &p, float4 *slot,
                                const float *uniform)
 {
-    for (int i = 0; i < p.count; i++)
-        slot[p.step[i].to * MAP_THREADS] = step(p.step[i], slot, uniform);
+    float r[VECTOR];
+
+    for (int i = 0; i < p.count; i++) {
+        step(p.step[i], r, slot, uniform);
+        if (p.step[i].to != MAP_NOWHERE)
+            write_slot(r, slot, p.step[i].to);
+    }
+}
+
+/* To bf16 at random; see rounding.h. */
+static __device__ void store_random(cell y, int64_t i, const float (&v)[VECTOR],
+                                    int live, hone_philox philox)
+{
+    uint16_t *to = (uint16_t *)y.at + i;
+    uint32_t r[4], word[4];
+
+    hone_rounding_draw(philox, (uint64_t)i / VECTOR, r);
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+        word[k] = hone_bf16_random(v[2 * k], r[k] & 0xffffu) |
+                  (uint32_t)hone_bf16_random(v[2 * k + 1], r[k] >> 16) << 16;
+    if (live == VECTOR && (uintptr_t)y.at % 16 == 0) {
+        *(uint4 *)to = { word[0], word[1], word[2], word[3] };
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < VECTOR; e++)
+        if (e < live)
+            to[e] = (uint16_t)(word[e / 2] >> e % 2 * 16);
+}
+
+/* The generators of the outputs of TENSOR; which of them are used. */
+static __device__ void open_rounding(const map_job &j, const list_table &l,
+                                     int tensor, hone_philox *philox,
+                                     unsigned char *random)
+{
+    const int k = threadIdx.x;
+
+    if (k >= j.writes)
+        return;
+    random[k] = 0;
+    if (!j.stochastic ||
+        list_cell(l, tensor * l.per + j.reads + k).storage != HONE_BF16)
+        return;
+    int64_t key = j.keys[(int64_t)(j.first + tensor) * j.writes + k];
+    random[k] = key != 0;
+    philox[k] = hone_philox_open(j.rng[0], j.rng[1], key);
 }
 
 /* With BLOCKS some writes are held in blocks of eight bits; behind a tensor's
@@ -148,56 +181,65 @@ static __global__ void __launch_bounds__(MAP_THREADS)
 {
     extern __shared__ float4 slots[];
     __shared__ float uniform[MAP_UNIFORMS];
-    block8_tables<MAP_THREADS> &tables = /* behind the slots */
-        *(block8_tables<MAP_THREADS> *)(slots + j.slots * MAP_THREADS);
+    __shared__ hone_philox philox[HONE_MAP_TENSORS];
+    __shared__ unsigned char random[HONE_MAP_TENSORS];
+    block8_values &value = /* behind the slots */
+        *(block8_values *)(slots + 2 * j.slots * MAP_THREADS);
     float4 *slot = slots + threadIdx.x;
     int64_t first, last;
-    int tensor = list_find(l, blockIdx.x, &first, &last), turn = 0;
+    int tensor = list_find(l, blockIdx.x, &first, &last);
     int x = tensor * l.per, y = x + j.reads, absmax = y + j.writes;
+    float v[VECTOR];
 
     for (int i = threadIdx.x; i < p.uniforms; i += MAP_THREADS)
         uniform[i] = i < p.scalars
                          ? get({ j.scalar[i], j.scalar_storage[i], 0 }, 0)
                          : p.uniform[i];
+    open_rounding(j, l, tensor, philox, random);
     if (BLOCKS)
-        block8_fill(&tables);
+        block8_fill(value);
     __syncthreads();
     if (j.guard && uniform[0] == 0)
         return;
-    for (; first < last; first += MAP_THREADS * FOUR, turn ^= 1) {
-        const int64_t i = first + threadIdx.x * FOUR;
-        const int live = (int)max((int64_t)0, min((int64_t)FOUR, last - i));
+    for (; first < last; first += MAP_THREADS * VECTOR) {
+        const int64_t i = first + threadIdx.x * VECTOR;
+        const int live = (int)max((int64_t)0, min((int64_t)VECTOR, last - i));
 
         if (!BLOCKS && live == 0)
             break;
-        for (int k = 0; k < j.reads; k++)
-            if (p.used >> k & 1)
-                slot[j.number[k] * MAP_THREADS] =
-                    load_four(list_cell(l, x + k), i, live);
-        for (int k = 0; k < j.writes; k++)
-            if (p.reads_y >> k & 1)
-                slot[j.number[MAP_Y + k] * MAP_THREADS] =
-                    BLOCKS && is_block8(l.storage[y + k])
-                        ? block8_load(tables.value, list_cell(l, y + k),
-                                      (const float *)l.at[absmax + k], i, live)
-                        : load_four(list_cell(l, y + k), i, live);
-        compute(p, slot, uniform);
-        for (int k = 0; BLOCKS && k < j.writes; k++)
-            if (p.writes_y >> k & 1 && is_block8(l.storage[y + k]))
-                block8_top(tables.top[turn][k],
-                           slot[j.number[MAP_Y + k] * MAP_THREADS], live);
-        if (BLOCKS)
-            __syncthreads();
+        for (int k = 0; k < j.reads; k++) {
+            const cell c = list_cell(l, x + k);
+
+            if (!(p.used >> k & 1))
+                continue;
+            load(v, c, i, live, (uintptr_t)c.at % 16 == 0);
+            write_slot(v, slot, j.number[k]);
+        }
         for (int k = 0; k < j.writes; k++) {
+            const cell c = list_cell(l, y + k);
+
+            if (!(p.reads_y >> k & 1))
+                continue;
+            if (BLOCKS && is_block8(c.storage))
+                block8_load(v, value, c, (const float *)l.at[absmax + k], i,
+                            live);
+            else
+                load(v, c, i, live, (uintptr_t)c.at % 16 == 0);
+            write_slot(v, slot, j.number[MAP_Y + k]);
+        }
+        compute(p, slot, uniform);
+        for (int k = 0; k < j.writes; k++) {
+            const cell c = list_cell(l, y + k);
+
             if (!(p.writes_y >> k & 1))
                 continue;
-            const float4 v = slot[j.number[MAP_Y + k] * MAP_THREADS];
-            if (BLOCKS && is_block8(l.storage[y + k]))
-                block8_store(tables.value, tables.top[turn][k],
-                             list_cell(l, y + k), (float *)l.at[absmax + k], i,
-                             v, live);
+            read_slot(v, slot, j.number[MAP_Y + k]);
+            if (BLOCKS && is_block8(c.storage))
+                block8_store(value, c, (float *)l.at[absmax + k], i, v, live);
+            else if (random[k])
+                store_random(c, i, v, live, philox[k]);
             else
-                store_four(list_cell(l, y + k), i, v, live);
+                store(c, i, v, live, (uintptr_t)c.at % 16 == 0);
         }
     }
 }
@@ -226,17 +268,25 @@ static int64_t storages_at(const hone_call *c)
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
                            hone_err *err)
 {
+    const hone_map_attrs *a = (const hone_map_attrs *)c->attrs;
     map_plan p;
 
     (void)threads;
     need->prepared_bytes = storages_at(c) + c->nin + c->nout;
     for (uint32_t i = 0; i < c->nin + c->nout; i++)
         if (!cuda_is_float(c->type[i].storage) &&
-            (i < c->nin || !is_block8(c->type[i].storage)))
+            (i < c->nin ? i + HONE_MAP_ROUNDING(a) < c->nin
+                        : !is_block8(c->type[i].storage)))
             return hone_fail(err, HONE_ENOSUP,
                              "cuda: map: storage '%s' is not covered",
                              hone_parts(c->type[i].storage)[0].name);
     return plan(c, &p, err);
+}
+
+static size_t slots_bytes(const map *m)
+{
+    return (size_t)m->job.slots * MAP_THREADS * VECTOR * sizeof(float) +
+           (m->job.blocks ? sizeof(block8_values) : 0);
 }
 
 static hone_status init(const hone_call *c, int threads, void *ctx,
@@ -246,8 +296,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     map *m = (map *)prepared;
     unsigned char *storage = (unsigned char *)prepared + storages_at(c);
     const cuda_device *d = (const cuda_device *)ctx;
-    int most = d->shared_bytes - MAP_UNIFORMS * (int)sizeof(float) -
-               (int)sizeof(block8_tables<MAP_THREADS>);
+    int most = d->shared_bytes - 1024; /* what else the kernel has there */
     cudaError_t e;
 
     (void)threads;
@@ -256,6 +305,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     m->job.reads = (int)a->reads;
     m->job.writes = (int)a->writes;
     m->job.guard = a->guard;
+    m->job.stochastic = a->stochastic;
     m->nin = c->nin;
     m->nout = c->nout;
     m->storages = storages_at(c);
@@ -265,7 +315,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     }
     for (uint32_t i = 0; i < c->nout; i += (uint32_t)a->writes)
         m->count[i / a->writes] = cuda_count(c, c->nin + i);
-    if (m->job.slots * (int)sizeof(float4) * MAP_THREADS > most)
+    if (slots_bytes(m) > (size_t)most)
         return hone_fail(err, HONE_EINVAL, "cuda: map: the program needs more "
                          "shared memory than a %s has", d->name);
     e = cudaFuncSetAttribute(
@@ -298,8 +348,7 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
 {
     const map *m = (const map *)prepared;
     uint32_t n = 0, tensors = m->nout / (uint32_t)m->job.writes;
-    size_t shared = (size_t)m->job.slots * MAP_THREADS * sizeof(float4) +
-                    (m->job.blocks ? sizeof(block8_tables<MAP_THREADS>) : 0);
+    size_t shared = slots_bytes(m);
     map_job job = m->job;
     list_table t;
 
@@ -308,8 +357,13 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
         job.scalar[i] = ptr[i].part[0];
         job.scalar_storage[i] = ((const unsigned char *)m + m->storages)[i];
     }
+    if (job.stochastic) {
+        job.rng = (const int64_t *)ptr[m->nin - 2].part[0];
+        job.keys = (const int64_t *)ptr[m->nin - 1].part[0];
+    }
     while (n < tensors) {
         list_open(&t, job.reads + job.writes * (job.blocks ? 2 : 1));
+        job.first = (int)n;
         while (n < tensors && t.tensors < list_most(t.per))
             enter(m, ptr, n++, &t);
         (job.blocks ? map_chunks<true> : map_chunks<false>)

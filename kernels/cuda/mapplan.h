@@ -4,7 +4,8 @@
  * addresses. The depth of the stack is known at every word, so pushing an
  * operand costs nothing at run time: an instruction names it. Addresses below
  * MAP_UNIFORM are slots that each element has of its own; those from there on
- * are scalars and then literals, the same for all.
+ * are scalars and then literals, the same for all. What the step before has
+ * made is at hand without a slot.
  */
 #ifndef HONE_CUDA_MAPPLAN_H
 #define HONE_CUDA_MAPPLAN_H
@@ -13,7 +14,9 @@
 
 enum {
     MAP_UNIFORM = 64,
-    MAP_UNIFORMS = 192,
+    MAP_UNIFORMS = 190,
+    MAP_NOWHERE = 254, /* a result that only the next step reads */
+    MAP_LAST = 255,    /* an operand: the result of the step before */
     MAP_STEPS = 256,
     MAP_Y = HONE_MAP_TENSORS, /* first slots: x, y, r, temporaries */
     MAP_R = MAP_Y + HONE_MAP_TENSORS,
@@ -63,14 +66,11 @@ static inline void map_emit(map_planner *m, hone_map_code code, int to, int a,
                    (unsigned char)b, (unsigned char)c };
 
     m->p->step[m->p->count++] = s;
-    m->p->used |= 1ull << to;
 }
 
 static inline void map_push(map_planner *m, int address)
 {
     m->stack[m->depth++] = (unsigned char)address;
-    if (address < MAP_UNIFORM)
-        m->p->used |= 1ull << address;
 }
 
 /* Before SLOT changes, what is still to be read of it is copied away. */
@@ -97,7 +97,6 @@ static inline void map_set(map_planner *m, int slot)
     if (from >= MAP_TEMP && from < MAP_UNIFORM && count == p->count &&
         count > 0 && p->step[count - 1].to == from && !map_stacked(m, from)) {
         p->step[count - 1].to = (unsigned char)slot;
-        p->used |= 1ull << slot;
         return;
     }
     map_emit(m, HONE_MAP_DUP, slot, from, 0, 0);
@@ -140,6 +139,60 @@ static inline void map_word(map_planner *m, const hone_map_step *s)
     }
 }
 
+static inline int map_takes(int code)
+{
+    if (code >= HONE_MAP_LERP)
+        return 3;
+    return code >= HONE_MAP_NEG || code == HONE_MAP_DUP ? 1 : 2;
+}
+
+/* Whether a step from I on reads slot AT as it is now. */
+static inline int map_is_read(const map_plan *p, int i, int at)
+{
+    for (; i < p->count; i++) {
+        const map_step *s = &p->step[i];
+        const unsigned char operand[3] = { s->a, s->b, s->c };
+
+        for (int k = 0; k < map_takes(s->code); k++)
+            if (operand[k] == at)
+                return 1;
+        if (s->to == at)
+            return 0;
+    }
+    return 0;
+}
+
+/* Operands that the step before has just made are taken from it; what nobody
+ * else reads needs no slot. */
+static inline void map_forward(map_plan *p)
+{
+    for (int i = p->count - 1; i > 0; i--) {
+        map_step *s = &p->step[i];
+        unsigned char *operand[3] = { &s->a, &s->b, &s->c };
+
+        for (int k = 0; k < map_takes(s->code); k++)
+            if (*operand[k] == p->step[i - 1].to)
+                *operand[k] = MAP_LAST;
+    }
+    for (int i = 0; i < p->count; i++)
+        if (p->step[i].to >= MAP_R && !map_is_read(p, i + 1, p->step[i].to))
+            p->step[i].to = MAP_NOWHERE;
+}
+
+/* Bit i: slot i holds something. */
+static inline void map_find_used(map_plan *p)
+{
+    p->used = (unsigned long long)(p->reads_y | p->writes_y) << MAP_Y;
+    for (int i = 0; i < p->count; i++) {
+        const map_step *s = &p->step[i];
+        const unsigned char address[4] = { s->to, s->a, s->b, s->c };
+
+        for (int k = 0; k <= map_takes(s->code); k++)
+            if (address[k] < MAP_UNIFORM)
+                p->used |= 1ull << address[k];
+    }
+}
+
 /* Renumbers slots so that those in use lie side by side; their number. */
 static inline int map_compact(map_plan *p, unsigned char *number)
 {
@@ -175,6 +228,8 @@ static inline int map_plan_make(map_plan *p, const hone_mapcode *code,
             return 0;
         map_word(&m, &code->step[i]);
     }
+    map_forward(p);
+    map_find_used(p);
     return 1;
 }
 

@@ -69,7 +69,10 @@ typedef struct hone_fill_attrs { /* fill */
 typedef struct hone_map_attrs { /* map; see mapcode.h */
     const char *program;
     int64_t scalars, reads, writes;
-    int guard;
+    int guard, stochastic;
 } hone_map_attrs;
+
+/* Inputs behind those of the list: rng and keys. */
+#define HONE_MAP_ROUNDING(a) ((a)->stochastic ? 2u : 0u)
 
 #endif

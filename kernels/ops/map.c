@@ -4,11 +4,14 @@
  * language is in mapcode.h). Operands: scalars, then `reads` inputs and
  * `writes` outputs for each tensor of the list, all of one element count.
  * Outputs may be held in blocks of eight bits: those are read and stored whole.
+ * With `stochastic` there are two more inputs, rng and a key for each output:
+ * those that are held as bf16 and have a key are rounded as rounding.h says.
  */
 #include "op.h"
 
 #include "dynamic8.h"
 #include "mapcode.h"
+#include "rounding.h"
 
 /* Values of one element while the program runs. */
 typedef struct machine {
@@ -122,6 +125,30 @@ static void store_y(view v, float *absmax, int64_t at, int64_t n,
             value, (float)from[i] * hone_dynamic8_scale(top));
 }
 
+/* Output OUT of the call, if it is one that is rounded at random; else 0. */
+static int store_random(const hone_call *c, const hone_ptr *p, uint32_t out,
+                        int64_t at, int64_t n, const real *from)
+{
+    const hone_map_attrs *a = c->attrs;
+    uint16_t *to = p[c->nin + out].part[0];
+    const int64_t *rng, *key;
+    int64_t i;
+
+    if (!a->stochastic || c->type[c->nin + out].storage != HONE_BF16)
+        return 0;
+    rng = p[c->nin - 2].part[0];
+    key = p[c->nin - 1].part[0];
+    for (i = at; key[out] != 0 && i < at + n; i++) {
+        uint32_t r[4];
+        hone_rounding_draw(hone_philox_open(rng[0], rng[1], key[out]),
+                           (uint64_t)i / HONE_ROUNDING_BLOCK, r);
+        to[i] = hone_bf16_random(
+            (float)from[i - at],
+            hone_rounding_bits(r, (int)(i % HONE_ROUNDING_BLOCK)));
+    }
+    return key[out] != 0;
+}
+
 /* The operands of one tensor of the list: X inputs from IN, Y from OUT on. */
 static void sweep(const hone_call *c, const hone_ptr *p, machine *m,
                   const hone_mapcode *code, uint32_t in, uint32_t out)
@@ -145,7 +172,8 @@ static void sweep(const hone_call *c, const hone_ptr *p, machine *m,
                 y[k][i] = m->y[k];
         }
         for (k = 0; k < a->writes; k++)
-            if (code->writes_y >> k & 1u)
+            if (code->writes_y >> k & 1u &&
+                !store_random(c, p, out + (uint32_t)k, at, size, y[k]))
                 store_y(output(c, p, out + (uint32_t)k),
                         p[c->nin + out + (uint32_t)k].part[1], at, size, y[k]);
     }
@@ -183,12 +211,31 @@ static hone_status check_counts(const hone_call *c, hone_err *err)
         return hone_fail(err, HONE_EINVAL,
                          "map: guard needs a scalar s0 to look at");
     if (tensors < 1 || tensors * a->writes != c->nout ||
-        a->scalars + tensors * a->reads != c->nin)
+        a->scalars + tensors * a->reads + HONE_MAP_ROUNDING(a) != c->nin)
         return hone_fail(err, HONE_EINVAL,
                          "map: %u inputs and %u outputs are not %lld scalars "
-                         "and whole tensors of %lld reads and %lld writes",
+                         "and whole tensors of %lld reads and %lld writes%s",
                          c->nin, c->nout, (long long)a->scalars,
-                         (long long)a->reads, (long long)a->writes);
+                         (long long)a->reads, (long long)a->writes,
+                         a->stochastic ? ", then rng and keys" : "");
+    return HONE_OK;
+}
+
+/* The two operands behind the list that `stochastic` asks for. */
+static hone_status check_rounding(const hone_call *c, hone_err *err)
+{
+    const hone_map_attrs *a = c->attrs;
+    const hone_type *rng, *keys;
+
+    if (!a->stochastic)
+        return HONE_OK;
+    rng = &c->type[c->nin - 2];
+    keys = &c->type[c->nin - 1];
+    if (rng->storage != HONE_I64 || hone_count(rng) != 2 ||
+        keys->storage != HONE_I64 || hone_count(keys) != c->nout)
+        return hone_fail(err, HONE_EINVAL,
+                         "map: stochastic needs rng i64[2] and keys i64[%u] "
+                         "behind the tensors", c->nout);
     return HONE_OK;
 }
 
@@ -215,9 +262,10 @@ static hone_status shape(const hone_call *c, hone_type *out, hone_err *err)
     uint32_t i;
 
     hone_try(check_counts(c, err));
+    hone_try(check_rounding(c, err));
     hone_try(hone_mapcode_parse(a->program, a->scalars, a->reads, a->writes,
                                 &code, err));
-    for (i = 0; i < c->nin; i++) {
+    for (i = 0; i < c->nin - HONE_MAP_ROUNDING(a); i++) {
         uint32_t s = (uint32_t)a->scalars;
         int64_t n = 1;
         if (i >= s)
@@ -232,6 +280,23 @@ static hone_status shape(const hone_call *c, hone_type *out, hone_err *err)
         out[i] = c->type[c->nin + i];
     }
     return HONE_OK;
+}
+
+/* A key in three is absent. */
+static void sample(const hone_call *c, uint64_t seed, const hone_ptr *p)
+{
+    const hone_map_attrs *a = c->attrs;
+    int64_t *rng, *key;
+    uint32_t i;
+
+    if (!a->stochastic)
+        return;
+    rng = p[c->nin - 2].part[0];
+    key = p[c->nin - 1].part[0];
+    rng[0] = draw(&seed, INT64_MAX);
+    rng[1] = draw(&seed, 1000);
+    for (i = 0; i < c->nout; i++)
+        key[i] = draw(&seed, 3) ? 1 + draw(&seed, INT64_MAX - 1) : 0;
 }
 
 static double flops(const hone_call *c)
@@ -258,6 +323,9 @@ static const hone_option options[] = {
     HONE_OPT_INT(hone_map_attrs, writes, 1, 1, HONE_MAP_TENSORS,
                  "outputs of each tensor of the list"),
     HONE_OPT_BOOL(hone_map_attrs, guard, 0, "write nothing when s0 is 0"),
+    HONE_OPT_BOOL(hone_map_attrs, stochastic, 0,
+                  "round to bf16 at random where keys, the last input, has "
+                  "one for the output; rng stands before it"),
     HONE_OPT_END
 };
 
@@ -265,7 +333,7 @@ OP(map, "an element-wise program over a list of tensors", options,
    sizeof(hone_map_attrs),
    .in = OPERANDS({ "x", HONE_VARIADIC | HONE_NO_GRAD }),
    .out = OPERANDS({ "y", HONE_VARIADIC | HONE_UPDATED }),
-   .shape = shape, .flops = flops);
+   .shape = shape, .flops = flops, .sample = sample);
 
 EXPORT_OPS(map, &map_component);
 
