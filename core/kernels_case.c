@@ -242,10 +242,11 @@ static void list(gen *g)
 
     for (int64_t i = 0; i < n; i++) {
         int64_t rows = pick(g, 1, 300, 1536), cols = pick(g, 1, 300, 576);
+        hone_storage s = g->big ? HONE_F32 : any_storage(g);
         if (strcmp(g->op->name, "fill"))
-            in(g, HONE_F32, 2, rows, cols);
+            in(g, s, 2, rows, cols);
         else
-            out(g, HONE_F32, 2, rows, cols);
+            out(g, s, 2, rows, cols);
     }
     attr(g, "value", (double)pick(g, -9, 9, 0) / 4);
 }

@@ -398,6 +398,7 @@ static void compare(const trial *t, uint32_t i, double floor_top,
     hone_storage s = t->c.type[i].storage;
     double bound = t->c.op->tolerance > 0 ? t->c.op->tolerance : 1e-5;
     double top = fmax(largest(t, i), floor_top), worst = 0;
+    int64_t n = hone_count(&t->c.type[i]), other = 0;
 
     v->bound = bound;
     if (s == HONE_BF16 && bound > 1e-5)
@@ -409,17 +410,21 @@ static void compare(const trial *t, uint32_t i, double floor_top,
     if (t->c.call.nin > 1 && t->c.type[1].storage == HONE_FP8)
         bound = 0x1p-3; /* half a unit of 3 bits is 2^-4 of the other factor;
                            twice that of the largest, for sums that cancel */
-    for (int64_t k = 0; k < hone_count(&t->c.type[i]); k++) {
+    for (int64_t k = 0; k < n; k++) {
         double want = number(t->ref_type[i].storage, t->ref_ptr[i].part[0], k);
         double got = number(s, t->host + t->at[i], k);
         double off = fabs(got - want);
 
+        other += got != want;
         if (got != want && !(off <= worst)) /* NaN counts as infinite */
             worst = off == off ? off : INFINITY;
     }
     worst /= fmax(top, 1e-30);
     v->worst = fmax(v->worst, worst);
     v->error = fmax(v->error, worst / bound);
+    /* Wrong random bits are off by one unit, as close calls are; but often. */
+    if (s == HONE_BF16 && !strcmp(t->c.call.op, "map") && other > n / 16 + 4)
+        v->error = INFINITY;
 }
 
 static void say_shapes(const trial *t, char *to, size_t bytes)

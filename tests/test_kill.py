@@ -163,6 +163,11 @@ def cases(build, folder):
             yield Case(f"{how}-{lay}", hone, folder, recipe, [])
     yield Case("lora-pack-fake", hone, folder,
                RECIPE % (TINY, LORA, ROWS, PACK, COSINE, 30), fake)
+    whole = "hone.pad { rows = 6 }"  # one micro-batch a step
+    yield Case("full-bf16", hone, folder,
+               RECIPE % (TINY, "", ROWS, whole, COSINE, 30),
+               [*fake, "--set", "master=false", "--set",
+                "optimizer.state=bf16"])
     for name, schedule in ADAPTIVE.items():
         yield Case(f"full-{name}", hone, folder,
                    RECIPE % (TINY, "", ROWS, PAD, schedule, 30), [])

@@ -55,7 +55,8 @@ static inline hone_status cpu_want_f32(const hone_call *c, hone_need *need,
     for (uint32_t i = 0; i < c->nin + c->nout; i++) {
         hone_storage s = c->type[i].storage;
 
-        if (i < c->nin && (s == HONE_BF16 || s == HONE_F16))
+        if ((i < c->nin || c->mode[i] == HONE_WRITE) &&
+            (s == HONE_BF16 || s == HONE_F16))
             need->want[i] = HONE_F32;
         else if (s != HONE_F32 && s != HONE_I32 && s != HONE_I64 &&
                  s != HONE_NOTHING)

@@ -12,9 +12,23 @@
 typedef struct {
     int threads, add;
     float value;
-    hone_storage storage; /* fill: of all its tensors */
-    list tensors; /* sumsq: then a storage, one byte, for each */
+    list tensors; /* then a storage, one byte, for each */
 } lists;
+
+static uint8_t *storages(const lists *l)
+{
+    return (uint8_t *)&l->tensors + list_bytes(l->tensors.n);
+}
+
+/* The COUNT tensors of the call from operand FIRST on. */
+static void take_list(lists *l, const hone_call *c, uint32_t first,
+                      uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        list_add(&l->tensors, cpu_count(c, first + i));
+    for (uint32_t i = 0; i < count; i++)
+        storages(l)[i] = (uint8_t)c->type[first + i].storage;
+}
 
 typedef struct {
     const lists *l;
@@ -27,13 +41,13 @@ static hone_status fill_prepare(const hone_call *c, int threads,
 {
     (void)threads;
     need->prepared_bytes =
-        (int64_t)offsetof(lists, tensors) + list_bytes(c->nout);
+        (int64_t)offsetof(lists, tensors) + list_bytes(c->nout) + c->nout;
     for (uint32_t i = 0; i < c->nout; i++) {
         hone_storage s = c->type[c->nin + i].storage;
-        if (!storage_covers(s) || s != c->type[c->nin].storage)
+        if (!storage_covers(s))
             return hone_fail(err, HONE_ENOSUP,
-                             "cpu: fill: tensors of one storage out of fp32, "
-                             "bf16 and fp16 are covered, not '%s'",
+                             "cpu: fill: fp32, bf16 and fp16 are covered, not "
+                             "'%s'",
                              hone_parts(s)[0].name);
     }
     return HONE_OK;
@@ -48,9 +62,7 @@ static hone_status fill_init(const hone_call *c, int threads, void *ctx,
     (void)err;
     l->threads = threads;
     l->value = (float)((const hone_fill_attrs *)c->attrs)->value;
-    l->storage = c->type[c->nin].storage;
-    for (uint32_t i = 0; i < c->nout; i++)
-        list_add(&l->tensors, cpu_count(c, c->nin + i));
+    take_list(l, c, c->nin, c->nout);
     return HONE_OK;
 }
 
@@ -58,15 +70,17 @@ static void fill_range(const void *arg, int64_t first, int64_t last, int part)
 {
     const lists_args *k = arg;
     const lists *l = k->l;
-    const uint16_t half = l->storage == HONE_BF16 ? hone_bf16_round(l->value)
-                                                  : hone_f16_round(l->value);
 
     (void)part;
     for (int64_t c = first; c < last; c++) {
         int64_t from, to;
-        void *x = k->ptr[list_find(&l->tensors, c, &from, &to)].part[0];
+        int64_t t = list_find(&l->tensors, c, &from, &to);
+        void *x = k->ptr[t].part[0];
+        hone_storage s = (hone_storage)storages(l)[t];
+        uint16_t half = s == HONE_BF16 ? hone_bf16_round(l->value)
+                                       : hone_f16_round(l->value);
 
-        if (l->storage == HONE_F32)
+        if (s == HONE_F32)
             for (int64_t i = from; i < to; i++)
                 ((float *)x)[i] = l->value;
         else
@@ -106,11 +120,6 @@ static hone_status sumsq_prepare(const hone_call *c, int threads,
     return HONE_OK;
 }
 
-static uint8_t *storages(const lists *l)
-{
-    return (uint8_t *)&l->tensors + list_bytes(l->tensors.n);
-}
-
 static hone_status sumsq_init(const hone_call *c, int threads, void *ctx,
                               void *prepared, hone_err *err)
 {
@@ -120,10 +129,7 @@ static hone_status sumsq_init(const hone_call *c, int threads, void *ctx,
     (void)err;
     l->threads = threads;
     l->add = cpu_adds(c, 0);
-    for (uint32_t i = 0; i < c->nin; i++)
-        list_add(&l->tensors, cpu_count(c, i));
-    for (uint32_t i = 0; i < c->nin; i++)
-        storages(l)[i] = (uint8_t)c->type[i].storage;
+    take_list(l, c, 0, c->nin);
     return HONE_OK;
 }
 
