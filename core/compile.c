@@ -132,6 +132,24 @@ static hone_status backward(const hone_compiler *c, hone_graph *g,
     return HONE_OK;
 }
 
+/* A scale that is 0, as it starts, stands for this. */
+#define SCALE "y4 y4 65536 select"
+
+/* fp16 ends near 6e-8: all gradients are made larger by a scale, which the
+ * update takes out again. */
+static hone_status scale_seed(hone_graph *g, hone_id *seed, hone_err *err)
+{
+    const hone_attr attrs[2] = { { "program", 0,
+                                   "s0 s1 s1 65536 select * =y0" },
+                                 { "scalars", 2, NULL } };
+    hone_id in[2] = { *seed, scalar(g, "step.scale", HONE_T_STATE) };
+
+    if (g->compute != HONE_F16)
+        return HONE_OK;
+    *seed = hone_graph_tensor(g, NULL, g->tensor[*seed].type, HONE_T_TEMP);
+    return hone_graph_op(g, "map", "scale", attrs, 2, in, 2, seed, 1, err);
+}
+
 hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
                                const char *name, hone_bucket bucket, int train,
                                hone_err *err)
@@ -146,6 +164,8 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
     at = input(g, "target_at", HONE_I32, bucket.tokens, 1);
     seed = scalar(g, "dloss", HONE_T_INPUT);
     loss = scalar(g, "loss_sum", HONE_T_STATE);
+    if (train)
+        hone_try(scale_seed(g, &seed, err));
     hone_try(model(c, g, train, &hidden, &head, err));
     hone_try(hone_pass_fuse(g, c->machine->packs, err));
     hone_id pick[2] = { hidden, at };
@@ -224,29 +244,45 @@ hone_status hone_compile_reduce(const hone_compiler *c, hone_program *p,
     return finish(c, p, err);
 }
 
-/* norm, clip, ok and t of the step, from the sum of squares and the loss. */
+/* norm, clip, ok and t of the step, from the sum of squares and the loss. In
+ * fp16 also the scale of the gradients, doubled after 2000 steps that were
+ * finite. Where only gradients were not, it is halved, and the step is to be
+ * done again; not if the scale is down to 1: then it counts as it is. */
+static const char step_text[] =
+    "s0 sqrt dup =y0 =r0 %s =y1 "
+    "s0 finite s1 finite * dup =y2 y3 + =y3";
+static const char scaled_text[] =
+    SCALE " =r1 s0 sqrt r1 / dup =y0 =r0 %s r1 / =y1 "
+    "s0 finite s1 finite * dup =y2 dup =r2 y3 + =y3 "
+    "1 r2 - s1 finite * r1 1 > * =y6 "
+    "r2 y5 1 + 0 select =r3 "
+    "r3 1999.5 > r1 2 * y6 r1 0.5 * 1 max r1 select select =y4 "
+    "r3 1999.5 > 0 r3 select =y5";
+
 static hone_status step_scalars(hone_graph *g, hone_id squares, double clip,
                                 hone_group *group, hone_err *err)
 {
-    hone_id loss = scalar(g, "loss_sum", HONE_T_STATE);
-    hone_id in[2] = { squares, loss };
-    hone_id out[4] = { scalar(g, "step.norm", HONE_T_STATE),
-                       scalar(g, "step.clip", HONE_T_STATE),
-                       scalar(g, "step.ok", HONE_T_STATE),
-                       scalar(g, "step.t", HONE_T_STATE) };
-    char limit[64] = "1", text[256];
+    static const char *const names[] = { "step.norm", "step.clip", "step.ok",
+                                         "step.t", "step.scale", "step.good",
+                                         "step.again" };
+    const uint32_t count = g->compute == HONE_F16 ? 7 : 4;
+    hone_id in[2] = { squares, scalar(g, "loss_sum", HONE_T_STATE) }, out[7];
+    char limit[64] = "1", text[512];
 
+    for (uint32_t i = 0; i < count; i++)
+        out[i] = scalar(g, names[i], HONE_T_STATE);
     if (clip > 0)
         snprintf(limit, sizeof limit, "%.9g r0 1e-6 + / 1 min", clip);
-    snprintf(text, sizeof text,
-             "s0 sqrt dup =y0 =r0 %s =y1 s0 finite s1 finite * dup =y2 y3 + "
-             "=y3", limit);
+    if (count == 7)
+        snprintf(text, sizeof text, scaled_text, limit);
+    else
+        snprintf(text, sizeof text, step_text, limit);
     hone_attr attrs[4] = { { "program", 0, text }, { "scalars", 2, NULL },
-                           { "reads", 0, NULL }, { "writes", 4, NULL } };
+                           { "reads", 0, NULL }, { "writes", count, NULL } };
     group->clip = out[1];
     group->ok = out[2];
     group->t = out[3];
-    return hone_graph_op(g, "map", "step", attrs, 4, in, 2, out, 4, err);
+    return hone_graph_op(g, "map", "step", attrs, 4, in, 2, out, count, err);
 }
 
 static hone_status make_states(const hone_compiler *c, hone_graph *g,

@@ -39,7 +39,8 @@ hone_status hone_compile_reduce(const hone_compiler *, hone_program *,
                                 hone_err *);
 /* Norm, clipping and the optimizer's update of the store's parameters.
  * Adds the optimizer's states "state:<name>:<parameter>" and the scalars
- * "step.norm", "step.clip", "step.ok", "step.t"; reads the input "lr". */
+ * "step.norm", "step.clip", "step.ok", "step.t", and in fp16 "step.scale",
+ * "step.good" and "step.again"; reads the input "lr". */
 hone_status hone_compile_update(const hone_compiler *, hone_program *,
                                 const hone_store *, const hone_instance *opt,
                                 double clip, hone_err *);

@@ -90,6 +90,10 @@ static hone_status param_type(const hone_family *f, const char *name,
                              (long long)type->dim[1]);
         if (found->type.storage == HONE_BF16)
             type->storage = HONE_BF16;
+        /* Kernels want 16 bits so: rounded here and not for every call. */
+        if (f->g->compute == HONE_F16 && (found->type.storage == HONE_BF16 ||
+                                          found->type.storage == HONE_F16))
+            type->storage = HONE_F16;
     }
     if (f->spec.storage != HONE_NOTHING && !is_block(f->spec.storage))
         type->storage = f->spec.storage;

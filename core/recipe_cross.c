@@ -359,7 +359,7 @@ static void check_machine(hone_reader *r, const hone_train *t,
                     HONE_KIND_DEVICE, 0);
     check_names(r, train, "packs", t->packs, HONE_KIND_PACK, 0);
     check_names(r, train, "loggers", t->loggers, HONE_KIND_LOGGER, 1);
-    if (!strcmp(device, "cpu") && t->precision > 1)
+    if (!strcmp(device, "cpu") && t->precision > 1 && !t->packs)
         hone_reader_say(r, &where, "'precision' is \"%s\", and device \"cpu\" "
                         "computes in fp32; leave one of the two out",
                         words[t->precision]);

@@ -198,14 +198,16 @@ static hone_status log_step(void *self, const hone_step_report *s,
                        { "tokens_per_s", (double)s->tokens / s->time_s, 0 },
                        { "device_bytes", (double)r->device_bytes, 1 },
                        { "host_bytes", (double)r->host_bytes, 1 },
-                       { "time_s", s->time_s, 0 } };
+                       { "time_s", s->time_s, 0 },
+                       { "loss_scale", s->scale, 0 } };
+    uint32_t count = sizeof f / sizeof *f - (s->scale == 0);
 
     if (s->loss == 0 && s->rows == 0) /* an evaluation has no rows */
         return log_eval(r, s, eval_loss, eval_targets, err);
     if (!r->began++)
         hone_log_time("first step");
     hone_live_step(&r->live, s);
-    return hone_session_record(&r->s, f, sizeof f / sizeof *f, err);
+    return hone_session_record(&r->s, f, count, err);
 }
 
 static void say_plan(const run *r)

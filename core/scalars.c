@@ -26,6 +26,8 @@ static void open_slot(hone_scalars *s, int i, char *memory)
     s->loss_sum[i] = find(s, i, "loss_sum");
     s->norm[i] = find(s, i, "step.norm");
     s->ok[i] = find(s, i, "step.ok");
+    s->scale[i] = find(s, i, "step.scale");
+    s->again[i] = find(s, i, "step.again");
 }
 
 hone_status hone_scalars_open(hone_scalars *s, hone_machine *m,

@@ -17,6 +17,7 @@ typedef struct hone_scalars {
     const hone_store *store;
     const float *loss_sum[HONE_IN_FLIGHT], *norm[HONE_IN_FLIGHT],
         *ok[HONE_IN_FLIGHT]; /* the last two: NULL without training */
+    const float *scale[HONE_IN_FLIGHT], *again[HONE_IN_FLIGHT]; /* in fp16 */
     char *memory[HONE_IN_FLIGHT];
     hone_event landed[HONE_IN_FLIGHT], begun;
     hone_event since[HONE_IN_FLIGHT]; /* one of these: when its step could */

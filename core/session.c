@@ -196,7 +196,7 @@ static int computes_in(const hone_session *s, hone_storage weight,
     const uint8_t mode[3] = { HONE_READ, HONE_READ, HONE_WRITE };
     hone_call call = { .size = sizeof call, .op = "linear", .nin = 2,
                        .nout = 1, .type = type, .mode = mode,
-                       .compute = compute };
+                       .compute = compute, .device = &s->machine.info };
     hone_arena scratch = { 0 };
     int found = 0;
     void *attrs;
@@ -220,28 +220,30 @@ static int computes_in(const hone_session *s, hone_storage weight,
     return found;
 }
 
-/* In which activations are held: what the recipe says; else bf16 where the
- * device is not the host and its packs know it. */
+/* In which activations are held: what the recipe says; else, where the device
+ * is not the host, bf16 if its packs know it, or fp16. */
 static hone_status choose_compute(hone_session *s, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
     int bf16 = computes_in(s, HONE_BF16, HONE_BF16);
+    int f16 = computes_in(s, HONE_F16, HONE_F16);
 
     s->compute = HONE_F32;
     if (r->precision == HONE_PRECISION_FP32)
         return HONE_OK;
     if (r->precision == HONE_PRECISION_AUTO) {
-        if (bf16 && !s->machine.info.is_host)
-            s->compute = HONE_BF16;
+        if ((bf16 || f16) && !s->machine.info.is_host)
+            s->compute = bf16 ? HONE_BF16 : HONE_F16;
         return HONE_OK;
     }
-    if (r->precision == HONE_PRECISION_BF16 && bf16) {
-        s->compute = HONE_BF16;
+    if (r->precision == HONE_PRECISION_BF16 ? bf16 : f16) {
+        s->compute = r->precision == HONE_PRECISION_BF16 ? HONE_BF16 : HONE_F16;
         return HONE_OK;
     }
     return hone_fail(err, HONE_ENOSUP, "%s:%d: hone.train: 'precision': device "
-                     "%s computes in fp32 %s", r->file, r->line,
-                     s->machine.component->name, bf16 ? "and bf16" : "only");
+                     "%s computes in fp32%s%s", r->file, r->line,
+                     s->machine.component->name, bf16 ? ", bf16" : "",
+                     f16 ? ", fp16" : bf16 ? "" : " only");
 }
 
 static hone_status compile_all(hone_session *s, int with_training,

@@ -8,6 +8,8 @@
  * Nothing of this waits for the device: a step is issued while the one before
  * it is computed, and its numbers are taken when the next one is issued. What
  * needs the weights, or a decision about the run, first lets all steps land.
+ * In fp16 every step is waited for: one whose gradients were too large for it
+ * has changed nothing but their scale, and is done again.
  */
 #include "train.h"
 
@@ -155,6 +157,8 @@ typedef struct {
     void *self;
     flight step[HONE_IN_FLIGHT];
     double landed_s; /* when the last one did */
+    const hone_rows *rows; /* of the step that was issued last */
+    int again;             /* it is to be done again */
 } trainer;
 
 /* Of the step that was laid out last. */
@@ -175,7 +179,9 @@ static hone_status issue(trainer *t, hone_err *err)
     const hone_rows *rows;
     int last;
 
-    hone_try(hone_loader_next(s->train_loader, &rows, err));
+    if (!t->again)
+        hone_try(hone_loader_next(s->train_loader, &t->rows, err));
+    rows = t->rows;
     last = rows->count - 1;
     *x = (flight){ .issued_s = now_s(),
                    .r = { .step = rows->step + 1,
@@ -243,6 +249,14 @@ static hone_status land(trainer *t, hone_err *err)
         r->time_s = now - (x->issued_s > t->landed_s ? x->issued_s
                                                      : t->landed_s);
     t->landed_s = now;
+    r->scale = s->scalars.scale[slot] ? (double)*s->scalars.scale[slot] : 0;
+    t->again = s->scalars.again[slot] && *s->scalars.again[slot] != 0;
+    if (t->again) {
+        hone_log(HONE_LOG_DETAIL, "step %lld: gradients too large for fp16; "
+                 "done again, with a scale of %g", (long long)r->step,
+                 r->scale);
+        return HONE_OK;
+    }
     r->loss = (double)*s->scalars.loss_sum[slot] / (double)r->targets;
     r->grad_norm = (double)*s->scalars.norm[slot];
     r->skipped = *s->scalars.ok[slot] == 0;
@@ -250,6 +264,14 @@ static hone_status land(trainer *t, hone_err *err)
     s->progress.step = r->step;
     tell_schedule(s, r);
     return not_finite(x, &s->progress.skipped, err);
+}
+
+/* How many steps may be under way. The first one is waited for: whoever
+ * watches wants to see it. */
+static int may_fly(const trainer *t)
+{
+    return t->landed_s > 0 && t->s->compute != HONE_F16
+               ? hone_scalars_ahead(&t->s->scalars) : 0;
 }
 
 /* Until at most MOST steps are in flight. */
@@ -290,13 +312,11 @@ hone_status hone_train(hone_session *s, hone_watch watch, void *self,
     hone_status status;
 
     do {
-        hone_try(between_steps(&t, err));
+        if (!t.again)
+            hone_try(between_steps(&t, err));
         status = issue(&t, err);
-        /* The first one is waited for: whoever watches wants to see it. */
         if (status == HONE_OK)
-            status = land_to(&t, t.landed_s > 0
-                                     ? hone_scalars_ahead(&s->scalars) : 0,
-                             err);
+            status = land_to(&t, may_fly(&t), err);
     } while (status == HONE_OK);
     if (status != HONE_END && status != HONE_EINTR)
         return status;

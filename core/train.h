@@ -12,6 +12,7 @@ typedef struct hone_step_report {
     int64_t step; /* from 1 */
     double loss, grad_norm, lr, time_s;
     double flops; /* that it took, padding included */
+    double scale; /* of gradients, in fp16, after the step; 0: there is none */
     int64_t rows, tokens, targets;
     int skipped;  /* loss or norm not finite: nothing was updated */
 } hone_step_report;

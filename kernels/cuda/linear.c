@@ -19,6 +19,21 @@ static int has_bias(const hone_call *c)
     return c->nin > 2 && c->type[2].storage != HONE_NOTHING;
 }
 
+/* On a card that is too old for it; not known while none is there. */
+static int lacks_bf16(const hone_call *c)
+{
+    const hone_device_info *d = c->device;
+
+    return c->compute == HONE_BF16 && d && d->arch && d->arch < 80;
+}
+
+static int32_t number_type(hone_storage s)
+{
+    return s == HONE_BF16  ? CUDA_R_16BF
+           : s == HONE_F16 ? CUDA_R_16F
+                           : CUDA_R_32F;
+}
+
 /* Both factors are held as the products are computed, a bias as the result;
  * that may be f32. */
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
@@ -28,9 +43,9 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
 
     (void)threads;
     hone_try(cuda_plain(c, need, sizeof(linear), err));
-    if (c->compute != HONE_F32 && c->compute != HONE_BF16)
-        return hone_fail(err, HONE_ENOSUP, "cuda: %s: fp32 and bf16 are "
-                         "covered", c->op);
+    if (!cuda_is_float(c->compute) || lacks_bf16(c))
+        return hone_fail(err, HONE_ENOSUP, "cuda: %s: fp32, fp16 and, from "
+                         "compute capability 8.0 on, bf16 are covered", c->op);
     need->want[0] = need->want[1] = c->compute;
     need->workspace_bytes = CUDA_BLAS_WORKSPACE;
     need->adds_from = 1;
@@ -77,8 +92,8 @@ static cuda_product shape(const hone_call *c, linear *l)
     s.lda = second->dim[1];
     s.ldb = first->dim[1];
     s.ldc = out->dim[1];
-    s.in = c->compute == HONE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-    s.out = out->storage == HONE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    s.in = number_type(c->compute);
+    s.out = number_type(out->storage);
     s.align = row_alignment(c);
     s.adds = cuda_adds(c, 0);
     s.bias = has_bias(c);
