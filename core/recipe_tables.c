@@ -66,7 +66,8 @@ static const hone_option train_options[] = {
     ROW_REAL(hone_train, "clip", clip, 1.0, 0, 1e12,
              "largest norm of the gradient; 0: any"),
     ROW_ENUM(hone_train, "precision", precision, "auto", precisions,
-             "of the computation; auto: bf16 on a GPU, fp32 on the CPU"),
+             "of the computation; auto: bf16 on a GPU, or fp16 if that has "
+             "none; fp32 on the CPU"),
     ROW_STR(hone_train, "memory", memory, HONE_FORM_BYTES, NULL,
             "budget such as \"16GiB\"; not given: what is free"),
     ROW_STR(hone_train, "device", device, HONE_FORM_PLAIN, "auto",
