@@ -72,15 +72,18 @@ static hone_status model(const hone_compiler *c, hone_graph *g, int train,
 /* Rows at a time through the LM head, in runs of nearly one size. On the host
  * logits of about 32 MiB: runs behind the last target are left out, so that
  * smaller ones waste less. A GPU needs more rows before the products take
- * longer than reading the head's weight does. */
-static int64_t chunk_rows(const hone_compiler *c, const hone_type *logits)
+ * longer than reading the head's weight does, or than adding to its gradient
+ * where it has one. */
+static int64_t chunk_rows(const hone_compiler *c, const hone_graph *g,
+                          hone_id head, const hone_type *logits)
 {
     int64_t rows = c->logits_chunk, total = logits->dim[0], runs;
 
     if (rows)
         return rows;
     rows = c->machine->info.is_host
-               ? ((int64_t)32 << 20) / hone_row_bytes(logits) : 1024;
+               ? ((int64_t)32 << 20) / hone_row_bytes(logits)
+               : g->tensor[head].trainable ? 2048 : 1024;
     rows = rows < 64 ? 64 : rows;
     runs = (total + rows - 1) / rows;
     return ((total + runs - 1) / runs + 15) / 16 * 16;
@@ -125,7 +128,8 @@ static hone_status backward(const hone_compiler *c, hone_graph *g,
     hone_pass_accumulate(g);
     hone_try(hone_pass_again(g, c->machine->packs, err));
     hone_try(hone_pass_chunk(g, logits,
-                             chunk_rows(c, &g->tensor[logits].type), err));
+                             chunk_rows(c, g, head, &g->tensor[logits].type),
+                             err));
     hone_try(hone_pass_recompute(g, keep, layers, err));
     if (c->single)
         hone_pass_gradients(g, head);
@@ -185,7 +189,8 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
     else {
         hone_pass_accumulate(g);
         hone_try(hone_pass_chunk(g, logits,
-                                 chunk_rows(c, &g->tensor[logits].type), err));
+                                 chunk_rows(c, g, head,
+                                            &g->tensor[logits].type), err));
     }
     return finish(c, p, err);
 }

@@ -251,6 +251,11 @@ static void list(gen *g)
     attr(g, "value", (double)pick(g, -9, 9, 0) / 4);
 }
 
+/* AdamW's, which packs may have compiled. */
+#define ADAM                                                                   \
+    "x0 s2 * =r0 y1 r0 0.1 lerp =y1 y2 0.9 * r0 0.1 * r0 * + =y2 "             \
+    "y0 s3 y1 * y2 sqrt s4 / 1e-2 + / - =y0"
+
 /* s0 guards; each program with its reads and writes of a tensor. */
 static const struct {
     const char *text;
@@ -262,12 +267,14 @@ static const struct {
     { "y0 1 =y0 y0 + =y0", 0, 1, 1 },
     { "x0 x1 swap - dup abs 0.5 < swap x0 select =y0", 2, 1, 1 },
     { "x0 neg exp x0 expm1 min x0 abs 1 + log max =y1 x0 sign =y0", 1, 2, 1 },
-    { "x0 finite x0 x1 > * =y0 x1 =r3 r3 y0 r3 * - =y0", 2, 1, 1 }
+    { "x0 finite x0 x1 > * =y0 x1 =r3 r3 y0 r3 * - =y0", 2, 1, 1 },
+    { ADAM, 1, 3, 5 },
+    { "y0 s1 0.01 * y0 * - =y0 " ADAM, 1, 3, 5 }
 };
 
 static void map(gen *g)
 {
-    int p = (int)pick(g, 0, 5, 0);
+    int p = (int)pick(g, 0, 7, 6);
     int64_t n = pick(g, 1, 4, 4), count[4];
     const hone_option *o = hone_option_find(g->op->options, "program");
 

@@ -5,6 +5,7 @@
  * guard, states in bf16 and in eight bits.
  */
 #include "eager.h"
+#include "mapfixed.h"
 
 #define N 40
 #define MOST 5000
@@ -157,6 +158,37 @@ static void nothing_moves_when_a_step_is_not_ok(void **state)
     eager_close(&b.e);
 }
 
+static char program[2][512];
+static int programs;
+
+static hone_status note_program(hone_builder *b, const char *op,
+                                const char *name, const hone_attr *attrs,
+                                uint32_t n_attrs, const hone_id *in,
+                                uint32_t nin, hone_id *out, uint32_t nout,
+                                hone_err *err)
+{
+    if (nout > 2)
+        (void)snprintf(program[programs++], sizeof *program, "%s",
+                       attrs[0].str);
+    return eager_emit(b, op, name, attrs, n_attrs, in, nin, out, nout, err);
+}
+
+/* Those that the CUDA pack has compiled; others would be interpreted. */
+static void its_programs_are_those_compiled(void **state)
+{
+    bench b;
+    (void)state;
+    bench_open(&b, "fp32", N);
+    b.e.builder.emit = note_program;
+    bench_step(&b, 1, RATE, 1, 1);
+    eager_close(&b.e);
+    assert_int_equal(programs, 2);
+    assert_true(map_is(program[0], MAP_ADAM_DECAY));
+    assert_true(map_is(program[1], MAP_ADAM));
+    assert_false(map_is(program[0], MAP_ADAM));
+    assert_false(map_is("x0 s2 * =r0", MAP_ADAM));
+}
+
 /* Nearer than bf16, for each block has a scale; small tensors keep fp32. */
 static void states_may_be_eight_bits(void **state)
 {
@@ -172,6 +204,7 @@ int main(void)
         cmocka_unit_test(agrees_with_double_over_100_steps),
         cmocka_unit_test(states_may_be_bf16),
         cmocka_unit_test(nothing_moves_when_a_step_is_not_ok),
+        cmocka_unit_test(its_programs_are_those_compiled),
         cmocka_unit_test(states_may_be_eight_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
  *
  * columns.cu -- sums over rows: sum_rows, rmsnorm_dw. The rows are cut into
  * slices by the shape alone; each slice is summed by itself, then the slices in
- * their order, so that the result never depends on which block was faster.
+ * one order, so that the result never depends on which block was faster.
  */
 #include "device.cuh"
 
@@ -11,57 +11,81 @@
 struct columns {
     int64_t rows; /* groups of D */
     int64_t d;
+    int64_t units; /* of eight columns */
     int slices;
     float eps;
     unsigned char dy, x, out, add;
+    int wide; /* 16 bytes can be moved at a time */
 };
 
 static __global__ void __launch_bounds__(THREADS)
     inverse_rms(columns c, cell x, float *r)
 {
     int64_t row = (int64_t)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
-    float squares = 0;
+    float squares = 0, v[VECTOR];
 
     if (row >= c.rows)
         return;
-    for (int64_t k = threadIdx.x % 32; k < c.d; k += 32) {
-        float v = get(x, row * c.d + k);
-        squares += v * v;
+    for (int64_t k = threadIdx.x % 32 * VECTOR; k < c.d; k += 32 * VECTOR) {
+        load(v, x, row * c.d + k, (int)min((int64_t)VECTOR, c.d - k), c.wide);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            squares += v[e] * v[e];
     }
     squares = team_sum<32>(squares, (float *)nullptr);
     if (threadIdx.x % 32 == 0)
         r[row] = 1.0f / sqrtf(squares / (float)c.d + c.eps);
 }
 
-/* PARTIAL [slices, d]; R NULL: dy alone is summed. */
+/* PARTIAL [slices, d]; R NULL: dy alone is summed. A thread has eight columns
+ * of a slice. */
 static __global__ void __launch_bounds__(THREADS)
     sum_slices(columns c, cell dy, cell x, const float *r, float *partial)
 {
-    int64_t k = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    int64_t first = c.rows * blockIdx.y / c.slices;
-    int64_t last = c.rows * (blockIdx.y + 1) / c.slices;
-    float sum = 0;
+    int64_t unit = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t slice = unit / c.units, k = unit % c.units * VECTOR;
+    int64_t first = c.rows * slice / c.slices;
+    int64_t last = c.rows * (slice + 1) / c.slices;
+    int live = (int)min((int64_t)VECTOR, c.d - k);
+    float sum[VECTOR] = {}, v[VECTOR], w[VECTOR];
 
-    if (k >= c.d)
+    if (slice >= c.slices)
         return;
 #pragma unroll 4
     for (int64_t row = first; row < last; row++) {
-        float v = get(dy, row * c.d + k);
-        sum += r ? v * get(x, row * c.d + k) * r[row] : v;
+        load(v, dy, row * c.d + k, live, c.wide);
+        if (r)
+            load(w, x, row * c.d + k, live, c.wide);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            sum[e] += r ? v[e] * w[e] * r[row] : v[e];
     }
-    partial[blockIdx.y * c.d + k] = sum;
+#pragma unroll
+    for (int e = 0; e < VECTOR; e++)
+        if (e < live)
+            partial[slice * c.d + k + e] = sum[e];
 }
 
+/* A block has 32 columns; each warp adds some slices, then one adds the
+ * warps' sums in their order. */
 static __global__ void __launch_bounds__(THREADS)
     join_slices(columns c, const float *partial, cell out)
 {
-    int64_t k = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    __shared__ float sums[THREADS / 32][32];
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int first = c.slices * warp / (THREADS / 32);
+    const int last = c.slices * (warp + 1) / (THREADS / 32);
+    int64_t k = (int64_t)blockIdx.x * 32 + lane;
     float sum = 0;
 
-    if (k >= c.d)
-        return;
-    for (int s = 0; s < c.slices; s++)
+    for (int s = first; s < last && k < c.d; s++)
         sum += partial[s * c.d + k];
+    sums[warp][lane] = sum;
+    __syncthreads();
+    if (warp || k >= c.d)
+        return;
+    for (int w = 1; w < THREADS / 32; w++)
+        sum += sums[w][lane];
     put(out, k, sum);
 }
 
@@ -75,13 +99,14 @@ static columns columns_of(const hone_call *c)
 
     s.d = cuda_count(c, c->nin);
     s.rows = cuda_count(c, 0) / s.d;
-    s.slices = (int)(2048 / cuda_ceil(s.d, THREADS));
+    s.units = cuda_ceil(s.d, VECTOR);
+    s.slices = (int)(131072 / s.units);
     if (s.slices > s.rows / 16)
         s.slices = (int)(s.rows / 16);
     if (s.slices < 1)
         s.slices = 1;
-    if (s.slices > 1024)
-        s.slices = 1024;
+    if (s.slices > 4096)
+        s.slices = 4096;
     if (dw)
         s.eps = (float)((const hone_norm_attrs *)c->attrs)->eps;
     s.dy = cuda_storage(c, 0);
@@ -115,19 +140,20 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
 static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
                 hone_stream stream)
 {
-    const columns *c = (const columns *)prepared;
+    columns c = *(const columns *)prepared;
     cudaStream_t s = (cudaStream_t)stream;
-    float *partial = (float *)workspace, *r = partial + c->slices * c->d;
-    dim3 grid(blocks_for(c->d, THREADS), (unsigned)c->slices);
-    int out = c->x ? 2 : 1;
-    cell dy = cell_of(ptr, 0, c->dy), x = cell_of(ptr, out - 1, c->x);
+    float *partial = (float *)workspace, *r = partial + c.slices * c.d;
+    int out = c.x ? 2 : 1;
+    cell dy = cell_of(ptr, 0, c.dy), x = cell_of(ptr, out - 1, c.x);
 
-    if (c->x)
-        inverse_rms<<<blocks_for(c->rows, THREADS / 32), THREADS, 0, s>>>(
-            *c, x, r);
-    sum_slices<<<grid, THREADS, 0, s>>>(*c, dy, x, c->x ? r : NULL, partial);
-    join_slices<<<grid.x, THREADS, 0, s>>>(
-        *c, partial, cell_of(ptr, out, c->out, c->add));
+    c.wide = c.d % VECTOR == 0 && cuda_aligned(ptr, (uint32_t)out);
+    if (c.x)
+        inverse_rms<<<blocks_for(c.rows, THREADS / 32), THREADS, 0, s>>>(
+            c, x, r);
+    sum_slices<<<blocks_for(c.units * c.slices, THREADS), THREADS, 0, s>>>(
+        c, dy, x, c.x ? r : NULL, partial);
+    join_slices<<<blocks_for(c.d, 32), THREADS, 0, s>>>(
+        c, partial, cell_of(ptr, out, c.out, c.add));
 }
 
 CUDA_KERNELS(columns) = {

@@ -9,6 +9,7 @@
 
 #include "attrs.h"
 #include "block8.cuh"
+#include "mapfixed.cuh"
 #include "mapplan.h"
 #include "rounding.h"
 
@@ -25,7 +26,10 @@ struct map_job {
     const int64_t *rng, *keys;
 };
 
+typedef void (*map_kernel)(const list_table, const map_job, const map_plan);
+
 struct map {
+    map_kernel kernel;
     map_job job;
     map_plan plan;
     uint32_t nin, nout;
@@ -171,6 +175,67 @@ static __device__ void open_rounding(const map_job &j, const list_table &l,
     philox[k] = hone_philox_open(j.rng[0], j.rng[1], key);
 }
 
+/* Scalars and then literals: what all elements share. */
+static __device__ void fill_uniform(const map_job &j, const map_plan &p,
+                                    float *uniform)
+{
+    for (int i = threadIdx.x; i < p.uniforms; i += MAP_THREADS)
+        uniform[i] = i < p.scalars
+                         ? get({ j.scalar[i], j.scalar_storage[i], 0 }, 0)
+                         : p.uniform[i];
+}
+
+/* A program that was compiled, all in registers. */
+template <class P>
+static __global__ void __launch_bounds__(MAP_THREADS)
+    map_fixed(const __grid_constant__ list_table l,
+              const __grid_constant__ map_job j,
+              const __grid_constant__ map_plan p)
+{
+    __shared__ float uniform[MAP_UNIFORMS];
+    __shared__ hone_philox philox[HONE_MAP_TENSORS];
+    __shared__ unsigned char random[HONE_MAP_TENSORS];
+    int64_t first, last;
+    int tensor = list_find(l, blockIdx.x, &first, &last), at = tensor * l.per;
+    float v[P::READS + P::WRITES][VECTOR];
+
+    fill_uniform(j, p, uniform);
+    open_rounding(j, l, tensor, philox, random);
+    __syncthreads();
+    if (j.guard && uniform[0] == 0)
+        return;
+    for (int64_t i = first + threadIdx.x * VECTOR; i < last;
+         i += MAP_THREADS * VECTOR) {
+        int live = (int)min((int64_t)VECTOR, last - i);
+
+#pragma unroll
+        for (int k = 0; k < P::READS + P::WRITES; k++)
+            load(v[k], list_cell(l, at + k), i, live,
+                 (uintptr_t)l.at[at + k] % 16 == 0);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++) {
+            float x[P::READS], y[P::WRITES];
+
+            for (int k = 0; k < P::READS; k++)
+                x[k] = v[k][e];
+            for (int k = 0; k < P::WRITES; k++)
+                y[k] = v[P::READS + k][e];
+            P::run(x, y, uniform);
+            for (int k = 0; k < P::WRITES; k++)
+                v[P::READS + k][e] = y[k];
+        }
+#pragma unroll
+        for (int k = 0; k < P::WRITES; k++) {
+            const cell c = list_cell(l, at + P::READS + k);
+
+            if (random[k])
+                store_random(c, i, v[P::READS + k], live, philox[k]);
+            else
+                store(c, i, v[P::READS + k], live, (uintptr_t)c.at % 16 == 0);
+        }
+    }
+}
+
 /* With BLOCKS some writes are held in blocks of eight bits; behind a tensor's
  * pointers stand those of their magnitudes. */
 template <bool BLOCKS>
@@ -191,10 +256,7 @@ static __global__ void __launch_bounds__(MAP_THREADS)
     int x = tensor * l.per, y = x + j.reads, absmax = y + j.writes;
     float v[VECTOR];
 
-    for (int i = threadIdx.x; i < p.uniforms; i += MAP_THREADS)
-        uniform[i] = i < p.scalars
-                         ? get({ j.scalar[i], j.scalar_storage[i], 0 }, 0)
-                         : p.uniform[i];
+    fill_uniform(j, p, uniform);
     open_rounding(j, l, tensor, philox, random);
     if (BLOCKS)
         block8_fill(value);
@@ -283,6 +345,22 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
     return plan(c, &p, err);
 }
 
+/* The kernel for the call; one of a compiled program has no slots. */
+static void choose(map *m, const hone_map_attrs *a)
+{
+    m->kernel = m->job.blocks ? map_chunks<true> : map_chunks<false>;
+    if (m->job.blocks || a->scalars != MAP_ADAM_SCALARS || a->reads != 1 ||
+        a->writes != 3)
+        return;
+    if (map_is(a->program, MAP_ADAM))
+        m->kernel = map_fixed<map_adam>;
+    else if (map_is(a->program, MAP_ADAM_DECAY))
+        m->kernel = map_fixed<map_adam_decay>;
+    else
+        return;
+    m->job.slots = 0;
+}
+
 static size_t slots_bytes(const map *m)
 {
     return (size_t)m->job.slots * MAP_THREADS * VECTOR * sizeof(float) +
@@ -315,12 +393,13 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     }
     for (uint32_t i = 0; i < c->nout; i += (uint32_t)a->writes)
         m->count[i / a->writes] = cuda_count(c, c->nin + i);
+    choose(m, a);
     if (slots_bytes(m) > (size_t)most)
         return hone_fail(err, HONE_EINVAL, "cuda: map: the program needs more "
                          "shared memory than a %s has", d->name);
-    e = cudaFuncSetAttribute(
-        m->job.blocks ? map_chunks<true> : map_chunks<false>,
-        cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+    e = cudaFuncSetAttribute((const void *)m->kernel,
+                             cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             most);
     return e == cudaSuccess ? HONE_OK
                             : hone_fail(err, HONE_EIO, "cuda: map: %s",
                                         cudaGetErrorString(e));
@@ -366,9 +445,8 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
         job.first = (int)n;
         while (n < tensors && t.tensors < list_most(t.per))
             enter(m, ptr, n++, &t);
-        (job.blocks ? map_chunks<true> : map_chunks<false>)
-            <<<(unsigned)t.chunk[t.tensors], MAP_THREADS, shared,
-               (cudaStream_t)stream>>>(t, job, m->plan);
+        m->kernel<<<(unsigned)t.chunk[t.tensors], MAP_THREADS, shared,
+                    (cudaStream_t)stream>>>(t, job, m->plan);
     }
 }
 

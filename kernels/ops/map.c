@@ -282,21 +282,40 @@ static hone_status shape(const hone_call *c, hone_type *out, hone_err *err)
     return HONE_OK;
 }
 
-/* A key in three is absent. */
-static void sample(const hone_call *c, uint64_t seed, const hone_ptr *p)
+/* Rng and keys; one in three is absent. */
+static void sample_keys(const hone_call *c, uint64_t seed, const hone_ptr *p)
 {
-    const hone_map_attrs *a = c->attrs;
     int64_t *rng, *key;
     uint32_t i;
 
-    if (!a->stochastic)
-        return;
     rng = p[c->nin - 2].part[0];
     key = p[c->nin - 1].part[0];
     rng[0] = draw(&seed, INT64_MAX);
     rng[1] = draw(&seed, 1000);
     for (i = 0; i < c->nout; i++)
         key[i] = draw(&seed, 3) ? 1 + draw(&seed, INT64_MAX - 1) : 0;
+}
+
+static void make_positive(view v, real least)
+{
+    int64_t i;
+    for (i = 0; i < v.count; i++)
+        set(v, i, fabs(get(v, i)) + least);
+}
+
+/* Scalars far from 0, and of three outputs a last one that has roots. */
+static void sample(const hone_call *c, uint64_t seed, const hone_ptr *p)
+{
+    const hone_map_attrs *a = c->attrs;
+    uint32_t i;
+
+    for (i = 0; i < (uint32_t)a->scalars; i++)
+        make_positive(input(c, p, i), (real)0.25);
+    for (i = 2; a->writes == 3 && i < c->nout; i += 3)
+        if (is_float(c->type[c->nin + i].storage))
+            make_positive(output(c, p, i), 0);
+    if (a->stochastic)
+        sample_keys(c, seed, p);
 }
 
 static double flops(const hone_call *c)
