@@ -133,7 +133,8 @@ static hone_status backward(const hone_compiler *c, hone_graph *g,
     hone_try(hone_pass_recompute(g, keep, layers, err));
     if (c->single)
         hone_pass_gradients(g, head);
-    return HONE_OK;
+    return c->early ? hone_pass_early(g, loss, c->optimizer, c->states, err)
+                    : HONE_OK;
 }
 
 /* A scale that is 0, as it starts, stands for this. */
@@ -290,36 +291,6 @@ static hone_status step_scalars(hone_graph *g, hone_id squares, double clip,
     return hone_graph_op(g, "map", "step", attrs, 4, in, 2, out, count, err);
 }
 
-static hone_status make_states(const hone_compiler *c, hone_graph *g,
-                               const hone_instance *opt, hone_group *group,
-                               hone_err *err)
-{
-    const hone_optimizer *api = opt->component->ops;
-
-    for (uint32_t i = 0; i < group->count; i++) {
-        hone_state_spec spec[HONE_MAX_STATES];
-        uint32_t n = HONE_MAX_STATES;
-
-        hone_try(api->states(opt->config, group->name[i], &group->type[i],
-                             spec, &n, err));
-        if (n > HONE_MAX_STATES)
-            return hone_fail(err, HONE_EINVAL, "hone.%s: %u states a "
-                             "parameter, at most %d are possible",
-                             opt->component->name, n, HONE_MAX_STATES);
-        for (uint32_t k = 0; k < n; k++) {
-            hone_id *ids = (hone_id *)group->state[k];
-            if (!ids)
-                group->state[k] = ids =
-                    hone_alloc(c->scratch, group->count * sizeof *ids);
-            ids[i] = hone_graph_tensor(
-                g, hone_format_text(c->scratch, "state:%s:%s", spec[k].name,
-                                    g->tensor[group->param[i]].name),
-                spec[k].type, HONE_T_STATE);
-        }
-    }
-    return HONE_OK;
-}
-
 /* All images of the store from their parameters, in one go. */
 static hone_status emit_images(const hone_compiler *c, hone_graph *g,
                                const hone_store *store, hone_err *err)
@@ -362,7 +333,6 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
                                 hone_err *err)
 {
     hone_graph *g = &p->graph;
-    const hone_optimizer *api = opt->component->ops;
     hone_group group = { .size = sizeof group };
     hone_type *types;
     const char **names;
@@ -371,6 +341,10 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
 
     start(c, p, "update");
     g->phase = HONE_STEP;
+    if (c->early) {
+        hone_try(emit_images(c, g, store, err));
+        return finish(c, p, err);
+    }
     group.param = of_kind(c, g, store, HONE_T_PARAM, &group.count);
     grads = hone_alloc(c->scratch, (group.count + 2) * sizeof *grads);
     types = hone_alloc(c->scratch, (group.count + 1) * sizeof *types);
@@ -395,9 +369,7 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
     hone_try(hone_graph_op(g, "sumsq", NULL, NULL, 0, grads, n, &squares, 1,
                            err));
     hone_try(step_scalars(g, squares, clip, &group, err));
-    hone_try(make_states(c, g, opt, &group, err));
-    hone_try(api->update(opt->config, &g->builder, &group, err));
-    hone_try(hone_pass_round(g, err));
+    hone_try(hone_emit_update(g, opt, &group, c->states, err));
     hone_try(emit_images(c, g, store, err));
     return finish(c, p, err);
 }

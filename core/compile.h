@@ -24,6 +24,9 @@ typedef struct hone_compiler {
     double span;            /* see program.h */
     int images; /* of trainable parameters, in the storage kernels take */
     int single; /* every step is one micro-batch */
+    int early;  /* the micro-step updates, as soon as a gradient is there */
+    hone_space states; /* where the optimizer's are; 0: on the device */
+    const hone_instance *optimizer;
 } hone_compiler;
 
 /* Forward (and backward, if TRAIN) of one micro-batch. Adds its loss sum into
@@ -40,7 +43,8 @@ hone_status hone_compile_reduce(const hone_compiler *, hone_program *,
 /* Norm, clipping and the optimizer's update of the store's parameters.
  * Adds the optimizer's states "state:<name>:<parameter>" and the scalars
  * "step.norm", "step.clip", "step.ok", "step.t", and in fp16 "step.scale",
- * "step.good" and "step.again"; reads the input "lr". */
+ * "step.good" and "step.again"; reads the input "lr". Where micro-steps do so
+ * already, only images are left. */
 hone_status hone_compile_update(const hone_compiler *, hone_program *,
                                 const hone_store *, const hone_instance *opt,
                                 double clip, hone_err *);

@@ -102,8 +102,11 @@ static hone_status add_kept(filler *f, const hone_kept *k, hone_err *err)
 static void clear(const hone_store *store, const hone_machine *m,
                   const hone_kept *k)
 {
-    m->api->fill(m->self, hone_store_address(store, k), 0, k->bytes,
-                 m->stream[0]);
+    if (k->space == HONE_PINNED_SPACE)
+        memset(hone_store_address(store, k), 0, (size_t)k->bytes);
+    else
+        m->api->fill(m->self, hone_store_address(store, k), 0, k->bytes,
+                     m->stream[0]);
 }
 
 hone_status hone_store_load(const hone_store *store, hone_machine *m,

@@ -10,6 +10,7 @@
 #include "graph.h"
 #include "peft.h"
 #include "recipe.h"
+#include "registry.h"
 
 /* adapters.c: low-rank updates on the linears of the targets:
  * y = W x + scale * B (A dropout(x)). Knows `linear` and `dropout`. */
@@ -76,8 +77,21 @@ hone_status hone_pass_recompute(hone_graph *, const uint8_t *keep, int layers,
  * that nothing is added to, but for that of HEAD, are held as their parameter
  * is, if that is bf16. */
 void hone_pass_gradients(hone_graph *, hone_id head);
-/* rounding.c: of an update; what it keeps as bf16 is rounded at random. */
-hone_status hone_pass_round(hone_graph *, hone_err *);
+/* rounding.c: of an update, from node FROM on; what it keeps as bf16 is
+ * rounded at random. */
+hone_status hone_pass_round(hone_graph *, int from, hone_err *);
+
+/* update.c: appends the optimizer's update of a group, whose states it makes:
+ * "state:<name>:<parameter>", in memory space STATES. Those that are not on
+ * the device are brought and sent back some parameters at a time. */
+hone_status hone_emit_update(hone_graph *, const hone_instance *opt,
+                             hone_group *, hone_space states, hone_err *);
+/* update.c: of a micro-step that is a whole step, without clipping: layer by
+ * layer the update stands behind what reads the layer's parameters last, so
+ * that no gradient outlives its layer. LOSS decides whether it is taken. */
+hone_status hone_pass_early(hone_graph *, hone_id loss,
+                            const hone_instance *opt, hone_space states,
+                            hone_err *);
 
 /* chunk.c: splits the ops around BIG (the logits) into runs over ROWS rows,
  * so that neither it nor its gradient exists whole. */

@@ -75,21 +75,37 @@ static int reads(const hone_node *node, const hone_node *of)
     return 0;
 }
 
+/* Behind the nodes of the next layer, or other group, that come after N. */
+static int behind_next(const hone_graph *g, int n)
+{
+    int layer = g->node[n].layer, i = n + 1;
+
+    for (int runs = 0; runs < 2 && i < g->nodes; runs++) {
+        while (i < g->nodes && (g->node[i].stream || g->node[i].layer == layer))
+            i++;
+        if (i < g->nodes)
+            layer = g->node[i].layer;
+    }
+    return i;
+}
+
 /* Stream 0 waits for a copy before the first node that reads what it wrote;
- * for one that only sends away, behind the forward ops of its layer. */
+ * for one that only sends away, behind the forward ops of its layer, or, if it
+ * is no forward op, of the next one; at the latest at the end. */
 static int find_join(const hone_graph *g, int n)
 {
     const hone_node *copy = &g->node[n];
-    int behind = n + 1;
+    int behind = copy->phase == HONE_FORWARD ? n + 1 : behind_next(g, n);
 
     for (int i = n + 1; i < g->nodes; i++) {
         const hone_node *node = &g->node[i];
         if (node->stream == 0 && reads(node, copy))
             return i;
-        if (node->phase == HONE_FORWARD && node->layer == copy->layer)
+        if (copy->phase == HONE_FORWARD && node->phase == HONE_FORWARD &&
+            node->layer == copy->layer)
             behind = i + 1;
     }
-    return behind < g->nodes ? behind : g->nodes - 1;
+    return behind;
 }
 
 static void find_lifetimes(hone_graph *g)

@@ -55,6 +55,7 @@ typedef struct hone_plan {
     /* What reserve() takes. */
     int64_t store, temps, workspace[2], pinned, staging, programs, feed,
         loader[2];
+    int64_t kept_pinned; /* states */
 } hone_plan;
 
 void hone_plan_make(hone_plan *, const hone_plan_parts *);

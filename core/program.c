@@ -36,8 +36,11 @@ hone_kept *hone_store_find(const hone_store *s, const char *name)
     return find_from(s, name, &next);
 }
 
+/* What waits in pinned memory is the last part, a region of its own. */
 static int part_of_store(const hone_kept *k)
 {
+    if (k->space == HONE_PINNED_SPACE)
+        return 3;
     if (k->kind == HONE_T_INPUT)
         return 0;
     return k->kind == HONE_T_STATE && hone_count(&k->type) == 1 ? 1 : 2;
@@ -45,20 +48,22 @@ static int part_of_store(const hone_kept *k)
 
 static void store_place(hone_store *s)
 {
-    int64_t end[3];
+    int64_t end[4], at = 0;
 
-    s->bytes = 0;
-    for (int part = 0; part < 3; part++) {
+    for (int part = 0; part < 4; part++) {
+        at = part == 3 ? 0 : at;
         for (int i = 0; i < s->count; i++) {
             if (part_of_store(&s->list[i]) != part)
                 continue;
-            s->list[i].offset = s->bytes;
-            s->bytes += s->list[i].bytes;
+            s->list[i].offset = at;
+            at += s->list[i].bytes;
         }
-        end[part] = s->bytes;
+        end[part] = at;
     }
     s->input_bytes = end[0];
     s->scalar_bytes = end[1] - end[0];
+    s->bytes = end[2];
+    s->pinned_bytes = end[3];
 }
 
 /* Adds, or widens an input that another program has smaller. */
@@ -73,6 +78,7 @@ static void add(hone_store *s, const hone_tensor *t, int *next)
         *k = (hone_kept){ .name = hone_text(s->arena, t->name),
                           .type = t->type,
                           .kind = t->kind,
+                          .space = t->space,
                           .trainable = t->trainable,
                           .adapter = t->adapter,
                           .zeros = t->zeros,
@@ -102,7 +108,7 @@ void hone_store_take(hone_store *s, const hone_graph *g)
 
 void *hone_store_address(const hone_store *s, const hone_kept *k)
 {
-    return s->base + k->offset;
+    return (k->space == HONE_PINNED_SPACE ? s->pinned : s->base) + k->offset;
 }
 
 /* ---------------------------------------------------------------- binding */
@@ -120,6 +126,7 @@ struct hone_op_run {
     int done; /* event of a node on stream 1; -1 */
     int *wait;         /* events that stream 0 waits for first */
     int waits;
+    int at_end;        /* of stream 1: waited for behind the last node */
     int again;         /* an earlier call of the program needs the same code */
 };
 
@@ -342,6 +349,8 @@ static hone_status bind_events(const binder *b, int *wait, hone_err *err)
             if (g->node[i].stream == 1 && g->node[i].join == n)
                 wait[p->run[n].waits++] = p->run[i].done;
         wait += p->run[n].waits;
+        p->run[n].at_end = g->node[n].stream == 1 &&
+                           g->node[n].join >= g->nodes;
     }
     return HONE_OK;
 }
@@ -394,6 +403,9 @@ static void walk(const hone_program *p, const hone_machine *m,
         if (r->stream == 1)
             m->api->record(m->self, p->event[r->done], stream);
     }
+    for (const hone_op_run *r = p->run; r < p->run + p->count; r++)
+        if (r->at_end)
+            m->api->wait(m->self, m->stream[0], p->event[r->done]);
 }
 
 hone_status hone_program_rehearse(const hone_program *p,

@@ -16,6 +16,7 @@ typedef struct hone_kept {
     const char *name;
     hone_type type;
     hone_tensor_kind kind;
+    hone_space space; /* of which region OFFSET is in */
     int trainable, adapter, zeros;
     const char *alias;
     const void *data; /* CONST */
@@ -27,10 +28,11 @@ typedef struct hone_store {
     hone_kept *list;
     int count, cap;
     int64_t bytes; /* of the region */
+    int64_t pinned_bytes; /* of that for states in pinned memory */
     /* At its start the inputs, side by side, and behind them what is one
      * number: each is moved by one copy. */
     int64_t input_bytes, scalar_bytes;
-    char *base;    /* NULL until reserved */
+    char *base, *pinned; /* NULL until reserved */
 } hone_store;
 
 void hone_store_init(hone_store *, hone_arena *);

@@ -287,6 +287,8 @@ static void copy_train(hone_recipe *recipe, const hone_made *train)
     recipe->keep_layers = t->keep.layers;
     recipe->logits_chunk = t->logits_chunk;
     recipe->master = t->master;
+    recipe->update = t->update + HONE_UPDATE_AFTER;
+    recipe->states_on_host = t->states;
     recipe->loggers = t->loggers;
     recipe->out = t->out ? t->out : default_out(&recipe->arena, recipe->file);
 }

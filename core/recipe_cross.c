@@ -369,6 +369,10 @@ static void check_machine(hone_reader *r, const hone_train *t,
         hone_reader_say(r, &where, "'master' is about weights of the model "
                         "that are trained, and with this adapter there are "
                         "none; leave it out");
+    if (t->update && t->clip > 0)
+        hone_reader_say(r, &where, "'update' is \"backward\": weights change "
+                        "before the norm of all gradients is known, so that "
+                        "none can be clipped; say clip = 0");
     if (hone_made_given(train, "save.keep") && !t->save_every)
         hone_reader_say(r, &where, "'save.keep' says how many checkpoints "
                         "stay; how often they are made is 'save.every', which "

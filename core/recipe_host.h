@@ -84,7 +84,7 @@ typedef struct hone_train {
     hone_made *model, *adapter, *data, *batch, *optimizer, *schedule;
     int64_t global_batch, global_tokens, steps, seed;
     double epochs, clip;
-    int shuffle, precision, master;
+    int shuffle, precision, master, update, states;
     const char *memory, *device, *packs, *loggers, *out;
     int64_t eval_every, save_every, save_keep, logits_chunk;
     hone_keeping keep;

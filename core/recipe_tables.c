@@ -30,6 +30,8 @@
     { key, h, HONE_VALUE, HONE_FORM(form), offsetof(S, member), 0, 0, 0, d,    \
       NULL }
 
+static const char *const updates[] = { "after", "backward", NULL };
+static const char *const places[] = { "device", "host", NULL };
 static const char *const precisions[] = { "auto", "fp32", "bf16", "fp16",
                                           NULL };
 static const char *const storages[] = { "file", "bf16", "fp32", "nf4", "fp8",
@@ -86,6 +88,11 @@ static const hone_option train_options[] = {
             "rows of logits at a time; 0: chosen"),
     ROW_BOOL(hone_train, "master", master, 1,
              "fp32 master weights; false: bf16, stochastic rounding"),
+    ROW_ENUM(hone_train, "update", update, "after", updates,
+             "backward: layer by layer, so that no gradient stays; needs "
+             "clip = 0 and one micro-batch a step"),
+    ROW_ENUM(hone_train, "states", states, "device", places,
+             "where the optimizer's states are; host: in pinned memory"),
     ROW_STR(hone_train, "loggers", loggers, HONE_FORM_LIST, "tensorboard",
             "what records the run beside metrics.jsonl; or none"),
     ROW_STR(hone_train, "out", out, HONE_FORM_PATH, NULL,

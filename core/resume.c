@@ -127,6 +127,8 @@ static hone_status put_tensor(hone_resume *r, const hone_memory *m,
     if (!m->kept)
         return hone_checkpoint_put(&r->files, m->host, left, err);
     from = (const char *)hone_store_address(store, m->kept) + m->offset;
+    if (m->kept->space == HONE_PINNED_SPACE)
+        return hone_checkpoint_put(&r->files, from, left, err);
     while (left > 0) {
         int64_t n = left < r->staging_bytes ? left : r->staging_bytes;
 
@@ -180,6 +182,8 @@ static hone_status get_tensor(hone_resume *r, const hone_memory *m,
     if (!m->kept)
         return hone_checkpoint_get(&r->files, m->host, left, err);
     to = (char *)hone_store_address(store, m->kept) + m->offset;
+    if (m->kept->space == HONE_PINNED_SPACE)
+        return hone_checkpoint_get(&r->files, to, left, err);
     while (left > 0) {
         int64_t n = left < r->staging_bytes ? left : r->staging_bytes;
 

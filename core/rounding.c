@@ -83,9 +83,9 @@ static hone_status round_outputs(hone_graph *g, hone_node *node, hone_err *err)
     return hone_option_set_bool(o, node->attrs, 1, err);
 }
 
-hone_status hone_pass_round(hone_graph *g, hone_err *err)
+hone_status hone_pass_round(hone_graph *g, int from, hone_err *err)
 {
-    for (int n = 0; n < g->nodes; n++)
+    for (int n = from; n < g->nodes; n++)
         if (!strcmp(g->node[n].component->name, "map"))
             hone_try(round_outputs(g, &g->node[n], err));
     return HONE_OK;

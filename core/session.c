@@ -258,10 +258,25 @@ static hone_status compile_all(hone_session *s, int with_training,
                         .keep_mode = (hone_keep)r->keep,
                         .keep_layers = r->keep_layers,
                         .ranks = s->rank.ranks, .single = s->single,
+                        .early = with_training &&
+                                 r->update == HONE_UPDATE_BACKWARD,
+                        .states = r->states_on_host &&
+                                          !s->machine.info.is_host
+                                      ? HONE_PINNED_SPACE
+                                      : HONE_DEVICE_SPACE,
+                        .optimizer = &s->optimizer,
                         .images = with_training &&
                                   !s->machine.info.is_host,
                         .span = lengths.squares / (double)lengths.total };
 
+    if (c.early && (!s->single || s->compute == HONE_F16))
+        return hone_fail(err, HONE_EINVAL, "%s:%d: hone.train: 'update' is "
+                         "\"backward\", and %s", r->file, r->line,
+                         s->single ? "precision is fp16, whose gradients may "
+                                     "overflow; take \"after\""
+                                   : "some steps take several micro-batches, "
+                                     "or several ranks; make the batch larger "
+                                     "or global_batch smaller");
     hone_family_longest(s->family, lengths.max);
     hone_store_init(&s->store, &s->keep);
     for (uint32_t i = 0; i < s->buckets; i++) {
@@ -528,7 +543,7 @@ static hone_status take_memory(hone_session *s, hone_err *err)
     int is_host = s->machine.info.is_host;
     int64_t device = p->store + p->temps + p->workspace[0] + p->workspace[1];
     int64_t host = p->programs + p->feed + p->loader[0] + p->loader[1];
-    int64_t pinned = p->pinned + p->staging;
+    int64_t pinned = p->pinned + p->staging + p->kept_pinned;
 
     hone_try(api->reserve(s->machine.self, HONE_DEVICE_SPACE, device,
                           &s->device_memory, err));
@@ -553,6 +568,7 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
     hone_try(take_memory(s, err));
     hone_log_time("taking memory");
     s->store.base = s->device_memory;
+    s->store.pinned = (char *)s->pinned_memory + p->pinned + p->staging;
     at = (char *)s->device_memory + p->store;
     s->regions.temps = at;
     s->regions.workspace[0] = at + p->temps;

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * update.c -- where the optimizer's ops stand and where its states wait. After
+ * the gradients of a whole step, all at once; or within the only micro-step of
+ * a step, layer by layer as soon as a layer's gradients are there (Lv et al.,
+ * "Full Parameter Fine-tuning for Large Language Models with Limited
+ * Resources", 2023). States in pinned memory come and go on the stream beside,
+ * one group of parameters ahead.
+ */
+#include <string.h>
+
+#include "passes.h"
+
+enum { STREAMED_BYTES = 256 << 20 }; /* states of a group, about */
+
+/* --------------------------------------------------------------- the states */
+
+static hone_status make_states(hone_graph *g, const hone_instance *opt,
+                               hone_group *group, hone_space space,
+                               hone_err *err)
+{
+    const hone_optimizer *api = opt->component->ops;
+
+    for (uint32_t i = 0; i < group->count; i++) {
+        hone_state_spec spec[HONE_MAX_STATES];
+        uint32_t n = HONE_MAX_STATES;
+
+        hone_try(api->states(opt->config, group->name[i], &group->type[i],
+                             spec, &n, err));
+        if (n > HONE_MAX_STATES)
+            return hone_fail(err, HONE_EINVAL, "hone.%s: %u states a "
+                             "parameter, at most %d are possible",
+                             opt->component->name, n, HONE_MAX_STATES);
+        for (uint32_t k = 0; k < HONE_MAX_STATES; k++) {
+            hone_id *ids = (hone_id *)group->state[k];
+            if (!ids)
+                group->state[k] = ids =
+                    hone_alloc(g->arena, group->count * sizeof *ids);
+            ids[i] = HONE_NONE;
+            if (k >= n)
+                continue;
+            ids[i] = hone_graph_tensor(
+                g, hone_format_text(g->arena, "state:%s:%s", spec[k].name,
+                                    g->tensor[group->param[i]].name),
+                spec[k].type, HONE_T_STATE);
+            if (space)
+                g->tensor[ids[i]].space = space;
+        }
+    }
+    return HONE_OK;
+}
+
+static int64_t state_bytes(const hone_graph *g, const hone_group *group,
+                           uint32_t i)
+{
+    int64_t bytes = 0;
+
+    for (int k = 0; k < HONE_MAX_STATES; k++)
+        if (group->state[k][i] != HONE_NONE)
+            bytes += hone_tensor_bytes(&g->tensor[group->state[k][i]].type);
+    return bytes;
+}
+
+/* --------------------------------------------- bringing and sending them back */
+
+static void rename_from(hone_graph *g, hone_id from, hone_id to, int at,
+                        int end)
+{
+    for (int n = at; n < end; n++) {
+        hone_node *node = &g->node[n];
+
+        for (uint32_t i = 0; i < node->nin; i++)
+            if (node->in[i] == from)
+                node->in[i] = to;
+        for (uint32_t i = 0; i < node->nout; i++) {
+            if (node->out[i] == from)
+                node->out[i] = to;
+            if (node->acc[i] == from)
+                node->acc[i] = to;
+        }
+    }
+}
+
+/* The start of the nodes of one layer that end before AT, and of those of the
+ * layer before them: where a copy for what stands at AT may begin. */
+static int one_ahead(const hone_graph *g, int at)
+{
+    for (int runs = 0; runs < 2; runs++) {
+        int layer;
+
+        while (at > 0 && g->node[at - 1].stream)
+            at--;
+        if (at == 0)
+            break;
+        layer = g->node[at - 1].layer;
+        while (at > 0 && (g->node[at - 1].stream ||
+                          g->node[at - 1].layer == layer))
+            at--;
+    }
+    return at;
+}
+
+static hone_status emit_copy(hone_graph *g, hone_id from, hone_id to, int at,
+                             hone_err *err)
+{
+    hone_try(hone_graph_op(g, "copy", NULL, NULL, 0, &from, 1, &to, 1, err));
+    g->node[g->nodes - 1].stream = 1;
+    hone_graph_move(g, 1, at);
+    return HONE_OK;
+}
+
+/* The update of GROUP stands at [AT, END): its states are copies there. */
+static hone_status bring_states(hone_graph *g, const hone_group *group, int at,
+                                int end, hone_err *err)
+{
+    int ahead = one_ahead(g, at);
+
+    for (uint32_t i = 0; i < group->count; i++)
+        for (int k = 0; k < HONE_MAX_STATES; k++) {
+            hone_id kept = group->state[k][i], here;
+
+            if (kept == HONE_NONE)
+                continue;
+            here = hone_graph_tensor(g, NULL, g->tensor[kept].type,
+                                     HONE_T_TEMP);
+            rename_from(g, kept, here, at, end);
+            hone_try(emit_copy(g, here, kept, end, err));
+            hone_try(emit_copy(g, kept, here, ahead, err));
+            at++;
+            end++;
+        }
+    return HONE_OK;
+}
+
+/* ------------------------------------------------------------ all at once */
+
+static hone_group part_of(const hone_group *all, uint32_t first, uint32_t count)
+{
+    hone_group part = *all;
+
+    part.count = count;
+    part.param += first;
+    part.grad += first;
+    part.type += first;
+    part.name += first;
+    for (int k = 0; k < HONE_MAX_STATES; k++)
+        part.state[k] += first;
+    return part;
+}
+
+/* The update of a group whose states are made; its first node. */
+static hone_status emit_group(hone_graph *g, const hone_instance *opt,
+                              const hone_group *group, int *first,
+                              hone_err *err)
+{
+    const hone_optimizer *api = opt->component->ops;
+
+    *first = g->nodes;
+    hone_try(api->update(opt->config, &g->builder, group, err));
+    return hone_pass_round(g, *first, err);
+}
+
+hone_status hone_emit_update(hone_graph *g, const hone_instance *opt,
+                             hone_group *group, hone_space states,
+                             hone_err *err)
+{
+    int first;
+
+    hone_try(make_states(g, opt, group, states, err));
+    if (states != HONE_PINNED_SPACE)
+        return emit_group(g, opt, group, &first, err);
+    for (uint32_t i = 0, n; i < group->count; i += n) {
+        int64_t bytes = state_bytes(g, group, i);
+        hone_group part;
+
+        for (n = 1; i + n < group->count && bytes < STREAMED_BYTES; n++)
+            bytes += state_bytes(g, group, i + n);
+        part = part_of(group, i, n);
+        g->layer = (int)i; /* tells the groups apart */
+        hone_try(emit_group(g, opt, &part, &first, err));
+        hone_try(bring_states(g, &part, first, g->nodes, err));
+    }
+    g->layer = -1;
+    return HONE_OK;
+}
+
+/* ------------------------------------------------------ as gradients arise */
+
+typedef struct {
+    hone_graph *g;
+    const hone_instance *opt;
+    hone_space states;
+    hone_group all;  /* every parameter that trains */
+    int *layer;      /* [count] of the node that touches it last */
+    hone_id squares; /* of the gradients so far; NONE: none yet */
+} early;
+
+static int touches(const hone_graph *g, const hone_node *node, hone_id id)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] != HONE_NONE &&
+            (node->in[i] == id || g->tensor[node->in[i]].base == id))
+            return 1;
+    for (uint32_t i = 0; i < node->nout; i++)
+        if (node->out[i] == id || g->tensor[node->out[i]].base == id)
+            return 1;
+    return 0;
+}
+
+/* The last node that reads a parameter or writes its gradient. */
+static int last_touch(const early *e, uint32_t i)
+{
+    for (int n = e->g->nodes - 1; n >= 0; n--)
+        if (touches(e->g, &e->g->node[n], e->all.param[i]) ||
+            touches(e->g, &e->g->node[n], e->all.grad[i]))
+            return n;
+    return -1;
+}
+
+static hone_id scalar(hone_graph *g, const char *name, hone_tensor_kind kind)
+{
+    hone_id id = name ? hone_graph_find(g, name) : HONE_NONE;
+
+    return id != HONE_NONE
+               ? id : hone_graph_tensor(g, name, hone_type_of(HONE_F32, 1, 1, 1),
+                                        kind);
+}
+
+/* A map of scalars at the end of the graph. */
+static hone_status emit_scalars(hone_graph *g, const char *name,
+                                const char *program, const hone_id *in,
+                                uint32_t nin, hone_id *out, uint32_t nout,
+                                hone_err *err)
+{
+    const hone_attr attrs[4] = { { "program", 0, program },
+                                 { "scalars", nin, NULL },
+                                 { "reads", 0, NULL },
+                                 { "writes", nout, NULL } };
+
+    return hone_graph_op(g, "map", name, attrs, 4, in, nin, out, nout, err);
+}
+
+/* Behind the loss: whether this step counts. */
+static hone_status begin_step(early *e, hone_id loss, hone_err *err)
+{
+    hone_graph *g = e->g;
+    hone_id out[3] = { scalar(g, "step.ok", HONE_T_STATE),
+                       scalar(g, "step.t", HONE_T_STATE),
+                       scalar(g, "step.clip", HONE_T_STATE) };
+    int at = g->nodes;
+
+    e->all.ok = out[0];
+    e->all.t = out[1];
+    e->all.clip = out[2];
+    e->all.lr = scalar(g, "lr", HONE_T_INPUT);
+    while (at > 0 && !touches(g, &g->node[at - 1], loss))
+        at--;
+    hone_try(emit_scalars(g, "step", "s0 finite dup =y0 y1 + =y1 1 =y2", &loss,
+                          1, out, 3, err));
+    hone_graph_move(g, 1, at);
+    return HONE_OK;
+}
+
+/* Gradients that are not finite are not taken, nor are any behind them. */
+static hone_status add_squares(early *e, const hone_group *part, hone_err *err)
+{
+    hone_graph *g = e->g;
+    hone_id before = e->squares;
+
+    e->squares = HONE_NONE;
+    hone_try(hone_graph_op(g, "sumsq", NULL, NULL, 0, part->grad, part->count,
+                           &e->squares, 1, err));
+    g->node[g->nodes - 1].acc[0] = before;
+    return emit_scalars(g, "step.ok", "y0 s0 finite * =y0", &e->squares, 1,
+                        &e->all.ok, 1, err);
+}
+
+/* The update of COUNT parameters from FIRST on, behind the last that touches
+ * one of them. */
+static hone_status emit_part(early *e, uint32_t first, uint32_t count,
+                             hone_err *err)
+{
+    hone_group part = part_of(&e->all, first, count);
+    hone_graph *g = e->g;
+    int at = 0, from = g->nodes, node;
+
+    for (uint32_t i = 0; i < count; i++) {
+        int n = last_touch(e, first + i) + 1;
+        at = n > at ? n : at;
+    }
+    g->phase = HONE_BACKWARD;
+    g->layer = e->layer[first];
+    hone_try(add_squares(e, &part, err));
+    hone_try(emit_group(g, e->opt, &part, &node, err));
+    count = (uint32_t)(g->nodes - from);
+    hone_graph_move(g, (int)count, at);
+    if (e->states == HONE_PINNED_SPACE)
+        hone_try(bring_states(g, &part, at, at + (int)count, err));
+    g->phase = HONE_FORWARD;
+    g->layer = -1;
+    return HONE_OK;
+}
+
+/* Parameters with gradients, in the order in which they are touched last. */
+static void collect(early *e)
+{
+    hone_graph *g = e->g;
+    size_t most = (size_t)g->nameds + 1;
+    hone_id *param = hone_alloc(g->arena, most * sizeof *param);
+    hone_id *grad = hone_alloc(g->arena, most * sizeof *grad);
+    hone_type *type = hone_alloc(g->arena, most * sizeof *type);
+    const char **name = hone_alloc(g->arena, most * sizeof *name);
+    int *place = hone_alloc(g->arena, most * sizeof *place);
+    uint32_t n = 0;
+
+    e->layer = hone_alloc(g->arena, most * sizeof *e->layer);
+    e->all.param = param;
+    e->all.grad = grad;
+    e->all.type = type;
+    e->all.name = name;
+    for (int i = 0; i < g->nameds; i++) {
+        hone_id id = g->named[i];
+
+        if (g->tensor[id].kind != HONE_T_GRAD)
+            continue;
+        grad[n] = id;
+        param[n] = hone_graph_find(g, g->tensor[id].name + strlen("grad:"));
+        e->all.count = n + 1;
+        place[n] = last_touch(e, n);
+        e->layer[n] = g->node[place[n]].layer;
+        for (uint32_t k = n; k > 0 && place[k - 1] > place[k]; k--) {
+            hone_id p = param[k], d = grad[k];
+            int at = place[k], layer = e->layer[k];
+
+            param[k] = param[k - 1], param[k - 1] = p;
+            grad[k] = grad[k - 1], grad[k - 1] = d;
+            place[k] = place[k - 1], place[k - 1] = at;
+            e->layer[k] = e->layer[k - 1], e->layer[k - 1] = layer;
+        }
+        n++;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        type[i] = g->tensor[param[i]].type;
+        name[i] = g->tensor[param[i]].name;
+        g->tensor[grad[i]].kind = HONE_T_TEMP;
+    }
+}
+
+hone_status hone_pass_early(hone_graph *g, hone_id loss,
+                            const hone_instance *opt, hone_space states,
+                            hone_err *err)
+{
+    early e = { .g = g, .opt = opt, .states = states, .squares = HONE_NONE,
+                .all = { .size = sizeof e.all } };
+    hone_id out[1];
+
+    collect(&e);
+    hone_try(begin_step(&e, loss, err));
+    hone_try(make_states(g, opt, &e.all, states, err));
+    for (uint32_t i = 0, n; i < e.all.count; i += n) {
+        for (n = 1; i + n < e.all.count && e.layer[i] >= 0 &&
+                    e.layer[i + n] == e.layer[i]; n++)
+            ;
+        hone_try(emit_part(&e, i, n, err));
+    }
+    out[0] = scalar(g, "step.norm", HONE_T_STATE);
+    g->phase = HONE_BACKWARD;
+    hone_try(emit_scalars(g, "step.norm", "s0 sqrt =y0", &e.squares, 1, out, 1,
+                          err));
+    g->phase = HONE_FORWARD;
+    return HONE_OK;
+}
