@@ -66,6 +66,22 @@ for recipe in full lora; do
     done
 done
 
+# Updates within the backward pass, and states in host memory: the same bits.
+sed 's/rows = 2,/rows = 6,/; s/global_batch = 6,/global_batch = 6, clip = 0,/' \
+    "$work/tiny/full.lua" > "$work/tiny/whole.lua"
+for master in true false; do
+    whole=("$work/tiny/whole.lua" "${fake[@]}" --set master=$master)
+    train "$work/after" "${whole[@]}"
+    n=0
+    for how in "update=backward" "states=host" "update=backward --set \
+states=host" "update=backward --set states=host --set keep=offload"; do
+        n=$((n + 1))
+        HONE_FAKE_JITTER=3 train "$work/early.$n" "${whole[@]}" --set $how
+        same "$how, master = $master" "$work/after" "$work/early.$n"
+    done
+    rm -rf "$work/after" "$work"/early.*
+done
+
 # What looks at the steps before: the same rates.
 sed 's/hone.cosine { warmup = 1 }/hone.backoff { ratio = 1.01, recover = 5 }/
      s/every = 2 }/every = 7 }, save = { every = 5 }/' \
