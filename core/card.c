@@ -145,7 +145,7 @@ static hone_status read_text(const reader *r, const char *key,
 {
     const char *text = json_string_value(value);
 
-    if (!text || !*text || strlen(text) >= bytes)
+    if (!text || !*text || strlen(text) >= bytes || strpbrk(text, "\"\\\n"))
         return wrong(r, key, "a short text is expected");
     memcpy(to, text, strlen(text) + 1);
     return HONE_OK;

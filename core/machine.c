@@ -14,10 +14,11 @@
 /* Devices that "auto" tries, the fastest first. */
 static const char *const automatic[] = { "cuda", "cpu", NULL };
 
-static hone_status open_device(hone_machine *m, const char *name, int64_t index,
-                               hone_arena *a, hone_err *err)
+/* The device's component with its config, not opened. */
+static hone_status make_device(hone_machine *m, hone_instance *in,
+                               const char *name, int64_t index, hone_arena *a,
+                               hone_err *err)
 {
-    hone_instance in;
     const hone_component *c;
     void *config;
 
@@ -25,9 +26,19 @@ static hone_status open_device(hone_machine *m, const char *name, int64_t index,
     config = hone_alloc(a, c->config_size + sizeof(int64_t));
     hone_option_defaults(c->options, config);
     *(int64_t *)config = index;
-    hone_try(hone_instance_open(&in, c, config, a, err));
+    hone_instance_make(in, c, config, a);
     m->component = c;
-    m->api = c->ops;
+    return HONE_OK;
+}
+
+static hone_status open_device(hone_machine *m, const char *name, int64_t index,
+                               hone_arena *a, hone_err *err)
+{
+    hone_instance in;
+
+    hone_try(make_device(m, &in, name, index, a, err));
+    hone_try(hone_instance_start(&in, err));
+    m->api = m->component->ops;
     m->self = in.state;
     m->info.size = sizeof m->info;
     hone_try(m->api->info(m->self, &m->info, err));
@@ -105,18 +116,52 @@ static hone_status named_packs(hone_machine *m, const char *names, int max,
     return HONE_OK;
 }
 
-hone_status hone_machine_open(hone_machine *m, const char *device,
-                              const char *packs, hone_arena *a, hone_err *err)
+/* The same without a device: its component, and what the card says of it. */
+static hone_status take_card(hone_machine *m, const hone_card *card,
+                             const char *device, hone_arena *a, hone_err *err)
+{
+    size_t n = strcspn(device, ":");
+    hone_instance in;
+
+    if (strcmp(device, "auto") && (n != strlen(card->device) ||
+                                   strncmp(device, card->device, n)))
+        return hone_fail(err, HONE_EINVAL, "card %s is of a device \"%s\", the "
+                         "recipe says device = \"%s\"", card->name,
+                         card->device, device);
+    hone_try(make_device(m, &in, card->device, 0, a, err));
+    hone_card_info(card, &m->info);
+    return HONE_OK;
+}
+
+static hone_status pick_packs(hone_machine *m, const char *packs,
+                              hone_arena *a, hone_err *err)
 {
     enum { MAX = 32 };
 
-    memset(m, 0, sizeof *m);
     m->packs = hone_alloc(a, (MAX + 1) * sizeof *m->packs);
-    hone_try(pick_device(m, device, a, err));
     if (packs && *packs)
         return named_packs(m, packs, MAX, err);
     all_packs(m, MAX);
     return HONE_OK;
+}
+
+hone_status hone_machine_open(hone_machine *m, const char *device,
+                              const char *packs, hone_arena *a, hone_err *err)
+{
+    memset(m, 0, sizeof *m);
+    hone_try(pick_device(m, device, a, err));
+    return pick_packs(m, packs, a, err);
+}
+
+hone_status hone_machine_plan(hone_machine *m, const hone_card *card,
+                              const char *device, const char *packs,
+                              hone_arena *a, hone_err *err)
+{
+    if (!strcmp(card->device, "cpu")) /* every machine has one */
+        return hone_machine_open(m, card->device, packs, a, err);
+    memset(m, 0, sizeof *m);
+    hone_try(take_card(m, card, device, a, err));
+    return pick_packs(m, packs, a, err);
 }
 
 void hone_machine_join(hone_machine *m, const hone_component *collective,

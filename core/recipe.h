@@ -120,6 +120,7 @@ typedef struct hone_recipe {
     int master;
     const char *loggers; /* names joined by commas, beside metrics */
     const char *out; /* absolute */
+    const char *card; /* not of the recipe: what `plan --card` names, or NULL */
     hone_choice *choice;
     int choices;
 } hone_recipe;

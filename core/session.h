@@ -8,6 +8,7 @@
 #ifndef HONE_SESSION_H
 #define HONE_SESSION_H
 
+#include "card.h"
 #include "compile.h"
 #include "dataset.h"
 #include "feed.h"
@@ -34,6 +35,8 @@ typedef struct hone_session {
     hone_rank rank;
     hone_arena keep, scratch;
     hone_machine machine;
+    hone_card card; /* of that device, or the one that is planned for */
+    int has_card;
     hone_weights weights;
     hone_peft peft; /* the adapter that it starts from */
     hone_peft_spec adapter;
