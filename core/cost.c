@@ -105,6 +105,7 @@ static double attention_flops(const hone_call *c, double counted, double span)
 typedef struct {
     const hone_program *program;
     const hone_card *card;
+    int unknown;    /* a node's cost */
     double busy[2]; /* until when copies go to the device, to the host */
     hone_cost cost;
 } walk;
@@ -142,8 +143,10 @@ static double compute_node(walk *w, const hone_node *node)
                                   : HONE_CARD_ATTENTION].value;
         rate = hone_curve_at(&card->rate[rate_of(&c)], 1e30);
     }
-    if (flops > 0)
+    if (flops > 0 && rate > 0)
         counted = flops / (rate * share);
+    else if (flops > 0) /* the card does not say how fast it does this */
+        w->unknown = 1;
     extra = kind == MULTIPLIES ? unpacking(&c) : 0;
     if (extra > 0)
         extra /= hone_curve_at(&card->rate[HONE_CARD_COPY], extra);
@@ -204,7 +207,7 @@ hone_cost hone_program_cost(const hone_program *p, const hone_card *card)
     }
     free(joins);
     w.cost.seconds = now;
-    return w.cost;
+    return w.unknown ? (hone_cost){ 0 } : w.cost;
 }
 
 double hone_program_seconds(const hone_program *p, const hone_card *card)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "option.h"
 #include "registry.h"
 
@@ -153,15 +154,32 @@ hone_status hone_machine_open(hone_machine *m, const char *device,
     return pick_packs(m, packs, a, err);
 }
 
-hone_status hone_machine_plan(hone_machine *m, const hone_card *card,
+hone_status hone_machine_find(hone_machine *m, const char *name,
                               const char *device, const char *packs,
-                              hone_arena *a, hone_err *err)
+                              hone_card *card, hone_arena *a, hone_err *err)
 {
-    if (!strcmp(card->device, "cpu")) /* every machine has one */
-        return hone_machine_open(m, card->device, packs, a, err);
-    memset(m, 0, sizeof *m);
-    hone_try(take_card(m, card, device, a, err));
-    return pick_packs(m, packs, a, err);
+    double context;
+    const char *how;
+
+    if (name)
+        hone_try(hone_card_find(card, name, err));
+    if (name && strcmp(card->device, "cpu")) { /* every machine has that one */
+        memset(m, 0, sizeof *m);
+        hone_try(take_card(m, card, device, a, err));
+        return pick_packs(m, packs, a, err);
+    }
+    hone_try(hone_machine_open(m, name ? card->device : device, packs, a, err));
+    if (!name && hone_card_of(card, m->component->name, &m->info, &how, NULL)) {
+        card->name[0] = '\0';
+        return HONE_OK;
+    }
+    context = card->figure[HONE_CARD_CONTEXT].value;
+    if (!m->info.is_host && context > 0)
+        m->info.context_bytes = (int64_t)context;
+    if (!name)
+        hone_log(HONE_LOG_DETAIL, "card %s for %s: %s", card->file,
+                 m->info.name, how);
+    return HONE_OK;
 }
 
 void hone_machine_join(hone_machine *m, const hone_component *collective,

@@ -76,7 +76,7 @@ void hone_pace(const hone_session *s, hone_plan_parts *p)
     const hone_figure *figure = s->card.figure;
     double disk = figure[HONE_CARD_DISK].value, weights = 0, saves = 1;
 
-    if (!s->has_card)
+    if (!s->card.name[0])
         return;
     p->card = &s->card;
     for (int i = 0; i < s->store.count; i++)

@@ -408,9 +408,7 @@ static void make_plan(hone_session *s)
     if (s->data.val.rows)
         parts.loader[1] = hone_loader_bytes(&s->val_rows);
     if (!s->machine.info.is_host)
-        parts.context = s->has_card
-                            ? (int64_t)s->card.figure[HONE_CARD_CONTEXT].value
-                            : s->machine.info.context_bytes;
+        parts.context = s->machine.info.context_bytes;
     hone_pace(s, &parts);
     hone_plan_make(&s->plan, &parts);
 }
@@ -440,35 +438,14 @@ static hone_status check_budget(const hone_session *s, hone_err *err)
                      hone_bytes_text(budget, have));
 }
 
-/* The device that is here, with the card that describes it; or a card alone. */
-static hone_status open_machine(hone_session *s, hone_err *err)
-{
-    const hone_recipe *r = s->recipe;
-    hone_machine *m = &s->machine;
-    const char *how;
-
-    if (r->card) {
-        s->has_card = 1;
-        hone_try(hone_card_find(&s->card, r->card, err));
-        return hone_machine_plan(m, &s->card, r->device, r->packs, &s->keep,
-                                 err);
-    }
-    hone_try(hone_machine_open(m, r->device, r->packs, &s->keep, err));
-    s->has_card = hone_card_of(&s->card, m->component->name, &m->info, &how,
-                               NULL) == HONE_OK;
-    if (s->has_card)
-        hone_log(HONE_LOG_DETAIL, "card %s (%s) for %s: %s", s->card.name,
-                 s->card.file, m->info.name, how);
-    return HONE_OK;
-}
-
 static hone_status open_all(hone_session *s, int with_training,
                             const char *out, hone_tokens_job *tokens,
                             hone_err *err)
 {
     const hone_recipe *recipe = s->recipe;
 
-    hone_try(open_machine(s, err));
+    hone_try(hone_machine_find(&s->machine, recipe->card, recipe->device,
+                               recipe->packs, &s->card, &s->keep, err));
     hone_log_time("device");
     if (s->rank.ranks > 1 && !s->rank.collective)
         return hone_fail(err, HONE_EINVAL, "%d ranks need a collective; hone "

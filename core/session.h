@@ -35,8 +35,7 @@ typedef struct hone_session {
     hone_rank rank;
     hone_arena keep, scratch;
     hone_machine machine;
-    hone_card card; /* of that device, or the one that is planned for */
-    int has_card;
+    hone_card card; /* of that device; without a name: none is known */
     hone_weights weights;
     hone_peft peft; /* the adapter that it starts from */
     hone_peft_spec adapter;

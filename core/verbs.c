@@ -30,6 +30,7 @@ typedef struct {
 #pragma weak hone_verb_generate
 #pragma weak hone_verb_export
 #pragma weak hone_verb_kernels
+#pragma weak hone_verb_doctor
 
 static const verb verbs[] = {
     { "check", hone_verb_check, "RECIPE", "read a recipe and all it names" },
@@ -59,6 +60,8 @@ static const verb verbs[] = {
     { "describe", hone_verb_describe, "NAME", "options of a component" },
     { "kernels", hone_verb_kernels, "check|bench PACK [OP] [--shapes N]",
       "hold a pack to the reference, or time it" },
+    { "doctor", hone_verb_doctor, "[--card FILE] [--device NAME]",
+      "what this machine has; or measure its device" },
 };
 
 enum { VERBS = sizeof verbs / sizeof *verbs };
