@@ -352,14 +352,24 @@ static json_t *to_json(const hone_card *c)
     return json;
 }
 
+/* A line for each key. */
 hone_status hone_card_write(hone_card *c, const char *file, hone_err *err)
 {
-    json_t *json = to_json(c);
-    char *text = json_dumps(json, JSON_INDENT(1) | DIGITS);
-    hone_status s = text ? hone_write_file(file, text, strlen(text), err)
-                         : hone_fail(err, HONE_ENOMEM, "no memory");
+    json_t *json = to_json(c), *value;
+    hone_arena a = { 0 };
+    const char *text = "{", *key;
+    hone_status s;
 
-    free(text);
+    json_object_foreach(json, key, value) {
+        char *one = json_dumps(value, JSON_ENCODE_ANY | DIGITS);
+
+        text = hone_format_text(&a, "%s%s\n \"%s\": %s", text,
+                                text[1] ? "," : "", key, one ? one : "null");
+        free(one);
+    }
+    text = hone_format_text(&a, "%s\n}\n", text);
+    s = hone_write_file(file, text, strlen(text), err);
+    hone_arena_free(&a);
     json_decref(json);
     hash_card(c);
     return s;
@@ -501,36 +511,31 @@ static double distance(const hone_card *c, const hone_device_info *info)
 }
 
 hone_status hone_card_of(hone_card *c, const char *device,
-                         const hone_device_info *info, const char **how,
+                         const hone_device_info *info, int *near,
                          hone_err *err)
 {
     hone_arena a = { 0 };
     const char *cached = hone_card_cache(&a, info);
-    hone_card near = { .arch = -1 }, other;
+    hone_card best = { .arch = -1 };
     hone_status s = HONE_OK;
     int found = access(cached, R_OK) == 0;
 
-    *how = "measured on this machine";
     if (found)
         s = hone_card_read(c, cached, err);
-    for (int i = 0; !found && hone_card_at(&other, i); i++) {
-        if (strcmp(other.device, device))
+    for (int i = 0; !found && hone_card_at(c, i); i++) {
+        if (strcmp(c->device, device))
             continue;
-        *c = other;
-        *how = "comes with hone";
         found = is_model(c, info);
-        if (near.arch < 0 || distance(&other, info) < distance(&near, info))
-            near = other;
+        if (best.arch < 0 || distance(c, info) < distance(&best, info))
+            best = *c;
     }
-    if (!found && near.arch >= 0) {
-        *c = near;
-        *how = "the nearest of those that come with hone: figures may be far "
-               "off";
-    } else if (!found) {
+    *near = !found;
+    if (!found && best.arch >= 0)
+        *c = best;
+    else if (!found)
         s = hone_fail(err, HONE_ENOSUP, "no card describes device %s (%s); "
                       "hone doctor --card %s measures it", device, info->name,
                       cached);
-    }
     hone_arena_free(&a);
     return s;
 }

@@ -75,11 +75,10 @@ hone_status hone_card_write(hone_card *, const char *file, hone_err *);
  * those measured here, in the cache, and those that come with hone. */
 hone_status hone_card_find(hone_card *, const char *name, hone_err *);
 /* The card of an open device: the one in the cache, else the one that comes
- * with hone, else the nearest of its kind; HOW says which it is. HONE_ENOSUP:
- * nothing is known of such devices. */
+ * with hone, else the nearest of its kind; NEAR: it is one of those.
+ * HONE_ENOSUP: nothing is known of such devices. */
 hone_status hone_card_of(hone_card *, const char *device,
-                         const hone_device_info *, const char **how,
-                         hone_err *);
+                         const hone_device_info *, int *near, hone_err *);
 /* Where the measured card of a device lies in the cache. */
 const char *hone_card_cache(hone_arena *, const hone_device_info *);
 /* Card I of those that can be found by name; 0: there are no more. */

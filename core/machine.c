@@ -159,7 +159,7 @@ hone_status hone_machine_find(hone_machine *m, const char *name,
                               hone_card *card, hone_arena *a, hone_err *err)
 {
     double context;
-    const char *how;
+    int near;
 
     if (name)
         hone_try(hone_card_find(card, name, err));
@@ -169,7 +169,7 @@ hone_status hone_machine_find(hone_machine *m, const char *name,
         return pick_packs(m, packs, a, err);
     }
     hone_try(hone_machine_open(m, name ? card->device : device, packs, a, err));
-    if (!name && hone_card_of(card, m->component->name, &m->info, &how, NULL)) {
+    if (!name && hone_card_of(card, m->component->name, &m->info, &near, NULL)) {
         card->name[0] = '\0';
         return HONE_OK;
     }
@@ -177,8 +177,11 @@ hone_status hone_machine_find(hone_machine *m, const char *name,
     if (!m->info.is_host && context > 0)
         m->info.context_bytes = (int64_t)context;
     if (!name)
-        hone_log(HONE_LOG_DETAIL, "card %s for %s: %s", card->file,
-                 m->info.name, how);
+        hone_log(near ? HONE_LOG_NOTE : HONE_LOG_DETAIL, "card %s for %s%s",
+                 card->name, m->info.name,
+                 near ? ", the nearest there is: times and the context's "
+                        "memory are guesses; hone doctor --card \"\" measures "
+                        "this one" : "");
     return HONE_OK;
 }
 

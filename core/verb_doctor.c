@@ -149,9 +149,9 @@ static hone_status measure(hone_machine *m, const char *file, hone_arena *a,
                      .can_capture = m->info.can_capture };
     size_t n = strcspn(m->info.name, ",");
     hone_card card = { .arch = 0 };
-    const char *how;
+    int near;
 
-    if (hone_card_of(&card, m->component->name, &m->info, &how, NULL))
+    if (hone_card_of(&card, m->component->name, &m->info, &near, NULL))
         memset(&card, 0, sizeof card);
     if (!*file)
         file = hone_card_cache(a, &m->info);
