@@ -22,7 +22,7 @@ typedef enum {
     HONE_CARD_TO_HOST,
     HONE_CARD_BOTH,      /* each way, while the other way is busy too */
     HONE_CARD_DISK,      /* bytes/s read from where models lie */
-    HONE_CARD_ATTENTION, /* share of the rate of large products */
+    HONE_CARD_ATTENTION, /* its rate as a share of that of large products */
     HONE_CARD_ATTENTION_GRAD,
     HONE_CARD_FIGURES
 } hone_card_figure;
@@ -67,6 +67,11 @@ typedef struct hone_card {
  * below the first point it falls with the work, as the time stays the same;
  * 0: not known. */
 double hone_curve_at(const hone_curve *, double work);
+
+/* Flop of attention, as the shares of a card count it: those of a row of 8,192
+ * tokens with heads of 128 numbers would take as long. PER_KEY: flop for each
+ * token of SPAN, the length of rows; D: numbers of a head. */
+double hone_card_attention(double per_key, double span, double d, int grad);
 
 /* FILE: a path. Every message names it and the key. */
 hone_status hone_card_read(hone_card *, const char *file, hone_err *);

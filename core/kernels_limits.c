@@ -41,7 +41,7 @@ hone_status hone_limits_copy(const hone_bench *b, double *bytes_per_s,
     if (s == HONE_OK)
         s = hone_probe_fill(b, stream, HONE_F32, h.memory, h.bytes, err);
     if (s == HONE_OK)
-        s = hone_probe_time(b, stream, copy_half, &h, &seconds, err);
+        s = hone_probe_time(b, stream, copy_half, &h, 0, &seconds, err);
     *bytes_per_s = s == HONE_OK ? 2 * (double)h.bytes / seconds : 0;
     if (h.memory)
         b->device->release(b->dev, HONE_DEVICE_SPACE, h.memory);
@@ -51,12 +51,13 @@ hone_status hone_limits_copy(const hone_bench *b, double *bytes_per_s,
 }
 
 hone_status hone_limits_product(const hone_bench *b, const char *device,
-                                int64_t side, hone_probed *out, hone_err *err)
+                                int64_t side, double least_s,
+                                hone_probed *out, hone_err *err)
 {
     hone_storage weight = b->compute, other = weight == HONE_FP8 ? HONE_BF16
                                                                  : weight;
     hone_bench as = *b;
-    hone_probe p = { .op = "linear", .nin = 2,
+    hone_probe p = { .op = "linear", .nin = 2, .least_s = least_s,
                      .in = { hone_type_of(other, 2, side, side),
                              hone_type_of(weight, 2, side, side) } };
 
@@ -73,7 +74,7 @@ hone_status hone_limits_measure(const hone_bench *b, const char *device,
     *out = (hone_limits){ 0 };
     hone_try(hone_limits_copy(b, &out->bytes_per_s, err));
     for (int i = 0; i < 3 && p.seconds < a_while_s; i++) {
-        s = hone_limits_product(b, device, sides[i], &p, err);
+        s = hone_limits_product(b, device, sides[i], 0, &p, err);
         if (s == HONE_ENOSUP || (s == HONE_ENOMEM && i > 0))
             return HONE_OK;
         hone_try(s);

@@ -15,7 +15,7 @@
 enum { BLOCK = 1 << 20, IN_A_GRAPH = 20, OPERANDS = HONE_PROBE_IN +
                                                     HONE_PROBE_OUT };
 
-static const double long_enough_s = 0.02;
+static const double a_while_s = 0.02;
 
 typedef struct {
     const hone_bench *b;
@@ -90,6 +90,7 @@ typedef struct {
     hone_stream stream;
     void (*work)(void *self, hone_stream);
     void *self;
+    double least_s;
     hone_graph_exec graph; /* NULL: runs by themselves */
 } runs;
 
@@ -123,16 +124,17 @@ static hone_status time_runs(const runs *r, double *seconds, hone_err *err)
         hone_try(api->sync(r->b->dev, r->stream, err));
         took = now_s() - start;
         *seconds = took / (double)(times * each);
-        if (took > long_enough_s || times > 100000)
+        if (took > r->least_s || times > 100000)
             return HONE_OK;
     }
 }
 
 hone_status hone_probe_time(const hone_bench *b, hone_stream stream,
                             void (*work)(void *self, hone_stream), void *self,
-                            double *seconds, hone_err *err)
+                            double least_s, double *seconds, hone_err *err)
 {
-    runs r = { b, stream, work, self, NULL };
+    runs r = { b, stream, work, self, least_s > 0 ? least_s : a_while_s,
+               NULL };
     hone_status status = capture(&r, err);
 
     if (status == HONE_OK)
@@ -278,7 +280,8 @@ static void run_once(void *self, hone_stream stream)
     t->kernel->run(t->prepared, t->ptr, t->workspace, stream);
 }
 
-static hone_status run_trial(trial *t, hone_probed *out, hone_err *err)
+static hone_status run_trial(trial *t, double least_s, hone_probed *out,
+                             hone_err *err)
 {
     const hone_component *c = hone_find(HONE_KIND_OP, t->call.op);
     const hone_op *op = c->ops;
@@ -287,8 +290,8 @@ static hone_status run_trial(trial *t, hone_probed *out, hone_err *err)
     if (t->kernel->init)
         hone_try(t->kernel->init(&t->call, t->b->threads, t->b->dev,
                                  t->prepared, err));
-    hone_try(hone_probe_time(t->b, t->stream, run_once, t, &out->seconds,
-                             err));
+    hone_try(hone_probe_time(t->b, t->stream, run_once, t, least_s,
+                             &out->seconds, err));
     out->flops = op->flops ? op->flops(&t->call)
                            : (double)hone_count(&t->type[t->call.nin]);
     out->bytes = 0;
@@ -310,7 +313,7 @@ hone_status hone_probe_run(const hone_bench *b, const char *device,
     if (status == HONE_OK)
         status = find_kernel(&t, device, &a, err);
     if (status == HONE_OK)
-        status = run_trial(&t, out, err);
+        status = run_trial(&t, p->least_s, out, err);
     if (t.memory)
         b->device->release(b->dev, HONE_DEVICE_SPACE, t.memory);
     if (t.stream)
