@@ -67,7 +67,6 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
         return hone_fail(err, HONE_ENOSUP,
                          "cuda: %s: heads of %d; up to %d in fp32, bf16 or "
                          "fp16 are covered", c->op, a.d, MOST_D);
-    hone_try(cuda_has_bf16(c, err));
     for (uint32_t i = 0; i < c->nin + c->nout; i++)
         if (cuda_is_float(c->type[i].storage))
             need->want[i] = c->compute;

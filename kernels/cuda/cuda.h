@@ -68,25 +68,6 @@ static inline hone_status cuda_plain(const hone_call *c, hone_need *need,
     return HONE_OK;
 }
 
-/* Of what a call is prepared for; 0: not known. */
-static inline int cuda_planned_arch(const hone_call *c)
-{
-    return c->size > offsetof(hone_call, device) && c->device ? c->device->arch
-                                                              : 0;
-}
-
-/* Cards before 8.0 have no bf16. */
-static inline hone_status cuda_has_bf16(const hone_call *c, hone_err *err)
-{
-    int arch = cuda_planned_arch(c);
-
-    if (c->compute != HONE_BF16 || arch == 0 || arch >= 80)
-        return HONE_OK;
-    return hone_fail(err, HONE_ENOSUP, "cuda: %s: compute capability %d.%d has "
-                     "no bf16; write precision = \"fp32\"", c->op, arch / 10,
-                     arch % 10);
-}
-
 static inline int cuda_adds(const hone_call *c, uint32_t out)
 {
     return c->mode[c->nin + out] == HONE_ADD;
