@@ -22,7 +22,7 @@ typedef enum {
     HONE_CARD_TO_HOST,
     HONE_CARD_BOTH,      /* each way, while the other way is busy too */
     HONE_CARD_DISK,      /* bytes/s read from where models lie */
-    HONE_CARD_ATTENTION, /* share of the rate of large products */
+    HONE_CARD_ATTENTION, /* its rate as a share of that of large products */
     HONE_CARD_ATTENTION_GRAD,
     HONE_CARD_FIGURES
 } hone_card_figure;
@@ -68,6 +68,11 @@ typedef struct hone_card {
  * 0: not known. */
 double hone_curve_at(const hone_curve *, double work);
 
+/* Flop of attention, as the shares of a card count it: those of a row of 8,192
+ * tokens with heads of 128 numbers would take as long. PER_KEY: flop for each
+ * token of SPAN, the length of rows; D: numbers of a head. */
+double hone_card_attention(double per_key, double span, double d, int grad);
+
 /* FILE: a path. Every message names it and the key. */
 hone_status hone_card_read(hone_card *, const char *file, hone_err *);
 hone_status hone_card_write(hone_card *, const char *file, hone_err *);
@@ -75,11 +80,10 @@ hone_status hone_card_write(hone_card *, const char *file, hone_err *);
  * those measured here, in the cache, and those that come with hone. */
 hone_status hone_card_find(hone_card *, const char *name, hone_err *);
 /* The card of an open device: the one in the cache, else the one that comes
- * with hone, else the nearest of its kind; HOW says which it is. HONE_ENOSUP:
- * nothing is known of such devices. */
+ * with hone, else the nearest of its kind; NEAR: it is one of those.
+ * HONE_ENOSUP: nothing is known of such devices. */
 hone_status hone_card_of(hone_card *, const char *device,
-                         const hone_device_info *, const char **how,
-                         hone_err *);
+                         const hone_device_info *, int *near, hone_err *);
 /* Where the measured card of a device lies in the cache. */
 const char *hone_card_cache(hone_arena *, const hone_device_info *);
 /* Card I of those that can be found by name; 0: there are no more. */

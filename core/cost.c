@@ -12,27 +12,50 @@
 
 enum { STREAMS = 4 };
 
-/* How an op spends its time. Ops that are not here read and write each of
- * their operands once; those of other people's plugins too. */
+/* How an op spends its time: as products, as attention, by picking rows from a
+ * table; else by moving its operands. SHARE: of the rate of a large copy that
+ * its traffic comes to; MORE: seconds beside a kernel's own beginning and end.
+ * As measured with pack cuda on an H100, see docs/memory.md; ops that are not
+ * here, those of other people's plugins too, are taken to be like most. */
 typedef enum { MOVES = 0, MULTIPLIES, ATTENDS, PICKS } work_kind;
 
-static const struct {
+typedef struct {
     const char *op;
     work_kind kind;
-} works[] = {
-    { "linear", MULTIPLIES },       { "linear_dx", MULTIPLIES },
-    { "linear_dw", MULTIPLIES },    { "linear_list", MULTIPLIES },
-    { "linear_dw_list", MULTIPLIES }, { "attention", ATTENDS },
-    { "attention_grad", ATTENDS },  { "embed", PICKS },
-    { "gather", PICKS },            { "cache_write", PICKS },
+    double share, more;
+} work;
+
+static const work works[] = {
+    { "linear", MULTIPLIES, 0.9, 0 },
+    { "linear_dx", MULTIPLIES, 0.9, 0 },
+    { "linear_dw", MULTIPLIES, 0.9, 3e-6 }, /* parts of sums, added up */
+    { "linear_list", MULTIPLIES, 0.9, 0 },
+    { "linear_dw_list", MULTIPLIES, 0.4, 3e-6 },
+    { "attention", ATTENDS, 0.8, 0 },
+    { "attention_grad", ATTENDS, 0.8, 0 },
+    { "embed", PICKS, 0.8, 0 },
+    { "gather", PICKS, 0.8, 0 },
+    { "cache_write", PICKS, 0.8, 0 },
+    { "swiglu", MOVES, 0.97, 0 },
+    { "swiglu_grad", MOVES, 0.93, 0 },
+    { "swiglu_regrad", MOVES, 0.93, 0 },
+    { "map", MOVES, 0.95, 0 },
+    { "sumsq", MOVES, 1, 0 },
+    { "fill", MOVES, 1, 0 },
+    { "xent", MOVES, 0.6, 0 },
+    { "xent_grad", MOVES, 0.93, 0 },
+    { "rmsnorm_dw", MOVES, 0.27, 0 },
 };
 
-static work_kind kind_of(const char *op)
+/* A kernel's beginning and end: its work comes on top. */
+static const double KERNEL_S = 2e-6, PRODUCT_S = 1.5e-6;
+
+static work work_of(const char *op)
 {
     for (size_t i = 0; i < sizeof works / sizeof *works; i++)
         if (!strcmp(works[i].op, op))
-            return works[i].kind;
-    return MOVES;
+            return works[i];
+    return (work){ op, MOVES, 0.8, 0 };
 }
 
 static double bytes_of(const hone_type *t)
@@ -88,23 +111,22 @@ static hone_card_rate rate_of(const hone_call *c)
                                     : HONE_CARD_F32;
 }
 
-/* Kernels take so many keys at a time, of which the last are masked. */
-static const double TILE = 128;
-
-/* As the op counts, if rows are as long as a cap on their number says; SPAN
- * is what is known of them. */
-static double attention_flops(const hone_call *c, double counted, double span)
+/* The op counts as if rows were as long as a cap on their number says; SPAN is
+ * what is known of them. */
+static double attention_work(const hone_call *c, double flops, double span)
 {
-    uint32_t q = strcmp(c->op, "attention") != 0; /* behind do, in the grad */
-    double cap = (double)c->type[q].dim[0] /
-                 (double)c->type[c->nin - 1].dim[0];
+    int grad = strcmp(c->op, "attention") != 0;
+    const hone_type *q = &c->type[grad], *lse = &c->type[5]; /* [T,heads] */
+    double cap = (double)q->dim[0] / (double)c->type[c->nin - 1].dim[0];
 
-    return span > 0 ? counted * (span + TILE) / cap : counted;
+    return hone_card_attention(flops / cap, span > 0 ? span : cap,
+                               (double)q->dim[1] / (double)lse->dim[1], grad);
 }
 
 typedef struct {
     const hone_program *program;
     const hone_card *card;
+    int unknown;    /* a node's cost */
     double busy[2]; /* until when copies go to the device, to the host */
     hone_cost cost;
 } walk;
@@ -120,42 +142,52 @@ static int knows_enough(const hone_card *c)
            c->figure[HONE_CARD_ATTENTION_GRAD].value > 0;
 }
 
+/* Seconds of arithmetic. */
+static double arithmetic(walk *w, const hone_node *node, const hone_call *c,
+                         work_kind kind)
+{
+    const hone_card *card = w->card;
+    const hone_curve *curve = &card->rate[rate_of(c)];
+    double flops, rate;
+
+    if (kind != MULTIPLIES && kind != ATTENDS)
+        return 0;
+    flops = node->op->flops(c);
+    rate = hone_curve_at(curve, flops);
+    if (kind == ATTENDS) {
+        rate = hone_curve_at(curve, 1e30) *
+               card->figure[!strcmp(c->op, "attention")
+                                ? HONE_CARD_ATTENTION
+                                : HONE_CARD_ATTENTION_GRAD].value;
+        flops = attention_work(c, flops, w->program->span);
+    }
+    w->unknown |= !(rate > 0);
+    return rate > 0 ? flops / rate : 0;
+}
+
 /* Seconds of a node on stream 0, added to where they belong. */
 static double compute_node(walk *w, const hone_node *node)
 {
-    const hone_card *card = w->card;
-    hone_call c = hone_node_call(&w->program->graph, node);
-    work_kind kind = kind_of(c.op);
-    double bytes = traffic(&c, kind), flops = 0, rate = 0, share = 1;
-    double moved = bytes / hone_curve_at(&card->rate[HONE_CARD_COPY], bytes);
-    double counted = 0, launch = card->figure[HONE_CARD_LAUNCH].value, extra;
+    const hone_call c = hone_node_call(&w->program->graph, node);
+    const work k = work_of(c.op);
+    double copy = hone_curve_at(&w->card->rate[HONE_CARD_COPY], 1e30);
+    double counted = arithmetic(w, node, &c, k.kind);
+    double moved = traffic(&c, k.kind) / (copy * k.share);
+    double extra = k.kind == MULTIPLIES ? unpacking(&c) / (0.8 * copy) : 0;
+    double launch = w->card->figure[HONE_CARD_LAUNCH].value + k.more +
+                    (k.kind == MULTIPLIES ? PRODUCT_S : KERNEL_S);
+    double busy = k.kind == MULTIPLIES ? hypot(counted, moved)
+                                       : fmax(counted, moved);
 
-    if (kind == MULTIPLIES || kind == ATTENDS) {
-        flops = node->op->flops(&c);
-        rate = hone_curve_at(&card->rate[rate_of(&c)], flops);
-    }
-    if (kind == ATTENDS) {
-        int grad = !strcmp(c.op, "attention_grad");
-
-        flops = attention_flops(&c, flops, w->program->span);
-        share = card->figure[grad ? HONE_CARD_ATTENTION_GRAD
-                                  : HONE_CARD_ATTENTION].value;
-        rate = hone_curve_at(&card->rate[rate_of(&c)], 1e30);
-    }
-    if (flops > 0)
-        counted = flops / (rate * share);
-    extra = kind == MULTIPLIES ? unpacking(&c) : 0;
-    if (extra > 0)
-        extra /= hone_curve_at(&card->rate[HONE_CARD_COPY], extra);
     w->cost.launch += launch;
     w->cost.memory += extra;
     if (counted <= moved)
-        w->cost.memory += moved;
-    else if (kind == ATTENDS)
-        w->cost.attention += counted;
+        w->cost.memory += busy;
+    else if (k.kind == ATTENDS)
+        w->cost.attention += busy;
     else
-        w->cost.products += counted;
-    return launch + extra + fmax(counted, moved);
+        w->cost.products += busy;
+    return launch + extra + busy;
 }
 
 /* When a copy that starts at FROM ends; slower while one goes the other way
@@ -204,7 +236,7 @@ hone_cost hone_program_cost(const hone_program *p, const hone_card *card)
     }
     free(joins);
     w.cost.seconds = now;
-    return w.cost;
+    return w.unknown ? (hone_cost){ 0 } : w.cost;
 }
 
 double hone_program_seconds(const hone_program *p, const hone_card *card)

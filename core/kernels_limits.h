@@ -7,6 +7,7 @@
 #define HONE_KERNELS_LIMITS_H
 
 #include "kernels_check.h"
+#include "probe.h"
 
 typedef struct hone_limits {
     double bytes_per_s; /* read and written, both counted */
@@ -17,6 +18,14 @@ typedef struct hone_limits {
  * second. Without a kernel for the product flops_per_s is 0. */
 hone_status hone_limits_measure(const hone_bench *, const char *device,
                                 hone_limits *, hone_err *);
+
+/* The two by themselves: a large copy on the device; a product of squares, with
+ * compute HONE_FP8 of bf16 with fp8. LEAST_S: see probe.h. */
+hone_status hone_limits_copy(const hone_bench *, double *bytes_per_s,
+                             hone_err *);
+hone_status hone_limits_product(const hone_bench *, const char *device,
+                                int64_t side, double least_s, hone_probed *,
+                                hone_err *);
 
 /* The share of the limit that work in SECONDS comes to: the larger of the two
  * shares. */

@@ -8,16 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "option.h"
 #include "registry.h"
 
 /* Devices that "auto" tries, the fastest first. */
 static const char *const automatic[] = { "cuda", "cpu", NULL };
 
-static hone_status open_device(hone_machine *m, const char *name, int64_t index,
-                               hone_arena *a, hone_err *err)
+/* The device's component with its config, not opened. */
+static hone_status make_device(hone_machine *m, hone_instance *in,
+                               const char *name, int64_t index, hone_arena *a,
+                               hone_err *err)
 {
-    hone_instance in;
     const hone_component *c;
     void *config;
 
@@ -25,9 +27,19 @@ static hone_status open_device(hone_machine *m, const char *name, int64_t index,
     config = hone_alloc(a, c->config_size + sizeof(int64_t));
     hone_option_defaults(c->options, config);
     *(int64_t *)config = index;
-    hone_try(hone_instance_open(&in, c, config, a, err));
+    hone_instance_make(in, c, config, a);
     m->component = c;
-    m->api = c->ops;
+    return HONE_OK;
+}
+
+static hone_status open_device(hone_machine *m, const char *name, int64_t index,
+                               hone_arena *a, hone_err *err)
+{
+    hone_instance in;
+
+    hone_try(make_device(m, &in, name, index, a, err));
+    hone_try(hone_instance_start(&in, err));
+    m->api = m->component->ops;
     m->self = in.state;
     m->info.size = sizeof m->info;
     hone_try(m->api->info(m->self, &m->info, err));
@@ -105,17 +117,71 @@ static hone_status named_packs(hone_machine *m, const char *names, int max,
     return HONE_OK;
 }
 
-hone_status hone_machine_open(hone_machine *m, const char *device,
-                              const char *packs, hone_arena *a, hone_err *err)
+/* The same without a device: its component, and what the card says of it. */
+static hone_status take_card(hone_machine *m, const hone_card *card,
+                             const char *device, hone_arena *a, hone_err *err)
+{
+    size_t n = strcspn(device, ":");
+    hone_instance in;
+
+    if (strcmp(device, "auto") && (n != strlen(card->device) ||
+                                   strncmp(device, card->device, n)))
+        return hone_fail(err, HONE_EINVAL, "card %s is of a device \"%s\", the "
+                         "recipe says device = \"%s\"", card->name,
+                         card->device, device);
+    hone_try(make_device(m, &in, card->device, 0, a, err));
+    hone_card_info(card, &m->info);
+    return HONE_OK;
+}
+
+static hone_status pick_packs(hone_machine *m, const char *packs,
+                              hone_arena *a, hone_err *err)
 {
     enum { MAX = 32 };
 
-    memset(m, 0, sizeof *m);
     m->packs = hone_alloc(a, (MAX + 1) * sizeof *m->packs);
-    hone_try(pick_device(m, device, a, err));
     if (packs && *packs)
         return named_packs(m, packs, MAX, err);
     all_packs(m, MAX);
+    return HONE_OK;
+}
+
+hone_status hone_machine_open(hone_machine *m, const char *device,
+                              const char *packs, hone_arena *a, hone_err *err)
+{
+    memset(m, 0, sizeof *m);
+    hone_try(pick_device(m, device, a, err));
+    return pick_packs(m, packs, a, err);
+}
+
+hone_status hone_machine_find(hone_machine *m, const char *name,
+                              const char *device, const char *packs,
+                              hone_card *card, hone_arena *a, hone_err *err)
+{
+    double context;
+    int near;
+
+    if (name)
+        hone_try(hone_card_find(card, name, err));
+    if (name && strcmp(card->device, "cpu")) { /* every machine has that one */
+        memset(m, 0, sizeof *m);
+        hone_try(take_card(m, card, device, a, err));
+        return pick_packs(m, packs, a, err);
+    }
+    hone_try(hone_machine_open(m, name ? card->device : device, packs, a, err));
+    if (!name && hone_card_of(card, m->component->name, &m->info, &near, NULL)) {
+        card->name[0] = '\0';
+        return HONE_OK;
+    }
+    context = card->figure[HONE_CARD_CONTEXT].value;
+    if (!m->info.is_host && context > 0)
+        m->info.context_bytes = (int64_t)context;
+    if (!name)
+        hone_log(near ? HONE_LOG_NOTE : HONE_LOG_DETAIL, "card %s for %s%s",
+                 card->name, m->info.name,
+                 near ? ", the nearest there is: times and the context's "
+                        "memory are guesses; hone doctor --card \"\" measures "
+                        "this one" : "");
     return HONE_OK;
 }
 

@@ -6,12 +6,20 @@
 #define HONE_MACHINE_H
 
 #include "arena.h"
+#include "card.h"
 #include "program.h"
 
 /* DEVICE: "auto", "cpu", "cuda", "cuda:1"; PACKS: names joined by commas, or
  * NULL for all that run on the device. */
 hone_status hone_machine_open(hone_machine *, const char *device,
                               const char *packs, hone_arena *, hone_err *);
+/* The same with the CARD that describes it, which has no name where none does;
+ * its context is taken for the device's, so that plans agree. With NAME, of a
+ * card that need not be here, no device is opened: programs can be compiled for
+ * it, and nothing else. */
+hone_status hone_machine_find(hone_machine *, const char *name,
+                              const char *device, const char *packs,
+                              hone_card *card, hone_arena *, hone_err *);
 hone_status hone_machine_sync(hone_machine *, hone_err *);
 void hone_machine_close(hone_machine *);
 

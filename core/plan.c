@@ -4,6 +4,7 @@
  */
 #include "plan.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -85,6 +86,7 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
     for (int i = 0; i < 2; i++)
         p->loader[i] = (parts->loader[i] + 63) / 64 * 64;
     add(p, device, HONE_USE_WORKSPACE, p->workspace[0] + p->workspace[1]);
+    add(p, HONE_PLAN_DEVICE, HONE_USE_CONTEXT, parts->context);
     add(p, pinned, HONE_USE_ACTIVATIONS, p->pinned);
     add(p, pinned, HONE_USE_INPUTS, p->staging);
     add(p, HONE_PLAN_HOST, HONE_USE_PROGRAMS, p->programs);
@@ -127,8 +129,9 @@ static const char *const phases[] = { "load", "train", "eval", "save",
                                       "resume" };
 static const char *const uses[] = { "weights", "adapter", "gradients",
                                     "optimizer", "inputs", "activations",
-                                    "workspace", "programs", "data",
-                                    "engine", "results", "checkpoints" };
+                                    "workspace", "context", "programs",
+                                    "data", "engine", "results",
+                                    "checkpoints" };
 
 /* Appends to a text that is cut, not overrun, when it is full. */
 HONE_PRINTF(4, 5)
@@ -142,7 +145,37 @@ static void put(char *to, int bytes, int *at, const char *fmt, ...)
     va_end(ap);
 }
 
-int hone_plan_json(const hone_plan *p, char *to, int bytes)
+static double all_seconds(const hone_plan *p)
+{
+    double sum = 0;
+
+    for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
+        sum += p->of.seconds[phase];
+    return sum;
+}
+
+/* Numbers that a card is there for; null where there is none. */
+static void put_times(const hone_plan *p, double price, char *to, int bytes,
+                      int *at)
+{
+    const hone_plan_parts *of = &p->of;
+
+    if (!of->card || !(of->step.seconds > 0)) {
+        put(to, bytes, at, "\"seconds_per_step\": null");
+        return;
+    }
+    put(to, bytes, at, "\"card\": {\"name\": \"%s\", \"hash\": \"%s\"}, "
+        "\"seconds_per_step\": %.4g, \"seconds\": {", of->card->name,
+        of->card->hash, of->step.seconds);
+    for (int phase = 0; phase < HONE_PLAN_RESUME; phase++)
+        put(to, bytes, at, "\"%s\": %.4g, ", phases[phase],
+            of->seconds[phase]);
+    put(to, bytes, at, "\"total\": %.4g}", all_seconds(p));
+    if (price > 0)
+        put(to, bytes, at, ", \"cost\": %.4g", price * all_seconds(p) / 3600);
+}
+
+int hone_plan_json(const hone_plan *p, double price, char *to, int bytes)
 {
     const hone_plan_parts *of = &p->of;
     int at = 0;
@@ -170,7 +203,9 @@ int hone_plan_json(const hone_plan *p, char *to, int bytes)
     for (uint32_t i = 0; i < of->buckets; i++)
         put(to, bytes, &at, "%s%lld", i ? ", " : "",
             (long long)of->bucket[i].tokens);
-    put(to, bytes, &at, "], \"seconds_per_step\": null}\n");
+    put(to, bytes, &at, "], ");
+    put_times(p, price, to, bytes, &at);
+    put(to, bytes, &at, "}\n");
     return at < bytes ? at : bytes - 1;
 }
 
@@ -214,10 +249,68 @@ static void print_place(const hone_plan *p, int place)
     printf("\n\n");
 }
 
-void hone_plan_print(const hone_plan *p)
+/* "1 h 05 min", "3 min 20 s", "4.21 s" */
+static const char *time_text(double s, char to[32])
+{
+    if (s >= 3600)
+        snprintf(to, 32, "%.0f h %02.0f min", floor(s / 3600),
+                 floor(fmod(s, 3600) / 60));
+    else if (s >= 60)
+        snprintf(to, 32, "%.0f min %02.0f s", floor(s / 60),
+                 floor(fmod(s, 60)));
+    else
+        snprintf(to, 32, "%.3g s", s);
+    return to;
+}
+
+/* The phase that takes most of a place. */
+static void print_peak(const hone_plan *p, hone_plan_place place,
+                       const char *of, double has)
+{
+    char text[32];
+    int most = HONE_PLAN_TRAIN;
+
+    for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
+        if (hone_plan_phase_total(p, place, (hone_plan_phase)phase) >
+            hone_plan_phase_total(p, place, (hone_plan_phase)most))
+            most = phase;
+    printf("peak    %s of %s memory (%s)",
+           hone_bytes_text(hone_plan_total(p, place), text), of, phases[most]);
+    if (has > 0)
+        printf(", %.0f %% of it",
+               100 * (double)hone_plan_total(p, place) / has);
+    printf("\n");
+}
+
+static void print_times(const hone_plan *p, double price)
+{
+    const hone_cost *c = &p->of.step;
+    char text[32];
+
+    if (!p->of.card || !(c->seconds > 0))
+        return;
+    printf("card    %s, %s (%s)\n", p->of.card->name, p->of.card->hash,
+           p->of.card->rate[HONE_CARD_COPY].measured ? "measured"
+                                                     : "not measured");
+    printf("step    %s: products %.0f %%, attention %.0f %%, memory %.0f %%, "
+           "launches %.0f %%, copies waited for %.0f %%\n",
+           time_text(c->seconds, text), 100 * c->products / c->seconds,
+           100 * c->attention / c->seconds, 100 * c->memory / c->seconds,
+           100 * c->launch / c->seconds, 100 * c->wait / c->seconds);
+    printf("run     %s", time_text(all_seconds(p), text));
+    for (int phase = 0; phase < HONE_PLAN_RESUME; phase++)
+        if (p->of.seconds[phase] > 0)
+            printf("%s%s %s", phase ? ", " : ": ", phases[phase],
+                   time_text(p->of.seconds[phase], text));
+    printf("\n");
+    if (price > 0)
+        printf("cost    %.2f at %g an hour\n",
+               price * all_seconds(p) / 3600, price);
+}
+
+void hone_plan_print(const hone_plan *p, double price)
 {
     const hone_plan_parts *of = &p->of;
-    char text[32];
 
     for (int place = 0; place < HONE_PLAN_PLACES; place++)
         if (hone_plan_total(p, (hone_plan_place)place))
@@ -226,6 +319,11 @@ void hone_plan_print(const hone_plan *p)
            of->machine->info.name, (long long)of->steps, (long long)of->batch);
     for (uint32_t i = 0; i < of->buckets; i++)
         printf("%s%lld", i ? ", " : "", (long long)of->bucket[i].tokens);
-    printf(" tokens a micro-batch\npeak    %s of host memory\n",
-           hone_bytes_text(hone_plan_total(p, HONE_PLAN_HOST), text));
+    printf(" tokens a micro-batch\n");
+    if (!of->machine->info.is_host)
+        print_peak(p, HONE_PLAN_DEVICE, "device",
+                   (double)of->machine->info.total_bytes);
+    print_peak(p, HONE_PLAN_HOST, "host",
+               of->card ? of->card->figure[HONE_CARD_HOST].value : 0);
+    print_times(p, price);
 }

@@ -7,6 +7,7 @@
 #ifndef HONE_PLAN_H
 #define HONE_PLAN_H
 
+#include "cost.h"
 #include "program.h"
 
 typedef enum { HONE_PLAN_LOAD, HONE_PLAN_TRAIN, HONE_PLAN_EVAL, HONE_PLAN_SAVE,
@@ -20,6 +21,7 @@ typedef enum {
     HONE_USE_INPUTS,      /* token buffers and constants */
     HONE_USE_ACTIVATIONS, /* temporaries of the phase's programs */
     HONE_USE_WORKSPACE,   /* of kernels */
+    HONE_USE_CONTEXT,     /* on the device: driver, code, libraries */
     HONE_USE_PROGRAMS,    /* bound calls */
     HONE_USE_DATA,        /* reader and collator buffers */
     HONE_USE_ENGINE,      /* names, tables, buffers of the savers */
@@ -47,6 +49,10 @@ typedef struct hone_plan_parts {
     int64_t staging;         /* pinned: inputs, and the numbers of a step */
     int64_t results;         /* on the disk */
     int64_t checkpoint, checkpoints; /* bytes of one; how many stay */
+    int64_t context;
+    const hone_card *card; /* that the times are for; NULL: there are none */
+    hone_cost step;
+    double seconds[HONE_PLAN_PHASES];
 } hone_plan_parts;
 
 typedef struct hone_plan {
@@ -63,10 +69,11 @@ void hone_plan_make(hone_plan *, const hone_plan_parts *);
 int64_t hone_plan_total(const hone_plan *, hone_plan_place);
 int64_t hone_plan_phase_total(const hone_plan *, hone_plan_place,
                               hone_plan_phase);
-/* As CONTRACT's JSON, one line with a newline behind; returns its length. */
-int hone_plan_json(const hone_plan *, char *to, int bytes);
+/* As CONTRACT's JSON, one line with a newline behind; returns its length.
+ * PRICE: of an hour, or 0. */
+int hone_plan_json(const hone_plan *, double price, char *to, int bytes);
 /* A table for a person, to stdout. */
-void hone_plan_print(const hone_plan *);
+void hone_plan_print(const hone_plan *, double price);
 /* "1.25 GiB" */
 const char *hone_bytes_text(int64_t bytes, char to[32]);
 

@@ -123,6 +123,7 @@ typedef struct hone_recipe {
     int states_on_host; /* those of the optimizer */
     const char *loggers; /* names joined by commas, beside metrics */
     const char *out; /* absolute */
+    const char *card; /* not of the recipe: what `plan --card` names, or NULL */
     hone_choice *choice;
     int choices;
 } hone_recipe;

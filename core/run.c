@@ -160,7 +160,7 @@ static hone_status finish_state(run *r, hone_err *err)
 static hone_status write_texts(run *r, hone_err *err)
 {
     char path[4096];
-    int n = hone_plan_json(&r->s.plan, r->plan, sizeof r->plan);
+    int n = hone_plan_json(&r->s.plan, 0, r->plan, sizeof r->plan);
 
     hone_try(write_state(r, "training", err)); /* makes it a run: first */
     snprintf(path, sizeof path, "%s/plan.json", r->out);

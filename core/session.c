@@ -14,6 +14,7 @@
 #include "machine.h"
 #include "registry.h"
 #include "option.h"
+#include "pace.h"
 
 /* ----------------------------------------------------------------- opening */
 
@@ -421,6 +422,9 @@ static void make_plan(hone_session *s)
         parts.loader[0] = hone_loader_bytes(&s->train_rows);
     if (s->data.val.rows)
         parts.loader[1] = hone_loader_bytes(&s->val_rows);
+    if (!s->machine.info.is_host)
+        parts.context = s->machine.info.context_bytes;
+    hone_pace(s, &parts);
     hone_plan_make(&s->plan, &parts);
 }
 
@@ -433,7 +437,8 @@ static hone_status check_budget(const hone_session *s, hone_err *err)
     int64_t needed = hone_plan_total(&s->plan, info->is_host
                                                    ? HONE_PLAN_HOST
                                                    : HONE_PLAN_DEVICE);
-    int64_t budget = r->memory ? hone_bytes_parse(r->memory) : info->free_bytes;
+    int64_t budget = r->memory ? hone_bytes_parse(r->memory)
+                               : info->free_bytes + s->plan.of.context;
     char need[32], have[32];
 
     if (needed <= budget)
@@ -443,7 +448,8 @@ static hone_status check_budget(const hone_session *s, hone_err *err)
                      "nothing was loaded. Less memory: smaller batches, keep = "
                      "\"none\", an adapter instead of the whole model",
                      r->file, r->line, hone_bytes_text(needed, need),
-                     r->memory ? "the recipe allows" : "free are",
+                     r->memory ? "the recipe allows"
+                     : r->card ? "the card has" : "free are",
                      hone_bytes_text(budget, have));
 }
 
@@ -453,8 +459,8 @@ static hone_status open_all(hone_session *s, int with_training,
 {
     const hone_recipe *recipe = s->recipe;
 
-    hone_try(hone_machine_open(&s->machine, recipe->device, recipe->packs,
-                               &s->keep, err));
+    hone_try(hone_machine_find(&s->machine, recipe->card, recipe->device,
+                               recipe->packs, &s->card, &s->keep, err));
     hone_log_time("device");
     if (s->rank.ranks > 1 && !s->rank.collective)
         return hone_fail(err, HONE_EINVAL, "%d ranks need a collective; hone "
@@ -607,6 +613,8 @@ static hone_status check_plan(const hone_session *s, hone_err *err)
         int64_t eval = hone_plan_phase_total(&s->plan, place, HONE_PLAN_EVAL);
 
         planned = planned > eval ? planned : eval;
+        if (place == HONE_PLAN_DEVICE)
+            taken += s->plan.of.context;
         if (place == HONE_PLAN_HOST)
             taken += engine_bytes(s) + loading_bytes(s);
         if (taken != planned)

@@ -8,6 +8,7 @@
 #ifndef HONE_SESSION_H
 #define HONE_SESSION_H
 
+#include "card.h"
 #include "compile.h"
 #include "dataset.h"
 #include "feed.h"
@@ -34,6 +35,7 @@ typedef struct hone_session {
     hone_rank rank;
     hone_arena keep, scratch;
     hone_machine machine;
+    hone_card card; /* of that device; without a name: none is known */
     hone_weights weights;
     hone_peft peft; /* the adapter that it starts from */
     hone_peft_spec adapter;

@@ -45,36 +45,74 @@ int hone_verb_run(int argc, char **argv)
     return status == HONE_OK ? 0 : hone_report_error(&err);
 }
 
-int hone_verb_plan(int argc, char **argv)
+static int list_cards(void)
 {
-    const char *sets[64] = { NULL }, *json = NULL;
-    const hone_arg args[] = { { "--set", NULL, sets, 0 },
-                              { "--json", &json, NULL, 1 },
-                              { NULL, NULL, NULL, 0 } };
-    static char text[16384];
-    hone_session *s;
-    hone_recipe recipe;
-    hone_err err = { 0 };
-    hone_status status;
-    int bad = hone_verb_recipe(&recipe, argc, argv, args, sets,
-                               "hone plan RECIPE [--json]");
+    hone_card c;
+    char text[32];
 
-    if (bad)
-        return bad;
-    s = calloc(1, sizeof *s);
-    status = s ? hone_session_open(s, &recipe, NULL, 1, recipe.out, &err)
-               : hone_fail(&err, HONE_ENOMEM, "no memory");
-    if (status == HONE_OK && json) {
-        hone_plan_json(&s->plan, text, sizeof text);
+    printf("%-20s %-20s %12s %9s %9s %9s\n", "card", "name", "memory",
+           "GB/s", "Tflop/s", "measured");
+    for (int i = 0; hone_card_at(&c, i); i++) {
+        const char *file = strrchr(c.file, '/') + 1;
+        const hone_curve *product = &c.rate[c.rate[HONE_CARD_BF16].points
+                                                ? HONE_CARD_BF16
+                                                : HONE_CARD_F32];
+
+        printf("%-20.*s %-20s %12s %9.0f %9.0f %9s\n",
+               (int)strlen(file) - 5, file, c.name,
+               hone_bytes_text((int64_t)c.figure[HONE_CARD_MEMORY].value,
+                               text),
+               1e-9 * hone_curve_at(&c.rate[HONE_CARD_COPY], 1e30),
+               1e-12 * hone_curve_at(product, 1e30),
+               product->measured ? "yes" : "no");
+    }
+    return 0;
+}
+
+/* 0, or the exit status. The plan is there even if it does not fit. */
+static int print_plan(const hone_recipe *r, int json, double price)
+{
+    static char text[16384];
+    hone_session *s = calloc(1, sizeof *s);
+    hone_err err = { 0 };
+    hone_status status = s ? hone_session_open(s, r, NULL, 1, r->out, &err)
+                           : hone_fail(&err, HONE_ENOMEM, "no memory");
+
+    if (s && s->plan.of.machine && json) {
+        hone_plan_json(&s->plan, price, text, sizeof text);
         fputs(text, stdout);
-    } else if (status == HONE_OK) {
-        hone_plan_print(&s->plan);
+    } else if (s && s->plan.of.machine) {
+        hone_plan_print(&s->plan, price);
     }
     if (s)
         hone_session_close(s);
     free(s);
-    hone_recipe_free(&recipe);
     return status == HONE_OK ? 0 : hone_report_error(&err);
+}
+
+int hone_verb_plan(int argc, char **argv)
+{
+    static const char usage[] = "hone plan RECIPE [--json] [--card "
+                                "NAME|FILE|list] [--price N]";
+    const char *sets[64] = { NULL }, *json = NULL, *card = NULL, *price = NULL;
+    const hone_arg args[] = { { "--set", NULL, sets, 0 },
+                              { "--json", &json, NULL, 1 },
+                              { "--card", &card, NULL, 0 },
+                              { "--price", &price, NULL, 0 },
+                              { NULL, NULL, NULL, 0 } };
+    hone_recipe recipe;
+    int bad;
+
+    for (int i = 0; i + 1 < argc; i++)
+        if (!strcmp(argv[i], "--card") && !strcmp(argv[i + 1], "list"))
+            return list_cards();
+    bad = hone_verb_recipe(&recipe, argc, argv, args, sets, usage);
+    if (bad)
+        return bad;
+    recipe.card = card;
+    bad = print_plan(&recipe, json != NULL, price ? atof(price) : 0);
+    hone_recipe_free(&recipe);
+    return bad;
 }
 
 /* Lets the recipe start from what --adapter or --run names. */

@@ -30,6 +30,7 @@ typedef struct {
 #pragma weak hone_verb_generate
 #pragma weak hone_verb_export
 #pragma weak hone_verb_kernels
+#pragma weak hone_verb_doctor
 
 static const verb verbs[] = {
     { "check", hone_verb_check, "RECIPE", "read a recipe and all it names" },
@@ -37,7 +38,8 @@ static const verb verbs[] = {
       "which line set an option" },
     { "prep", hone_verb_prep, "RECIPE [--show N] [--json] [--workers N]",
       "prepare the data: rows to token shards" },
-    { "plan", hone_verb_plan, "RECIPE [--json]",
+    { "plan", hone_verb_plan,
+      "RECIPE [--json] [--card NAME|FILE|list] [--price N]",
       "every byte of the run, before it starts" },
     { "run", hone_verb_run, "RECIPE [--out DIR] [--fresh]", "train" },
     { "eval", hone_verb_eval,
@@ -58,6 +60,8 @@ static const verb verbs[] = {
     { "describe", hone_verb_describe, "NAME", "options of a component" },
     { "kernels", hone_verb_kernels, "check|bench PACK [OP] [--shapes N]",
       "hold a pack to the reference, or time it" },
+    { "doctor", hone_verb_doctor, "[--card FILE] [--device NAME]",
+      "what this machine has; or measure its device" },
 };
 
 enum { VERBS = sizeof verbs / sizeof *verbs };

@@ -22,6 +22,7 @@ int hone_verb_eval(int argc, char **argv);
 int hone_verb_generate(int argc, char **argv);
 int hone_verb_export(int argc, char **argv);
 int hone_verb_kernels(int argc, char **argv);
+int hone_verb_doctor(int argc, char **argv);
 
 /* `hone tokenize MODEL --chat [--text]`, from standard input. */
 int hone_tokenize_chat(const char *model, int as_text);

@@ -42,6 +42,99 @@ for recipe in full lora; do
     done
 done
 
+# A card stands for a device that is not here: the plan is that of the run, and
+# nothing of the device is asked. Its own figures are in the cache, by its name.
+card=$work/cache/cards/fake.json
+mkdir -p "$work/cache/cards"
+cat > "$card" <<'JSON'
+{ "name": "fake", "device": "fake", "models": ["fake"],
+  "memory_bytes": 17179869184, "context_bytes": 123456789, "launch_s": 1e-6,
+  "to_device": 1e10, "to_host": 1e10, "both_ways": 8e9, "disk": 1e9,
+  "attention": 0.5, "attention_grad": 0.4, "copy": 1e11,
+  "fp32": [[1e6, 1e11], [1e9, 1e12]], "measured": ["copy", "fp32"] }
+JSON
+export OMP_NUM_THREADS=1 # a card knows no threads of the host
+for recipe in full lora; do
+    for how in "" "--set keep=offload"; do
+        # shellcheck disable=SC2086
+        "$hone" run "$work/tiny/$recipe.lua" "${fake[@]}" $how --fresh \
+            --out "$work/run" 2> "$work/log" || { cat "$work/log"; bad=1; }
+        # shellcheck disable=SC2086
+        plan "$work/first" "$work/tiny/$recipe.lua" "${fake[@]}" $how \
+            --card "$card"
+        same "$work/first" "$work/run/plan.json"
+    done
+done
+# It is not opened: here there is none.
+plan "$work/second" "$work/tiny/lora.lua" "${fake[@]}" --set keep=offload \
+    --card fake
+HONE_FAKE_GONE=1 "$hone" plan "$work/tiny/lora.lua" "${fake[@]}" --json \
+    --set keep=offload --card fake > "$work/first" 2> "$work/log" ||
+    { cat "$work/log"; bad=1; }
+same "$work/first" "$work/second"
+python3 - "$hone" "$work/tiny/lora.lua" "$1/tests/plugins" <<'PY' || bad=1
+import json, subprocess, sys
+hone, recipe, plugins = sys.argv[1:]
+fake = ["--plugin-dir", plugins, "--set", "device=fake"]
+
+def plan(status, *args):
+    out = subprocess.run([hone, "plan", recipe, *args], text=True,
+                         capture_output=True)
+    if out.returncode != status:
+        sys.exit(f"{args}: {out.returncode}: {out.stderr}")
+    return out
+
+def read(*args):
+    return json.loads(plan(0, "--json", *args).stdout)
+
+p = read(*fake, "--card", "fake", "--price", "3")
+for place in ("device_bytes", "pinned_bytes", "host_bytes", "disk_bytes"):
+    phases = p[place]["phases"].values()
+    for phase in phases:
+        assert phase["total"] == sum(phase.values()) - phase["total"], p
+    assert p[place]["total"] == max(f["total"] for f in phases), p
+assert all(f["context"] == 123456789
+           for f in p["device_bytes"]["phases"].values())
+s = p["seconds"]
+assert p["seconds_per_step"] > 1e-4 and p["card"]["name"] == "fake"
+assert abs(s["train"] / p["steps"] / p["seconds_per_step"] - 1) < 1e-3
+assert abs(s["total"] / (s["load"] + s["train"] + s["eval"] + s["save"]) - 1
+           ) < 1e-3
+assert abs(p["cost"] / (3 * s["total"] / 3600) - 1) < 1e-3
+assert "cost" not in read(*fake, "--card", "fake")
+# What is recomputed or sent out takes longer, and less memory.
+most = lambda p: p["device_bytes"]["phases"]["train"]["activations"]
+none = read(*fake, "--card", "fake", "--set", "keep=none")
+assert most(none) < most(p)
+assert none["seconds_per_step"] > p["seconds_per_step"]
+out = read(*fake, "--card", "fake", "--set", "keep=offload")
+assert out["pinned_bytes"]["phases"]["train"]["activations"] > 0
+# What does not fit: exit 3, with the plan all the same.
+out = plan(3, "--json", *fake, "--card", "fake", "--set", "memory=120MiB")
+assert json.loads(out.stdout)["device_bytes"]["total"] > 120 << 20
+assert "the recipe allows 120.00 MiB" in out.stderr, out.stderr
+plan(0, *fake, "--card", "fake", "--set", "memory=16GiB")
+# What cannot be: a card of another device, one that is not there.
+assert "says device = \"fake\"" in plan(2, *fake, "--card", "t4").stderr
+assert "there are:" in plan(2, "--card", "h300").stderr
+text = plan(0, *fake, "--card", "fake", "--price", "2").stdout
+for word in ("context", "step    ", "run     ", "cost    ", "(measured)"):
+    assert word in text, text
+text = plan(0, "--card", "list").stdout
+assert "rtx-4090" in text and "h100-80gb" in text, text
+PY
+# With the pack for NVIDIA cards, on a machine that need have none.
+if "$hone" plugins | grep -q '^  pack  *cuda '; then
+    for c in t4 rtx-3060 h100-80gb; do
+        plan "$work/first" "$work/tiny/lora.lua" --card $c
+        grep -q '"device": "cuda".*"seconds_per_step": [0-9]' "$work/first" ||
+            { echo "$c: no times"; cat "$work/first"; bad=1; }
+    done
+else
+    echo "skipped: no pack for CUDA cards in this build"
+fi
+unset OMP_NUM_THREADS
+
 python3 - "$work/tiny/model" <<'PY' || exit 1
 import json, os, struct, sys
 folder = sys.argv[1]

@@ -9,10 +9,17 @@
  */
 #include "blas.h"
 #include "cuda.h"
+#include "used.h"
 
 typedef struct {
     int64_t index; /* of the GPU, as the driver counts */
 } config;
+
+/* What kernels are given, and what concerns this file alone. */
+typedef struct {
+    cuda_device device; /* first */
+    int64_t used_before; /* of the GPU's memory; -1: not known */
+} opened;
 
 static hone_status fail(hone_err *err, const char *what, cudaError_t e)
 {
@@ -130,6 +137,7 @@ static hone_status cuda_open(const hone_host *host, const void *cfg,
         return hone_fail(err, HONE_EINVAL,
                          "cuda:%lld: there are %d GPUs, the last one is "
                          "cuda:%d", (long long)d->index, count, count - 1);
+    ((opened *)state)->used_before = cuda_used_bytes(d->index);
     hone_try(make_context(d, err));
     hone_try(describe(d, err));
     return cuda_blas_open(&d->blas, err);
@@ -143,6 +151,16 @@ static void cuda_close(void *state)
     d->blas = NULL;
 }
 
+/* What this process takes by itself: right while it has reserved nothing. It
+ * grows with the kernels that have run. */
+static int64_t context_bytes(const opened *o)
+{
+    int64_t used = o->used_before < 0 ? -1 : cuda_used_bytes(o->device.index);
+
+    return used > o->used_before ? used - o->used_before
+                                 : o->device.context_bytes;
+}
+
 static hone_status cuda_info(void *dev, hone_device_info *info, hone_err *err)
 {
     const cuda_device *d = dev;
@@ -154,7 +172,7 @@ static hone_status cuda_info(void *dev, hone_device_info *info, hone_err *err)
     snprintf(info->name, sizeof info->name, "%.127s", d->name);
     info->total_bytes = (int64_t)total;
     info->free_bytes = (int64_t)free_bytes;
-    info->context_bytes = d->context_bytes;
+    info->context_bytes = context_bytes(dev);
     info->is_host = 0;
     info->streams = 2;
     info->can_capture = 1;
@@ -398,7 +416,7 @@ const hone_component hone_cuda_device = {
     .help = "an NVIDIA GPU of compute capability 7.5 or more",
     .options = options,
     .config_size = sizeof(config),
-    .state_size = sizeof(cuda_device),
+    .state_size = sizeof(opened),
     .open = cuda_open,
     .close = cuda_close,
     .ops = &table

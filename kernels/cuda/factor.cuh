@@ -55,7 +55,8 @@ static inline int factor_want(const hone_call *c, hone_need *need)
             return 0;
         need->want[i] = HONE_BF16;
     }
-    return c->compute == HONE_BF16;
+    return c->compute == HONE_BF16 &&
+           !(c->device && c->device->arch && c->device->arch < 80);
 }
 
 /* Products are in registers of a card with bf16; older ones never get here. */

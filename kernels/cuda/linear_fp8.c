@@ -100,6 +100,9 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
         return hone_fail(err, HONE_ENOSUP, "cuda: %s: fp8 weights go with "
                          "activations in bf16, %d in a call", c->op,
                          CUDA_FP8_MOST);
+    if (c->device && c->device->arch && c->device->arch < 90)
+        return hone_fail(err, HONE_ENOSUP, "cuda: %s: fp8 with a scale for "
+                         "each row needs compute capability 9.0", c->op);
     need->want[0] = HONE_BF16;
     for (uint32_t i = 0; i < c->nout; i++) {
         hone_try(covers(c, i, err));

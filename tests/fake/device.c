@@ -386,6 +386,8 @@ static hone_status device_open(const hone_host *host, const void *config,
     const struct config *c = config;
     fake_device *dev = state;
 
+    if (getenv("HONE_FAKE_GONE"))
+        return hone_fail(err, HONE_EINVAL, "fake: none is here");
     if (!fake_cpu(err))
         return err->code;
     hone_try(cpu_threads(host, &dev->threads, err));
