@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """heldout.py MODEL: section `heldout` of tests/gpu/run. The held-out loss after
-200 steps of LoRA on GSM8K, three seeds (of order and new weights) each.
+200 steps on GSM8K, three seeds (of order and new weights) each.
 
-hone's mean is no further from that of Transformers and PEFT than the seeds of
-either are from each other: in bf16, and with NF4 weights from bitsandbytes'.
-With FP8 weights it is at most 0.5 % above hone's own in bf16, or within the
-spread of seeds. STORAGES="bf16 fp8": which of the three."""
+hone's mean is no further from that of Transformers (PEFT, bitsandbytes) in the
+same mode than the seeds of either are from each other. With FP8 weights, which
+have no such peer, it is at most 0.5 % above hone's own in bf16, or within the
+spread of seeds. MODES="bf16 fp8": which of those below."""
 import importlib.util
 import json
 import math
@@ -24,30 +24,47 @@ MODEL = pathlib.Path(sys.argv[1]).resolve()
 STEPS = int(os.environ.get("STEPS", 200))
 HELD = int(os.environ.get("HELD", 256))
 SEEDS = range(int(os.environ.get("SEEDS", 3)))
-BATCH, WARMUP, RATE, MOST = 8, 0.05, 5e-4, 512
-RIVAL = {"bf16": "transformers", "nf4": "bitsandbytes"}
+BATCH, WARMUP, MOST = 8, 0.05, 512
+RATE = {"lora": 5e-4, "full": 5e-5}
+# In hone: method, storage, precision, state of AdamW. And the peer: what must
+# be there, the type of its weights, that of autocast.
+MODES = {
+    "bf16": ("lora", "bf16", "bf16", "fp32", "peft", "bfloat16", "bfloat16"),
+    "fp8": ("lora", "fp8", "bf16", "fp32", None, None, None),
+    "nf4": ("lora", "nf4", "bf16", "fp32", "bitsandbytes", "nf4", "bfloat16"),
+    "fp32": ("lora", "fp32", "fp32", "fp32", "peft", "float32", None),
+    "fp16": ("lora", "bf16", "fp16", "fp32", "peft", "bfloat16", "float16"),
+    "int8": ("lora", "bf16", "bf16", "int8", "bitsandbytes", "bfloat16",
+             "bfloat16"),
+    "full": ("full", "bf16", "bf16", "fp32", "transformers", "float32",
+             "bfloat16"),
+    "full-int8": ("full", "bf16", "bf16", "int8", "bitsandbytes", "float32",
+                  "bfloat16"),
+}
 
 
-def hone(folder, storage, seed):
+def hone(folder, mode, seed):
     """Held-out losses before and after a run."""
+    method, storage, precision, state, *_ = MODES[mode]
+    adapter = "hone.lora { r = 16, alpha = 32 }"
     path = runs.recipe(
-        folder / f"{storage}-{seed}.lua",
+        folder / f"{mode}-{seed}.lua",
         model=f'hone.model {{ "{MODEL}", storage = "{storage}" }}',
-        adapter="hone.lora { r = 16, alpha = 32 }",
+        adapter=adapter if method == "lora" else None,
+        precision=f'"{precision}"',
         data=f'hone.data.alpaca {{ "rows.json", val = {HELD}, '
         f'max_tokens = {MOST} }}', batch="hone.pack { tokens = 2048 }",
-        optimizer=f"hone.adamw {{ lr = {RATE} }}",
+        optimizer=f'hone.adamw {{ lr = {RATE[method]}, state = "{state}" }}',
         schedule=f"hone.cosine {{ warmup = {WARMUP} }}",
         global_batch=BATCH, steps=STEPS, seed=seed)
     found = [r["eval_loss"] for r in runs.run(path) if "eval_loss" in r]
     return found[0], found[-1]
 
 
-def load(storage):
-    import peft
+def load(method, weights):
     import torch
     import transformers
-    if storage == "nf4":
+    if weights == "nf4":
         transformers.utils.logging.set_verbosity_error()
         model = transformers.AutoModelForCausalLM.from_pretrained(
             MODEL, dtype=torch.bfloat16, device_map={"": 0},
@@ -57,18 +74,27 @@ def load(storage):
                 bnb_4bit_compute_dtype=torch.bfloat16))
         model.config.use_cache = False
     else:
-        model = runs.load(MODEL, "bfloat16", runs.DEVICE)
+        model = runs.load(MODEL, weights, runs.DEVICE)
+    if method == "full":
+        return model
+    import peft
     return peft.get_peft_model(model, peft.LoraConfig(
         r=16, lora_alpha=32, target_modules=[
             "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
             "down_proj"], task_type="CAUSAL_LM")).train()
 
 
-def evaluate(model, rows):
+def autocast(kind):
+    import torch
+    return torch.autocast(runs.DEVICE, enabled=kind is not None,
+                          dtype=getattr(torch, kind or "bfloat16"))
+
+
+def evaluate(model, rows, kind):
     import torch
     total = 0.0
     model.eval()
-    with torch.no_grad(), torch.autocast(runs.DEVICE, dtype=torch.bfloat16):
+    with torch.no_grad(), autocast(kind):
         for at in range(0, len(rows), 16):
             total += float(runs.row_loss(model, rows[at:at + 16],
                                          runs.DEVICE)[0])
@@ -76,39 +102,51 @@ def evaluate(model, rows):
     return total / runs.targets(rows)
 
 
-def rival(storage, file, seed):
-    """A process of its own: Transformers and PEFT on the same rows."""
+def optimizer_of(state, weights, rate):
+    import torch
+    if state != "int8":
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=0)
+    import bitsandbytes
+    return bitsandbytes.optim.AdamW8bit(weights, lr=rate, weight_decay=0)
+
+
+def rival(mode, file, seed):
+    """A process of its own: Transformers on the same rows."""
     import torch
     import transformers
+    method, _, _, state, _, kept, cast = MODES[mode]
     rows = runs.encode(json.load(open(file)), MODEL, MOST)
     held, rows = rows[-HELD:], rows[:-HELD]
     torch.manual_seed(seed)
     random.Random(seed).shuffle(rows)
-    model = load(storage)
+    model = load(method, kept)
     weights = [w for w in model.parameters() if w.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0)
+    optimizer = optimizer_of(state, weights, RATE[method])
     rate = transformers.get_cosine_schedule_with_warmup(
         optimizer, math.ceil(WARMUP * STEPS), STEPS)
-    first = evaluate(model, held)
+    scaler = torch.amp.GradScaler(runs.DEVICE, enabled=cast == "float16")
+    first = evaluate(model, held, cast)
     for step in range(STEPS):
         part = rows[step * BATCH:(step + 1) * BATCH]
-        with torch.autocast(runs.DEVICE, dtype=torch.bfloat16):
+        with autocast(cast):
             loss, targets = runs.row_loss(model, part, runs.DEVICE)
-        (loss / targets).backward()
+        scaler.scale(loss / targets).backward()
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         rate.step()
         optimizer.zero_grad(set_to_none=True)
-    print(json.dumps([first, evaluate(model, held)]))
+    print(json.dumps([first, evaluate(model, held, cast)]))
 
 
-def start_rivals(folder, storage):
+def start_rivals(folder, mode):
     """They start first and run beside hone: nothing is timed here."""
-    module = RIVAL.get(storage)
+    module = MODES[mode][4]
     if not module or not importlib.util.find_spec(module):
         return []
     return [subprocess.Popen(
-        [sys.executable, __file__, str(MODEL), storage,
+        [sys.executable, __file__, str(MODEL), mode,
          str(folder / "rows.json"), str(seed)], text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE) for seed in SEEDS]
@@ -140,22 +178,23 @@ def line(name, found, good=None):
 
 
 def main(folder):
-    storages = os.environ.get("STORAGES", "bf16 fp8").split()
+    modes = os.environ.get("MODES", "bf16 fp8").split()
     runs.write_rows(folder / "rows.json", 0, STEPS * BATCH + HELD)
-    others = {s: start_rivals(folder, s) for s in storages}
-    ours = {s: [hone(folder, s, seed) for seed in SEEDS] for s in storages}
-    for storage, found in ours.items():
-        other = collect(others[storage])
+    others = {mode: start_rivals(folder, mode) for mode in modes}
+    ours = {mode: [hone(folder, mode, seed) for seed in SEEDS]
+            for mode in modes}
+    for mode, found in ours.items():
+        other = collect(others[mode])
         good = None
         if other:
-            line(f"Transformers, {storage}", other)
+            line(f"Transformers, {mode}", other)
             good = abs(mean(found) - mean(other)) <= max(spread(found),
                                                          spread(other))
-        elif storage == "fp8" and "bf16" in ours:
+        elif mode == "fp8" and "bf16" in ours:
             above = mean(found) - mean(ours["bf16"])
             good = above <= max(0.005 * mean(ours["bf16"]),
                                 spread(ours["bf16"]), spread(found))
-        line(f"hone, {storage}", found, good)
+        line(f"hone, {mode}", found, good)
 
 
 if __name__ == "__main__":

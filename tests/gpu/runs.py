@@ -14,9 +14,12 @@ import threading
 HONE = pathlib.Path(os.environ["HONE"])
 DEVICE = os.environ.get("DEVICE", "cuda")
 GSM8K = "instruct/alpaca_fmt/gsm8k_train_alpaca.json"
-HEAD = ("Below is an instruction that describes a task. Write a response that "
-        "appropriately completes the request.\n\n### Instruction:\n%s\n\n"
-        "### Response:\n")
+HEAD = "Below is an instruction that describes a task"
+ALONE = (HEAD + ". Write a response that appropriately completes the request."
+         "\n\n### Instruction:\n%s\n\n### Response:\n")
+WITH_INPUT = (HEAD + ", paired with an input that provides further context. "
+              "Write a response that appropriately completes the request.\n\n"
+              "### Instruction:\n%s\n\n### Input:\n%s\n\n### Response:\n")
 failed = []
 
 
@@ -101,16 +104,19 @@ def losses(records):
 # What follows needs PyTorch and Transformers.
 
 
-def encode(rows, model, most):
+def encode(rows, folder, most):
     """[(ids, number of masked ones)], as hone.data.alpaca makes them."""
-    import transformers
-    tok = transformers.AutoTokenizer.from_pretrained(model)
+    import tokenizers
+    tok = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    end = json.load(open(folder / "tokenizer_config.json"))["eos_token"]
+    end = tok.token_to_id(end if isinstance(end, str) else end["content"])
     found = []
     for row in rows:
-        prompt = tok(HEAD % row["instruction"]).input_ids
-        answer = tok(row["output"], add_special_tokens=False).input_ids
-        found.append(((prompt + answer + [tok.eos_token_id])[:most],
-                      len(prompt)))
+        given = row["instruction"], row.get("input")
+        prompt = tok.encode(WITH_INPUT % given if given[1] else
+                            ALONE % given[0]).ids
+        answer = tok.encode(row["output"], add_special_tokens=False).ids
+        found.append(((prompt + answer + [end])[:most], len(prompt)))
     return found
 
 
