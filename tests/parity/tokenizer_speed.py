@@ -17,6 +17,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -26,7 +27,11 @@ import sentencepiece  # noqa: E402
 import tiktoken  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
+import make_tokenizers  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+SMOLLM = (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++|\p{N}| ?[^\s\p{L}\p{N}]++"
+          r"|\s+(?=\p{N})|\s++$|\s+(?!\S)|\s")
 GPT2 = (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$"
         r"|\s+(?!\S)|\s")
 
@@ -56,13 +61,17 @@ def ranked(spec):
              for p, i in spec["model"]["vocab"].items()
              if all(c in table for c in p)}
     split = [s["pattern"]["Regex"] for s in steps if s.get("type") == "Split"]
-    return tiktoken.Encoding("x", pat_str=split[0] if split else GPT2,
+    digits = any(s.get("type") == "Digits" for s in steps)
+    usual = SMOLLM if digits else GPT2
+    return tiktoken.Encoding("x", pat_str=split[0] if split else usual,
                              mergeable_ranks=ranks, special_tokens={})
 
 
-def rivals(folder):
+def rivals(folder, scratch):
     path = os.path.join(folder, "tokenizer.json")
-    if os.path.exists(path):
+    if not os.path.exists(path):
+        path = make_tokenizers.smollm(folder, scratch)
+    if path:
         tok = Tokenizer.from_file(path)
         yield "tokenizers", path, lambda d: tok.encode_batch_fast(
             d, add_special_tokens=False)
@@ -86,10 +95,11 @@ def main():
     a = p.parse_args()
     if not a.data:
         sys.exit("name the test material with --data or HONE_TEST_DATA")
+    scratch = tempfile.TemporaryDirectory()
     for folder in sorted(glob.glob(os.path.join(a.data, "tokenizers", "*"))):
         if a.only not in folder or "added-tokens" in folder:
             continue
-        for who, path, call in rivals(folder):
+        for who, path, call in rivals(folder, scratch.name):
             for text in sorted(glob.glob(os.path.join(a.data, "corpora",
                                                       "*.txt"))):
                 docs = documents(text)

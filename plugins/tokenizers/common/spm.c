@@ -3,6 +3,7 @@
  * spm.c -- encoding and decoding as the library sentencepiece (0.2.3) does it.
  * Sums of scores are made in single precision, so equal sums end the same.
  */
+#include <math.h>
 #include <stdlib.h>
 
 #include "spm.h"
@@ -17,16 +18,10 @@ typedef struct {
     int32_t id;
 } way;
 
-/* Of a symbol of the user's of so many bytes: above every piece's, and the
- * longer the better. */
-static float user_score(size_t bytes)
+/* The score of a way that is none is no number: whatever comes is better. */
+static void offer(way *to, float score, size_t start, int32_t id)
 {
-    return (float)(0.1 * (double)(bytes - 1));
-}
-
-static void offer(way *to, float score, size_t start, size_t end, int32_t id)
-{
-    if (to->start == end || score > to->score)
+    if (!(score <= to->score))
         *to = (way){ score, (uint32_t)start, id };
 }
 
@@ -34,29 +29,25 @@ static void offer(way *to, float score, size_t start, size_t end, int32_t id)
 static void offer_pieces(const tk_spm *m, tk_text t, way *best, size_t at,
                          size_t len)
 {
+    const tk_trie trie = m->trie;
     float here = best[at].score;
     uint32_t node = TK_ROOT;
     int single = 0;
 
     for (size_t end = at; end < t.len;) {
-        const tk_sp_piece *p;
-        int32_t id;
-        float score;
+        const tk_node *n;
 
-        node = tk_trie_step(&m->trie, node, (unsigned char)t.at[end++]);
+        node = tk_trie_step(&trie, node, (unsigned char)t.at[end++]);
         if (node == TK_ROOT)
             break;
-        id = m->trie.node[node].id;
-        if (id < 0 || m->piece[id].type == TK_SP_UNUSED)
+        n = &trie.node[node];
+        if (n->id < 0)
             continue;
-        p = &m->piece[id];
-        score = p->type == TK_SP_USER ? user_score(end - at) : p->score;
-        offer(&best[end], score + here, at, end, id);
+        offer(&best[end], n->score + here, at, n->id);
         single |= end == at + len;
     }
     if (!single)
-        offer(&best[at + len], m->unk_score + here, at, at + len,
-              m->unk);
+        offer(&best[at + len], m->unk_score + here, at, m->unk);
 }
 
 static void emit_bytes(tk_scratch *s, const tk_spm *m, tk_text t)
@@ -89,7 +80,7 @@ static void unigram(tk_scratch *s, const tk_spm *m, tk_text t)
     ends = s->room[1];
     best[0] = (way){ 0, 0, -1 };
     for (size_t i = 1; i <= t.len; i++)
-        best[i] = (way){ 0, (uint32_t)i, -1 };
+        best[i] = (way){ NAN, (uint32_t)i, -1 };
     for (at = 0; at < t.len; at += len) {
         tk_char(t.at + at, &len);
         if (best[at].score < -FAR || best[at].score > FAR)

@@ -80,7 +80,15 @@ static void put_text(writer *w, tk_text t)
             w->out[w->used++] = t.at[i];
 }
 
-/* The usual: a run of ASCII that no rule touches. Returns its bytes. */
+/* ASCII before more ASCII, and no rule touches it. */
+static int is_plain(const tk_spm *m, tk_text t, size_t i)
+{
+    return i + 1 < t.len && (unsigned char)t.at[i] < 0x80 &&
+           (unsigned char)t.at[i + 1] < 0x80 && m->plain[(int)t.at[i]];
+}
+
+/* The usual: words that no rule touches, with one space between them. Returns
+ * their bytes. */
 static size_t plain_run(writer *w, tk_text t)
 {
     const tk_spm *m = w->m;
@@ -88,13 +96,19 @@ static size_t plain_run(writer *w, tk_text t)
 
     if (m->has_user)
         return 0;
-    while (i + 1 < t.len && (unsigned char)t.at[i] < 0x80 &&
-           (unsigned char)t.at[i + 1] < 0x80 && t.at[i] != ' ' &&
-           m->plain[(unsigned char)t.at[i]])
+    for (;;) {
+        size_t from = i;
+
+        while (is_plain(m, t, i) && t.at[i] != ' ')
+            i++;
+        memcpy(w->out + w->used, t.at + from, i - from);
+        w->used += i - from;
+        if (i == from || !is_plain(m, t, i) || !is_plain(m, t, i + 1) ||
+            t.at[i + 1] == ' ')
+            return i;
+        put_space(w);
         i++;
-    memcpy(w->out + w->used, t.at, i);
-    w->used += i;
-    return i;
+    }
 }
 
 static tk_text skip_spaces(const tk_spm *m, tk_text t)

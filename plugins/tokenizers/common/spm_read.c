@@ -199,8 +199,8 @@ static tk_trie_key *keys_of(const tk_spm *m, int user_only, size_t *n)
         abort();
     *n = 0;
     for (int32_t i = 0; i < m->count; i++)
-        if (is_piece(&m->piece[i]) &&
-            (!user_only || m->piece[i].type == TK_SP_USER))
+        if (m->piece[i].type == TK_SP_USER ||
+            (m->piece[i].type == TK_SP_NORMAL && !user_only))
             key[(*n)++] = (tk_trie_key){ m->piece[i].text, i };
     return key;
 }
@@ -212,6 +212,13 @@ static void make_trie(const tk_spm *m, tk_trie *to, int user_only)
 
     tk_trie_make(to, key, n);
     free(key);
+}
+
+/* A symbol of the user's is above every piece, and the longer the better. */
+static float score_of(const tk_sp_piece *p)
+{
+    return p->type == TK_SP_USER ? (float)(0.1 * (double)(p->text.len - 1))
+                                 : p->score;
 }
 
 static void make_unigram(tk_spm *m)
@@ -226,6 +233,9 @@ static void make_unigram(tk_spm *m)
     }
     m->unk_score = low - 10.0f;
     make_trie(m, &m->trie, 0);
+    for (uint32_t i = 0; i < m->trie.count; i++)
+        if (m->trie.node[i].id >= 0)
+            m->trie.node[i].score = score_of(&m->piece[m->trie.node[i].id]);
 }
 
 /* -------------------------------------------------------------------- BPE */

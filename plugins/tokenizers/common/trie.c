@@ -42,7 +42,7 @@ static void grow(builder *b)
     b->next = next;
     b->prev = prev;
     for (size_t i = b->count; i < n; i++) {
-        b->node[i] = (tk_node){ 0, (uint32_t)i, -1 };
+        b->node[i] = (tk_node){ 0, (uint32_t)i, -1, 0 };
         if (i == TK_ROOT) {
             b->next[0] = b->prev[0] = 0;
             continue;
@@ -64,7 +64,7 @@ static void take(builder *b, uint32_t i, uint32_t parent)
 {
     b->next[b->prev[i]] = b->next[i];
     b->prev[b->next[i]] = b->prev[i];
-    b->node[i] = (tk_node){ 0, parent, -1 };
+    b->node[i] = (tk_node){ 0, parent, -1, 0 };
 }
 
 static int fits(const builder *b, uint32_t base, const unsigned char *label,
@@ -137,6 +137,7 @@ void tk_trie_make(tk_trie *t, tk_trie_key *keys, size_t count)
     add(&b, TK_ROOT, 0, count, 0);
     free(b.next);
     free(b.prev);
-    t->node = b.node;
+    b.node[TK_ROOT].parent = UINT32_MAX;
     t->count = (uint32_t)b.count;
+    t->node = b.node; /* a whole number of blocks: base ^ c is inside */
 }

@@ -9,9 +9,11 @@
 #include "memory.h"
 
 typedef struct tk_node {
-    uint32_t base;   /* child of byte c: base ^ c */
-    uint32_t parent; /* who it belongs to; itself if it is free */
+    uint32_t base;   /* child of byte c: base ^ c, always a node */
+    uint32_t parent; /* who it belongs to; itself if it is free; the root's is
+                        none */
     int32_t id;      /* of the piece that ends here, or -1 */
+    float score;     /* its owner's to set */
 } tk_node;
 
 typedef struct tk_trie {
@@ -36,9 +38,7 @@ static inline uint32_t tk_trie_step(const tk_trie *t, uint32_t node,
 {
     uint32_t next = t->node[node].base ^ c;
 
-    return next < t->count && t->node[next].parent == node && next != node
-               ? next
-               : TK_ROOT;
+    return t->node[next].parent == node ? next : TK_ROOT;
 }
 
 #endif
