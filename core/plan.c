@@ -71,7 +71,7 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
     add_programs(p, temps);
     for (int i = 0; i < parts->store->count; i++) {
         const hone_kept *k = &parts->store->list[i];
-        add(p, device, k->adapter ? HONE_USE_ADAPTER : store_use[k->kind],
+        add(p, k->space == HONE_PINNED_SPACE ? pinned : device, k->adapter ? HONE_USE_ADAPTER : store_use[k->kind],
             k->bytes);
     }
     for (int phase = 0; phase < HONE_PLAN_PHASES; phase++) {
@@ -79,6 +79,7 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
         p->bytes[device][phase][HONE_USE_ACTIVATIONS] = temps[phase];
     }
     p->store = parts->store->bytes;
+    p->store_pinned = parts->store->pinned_bytes;
     p->feed = parts->feed;
     p->staging = parts->staging;
     for (int i = 0; i < 2; i++)

@@ -54,7 +54,7 @@ typedef struct hone_plan {
     int64_t bytes[HONE_PLAN_PLACES][HONE_PLAN_PHASES][HONE_USES];
     /* What reserve() takes. */
     int64_t store, temps, workspace[2], pinned, staging, programs, feed,
-        loader[2];
+        loader[2], store_pinned;
 } hone_plan;
 
 void hone_plan_make(hone_plan *, const hone_plan_parts *);

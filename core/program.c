@@ -36,8 +36,11 @@ hone_kept *hone_store_find(const hone_store *s, const char *name)
     return find_from(s, name, &next);
 }
 
+/* 3: not in it, but in host memory. */
 static int part_of_store(const hone_kept *k)
 {
+    if (k->space == HONE_PINNED_SPACE)
+        return 3;
     if (k->kind == HONE_T_INPUT)
         return 0;
     return k->kind == HONE_T_STATE && hone_count(&k->type) == 1 ? 1 : 2;
@@ -59,6 +62,12 @@ static void store_place(hone_store *s)
     }
     s->input_bytes = end[0];
     s->scalar_bytes = end[1] - end[0];
+    s->pinned_bytes = 0;
+    for (int i = 0; i < s->count; i++)
+        if (part_of_store(&s->list[i]) == 3) {
+            s->list[i].offset = s->pinned_bytes;
+            s->pinned_bytes += s->list[i].bytes;
+        }
 }
 
 /* Adds, or widens an input that another program has smaller. */
@@ -73,6 +82,7 @@ static void add(hone_store *s, const hone_tensor *t, int *next)
         *k = (hone_kept){ .name = hone_text(s->arena, t->name),
                           .type = t->type,
                           .kind = t->kind,
+                          .space = t->space,
                           .trainable = t->trainable,
                           .adapter = t->adapter,
                           .zeros = t->zeros,
@@ -102,7 +112,8 @@ void hone_store_take(hone_store *s, const hone_graph *g)
 
 void *hone_store_address(const hone_store *s, const hone_kept *k)
 {
-    return s->base + k->offset;
+    return (k->space == HONE_PINNED_SPACE ? s->pinned_base : s->base) +
+           k->offset;
 }
 
 /* ---------------------------------------------------------------- binding */

@@ -16,10 +16,11 @@ typedef struct hone_kept {
     const char *name;
     hone_type type;
     hone_tensor_kind kind;
+    hone_space space;
     int trainable, adapter, zeros;
     const char *alias;
     const void *data; /* CONST */
-    int64_t bytes, offset;
+    int64_t bytes, offset; /* in the region of its space */
 } hone_kept;
 
 typedef struct hone_store {
@@ -31,6 +32,8 @@ typedef struct hone_store {
      * number: each is moved by one copy. */
     int64_t input_bytes, scalar_bytes;
     char *base;    /* NULL until reserved */
+    int64_t pinned_bytes; /* of what lies in host memory, for kernels to read */
+    char *pinned_base;
 } hone_store;
 
 void hone_store_init(hone_store *, hone_arena *);

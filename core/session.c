@@ -40,7 +40,6 @@ static hone_status check_storage(hone_session *s, hone_storage storage,
                                  hone_err *err)
 {
     static const char *const why[HONE_STORAGES] = {
-        [HONE_NF4] = "nf4: no pack here has kernels that read it",
         [HONE_FP8] = "fp8 needs precision bf16 and a pack with kernels for "
                      "it: cuda, on cards from 9.0 on" };
 
@@ -59,14 +58,17 @@ static hone_status check_storage(hone_session *s, hone_storage storage,
 
 static hone_status open_model(hone_session *s, hone_err *err)
 {
-    static const hone_storage storages[] = { HONE_NOTHING, HONE_BF16, HONE_F32,
-                                             HONE_NF4, HONE_FP8 };
     const hone_model_config *m = &s->recipe->model;
+    const hone_storage storages[] = { HONE_NOTHING, HONE_BF16, HONE_F32,
+                                      m->nested ? HONE_NF4 : HONE_NF4_PLAIN,
+                                      HONE_FP8 };
     hone_family_spec spec = { .model = m->path,
                               .storage = storages[m->storage],
                               .trainable = !s->recipe->has_adapter,
                               .trained = s->recipe->master ? HONE_F32
-                                                           : HONE_BF16 };
+                                                           : HONE_BF16,
+                              .words_on_host = m->embeddings &&
+                                               !s->machine.info.is_host };
 
     hone_try(check_storage(s, spec.storage, err));
     if (!m->init) {
@@ -528,7 +530,7 @@ static hone_status take_memory(hone_session *s, hone_err *err)
     int is_host = s->machine.info.is_host;
     int64_t device = p->store + p->temps + p->workspace[0] + p->workspace[1];
     int64_t host = p->programs + p->feed + p->loader[0] + p->loader[1];
-    int64_t pinned = p->pinned + p->staging;
+    int64_t pinned = p->pinned + p->staging + p->store_pinned;
 
     hone_try(api->reserve(s->machine.self, HONE_DEVICE_SPACE, device,
                           &s->device_memory, err));
@@ -564,6 +566,7 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
                            .buckets = s->buckets, .machine = &s->machine,
                            .store = &s->store };
     pinned = (char *)s->pinned_memory + p->pinned;
+    s->store.pinned_base = pinned + p->staging;
     hone_try(hone_feed_open(&s->feed, s->batch, at, pinned, err));
     hone_try(hone_scalars_open(
         &s->scalars, &s->machine, &s->store,
