@@ -119,7 +119,8 @@ static hone_status choose(const assigner *a, hone_node *node,
 static const char *const storage_names[HONE_STORAGES] = {
     [HONE_F32] = "f32", [HONE_BF16] = "bf16", [HONE_F16] = "f16",
     [HONE_F64] = "f64", [HONE_NF4] = "nf4", [HONE_FP8] = "fp8",
-    [HONE_INT8] = "int8", [HONE_UINT8] = "uint8" };
+    [HONE_INT8] = "int8", [HONE_UINT8] = "uint8",
+    [HONE_NF4_PLAIN] = "nf4_plain" };
 
 /* Lets an input read its parameter's image, if it may have one. */
 static int take_image(const assigner *a, const hone_node *node, uint32_t i,

@@ -23,11 +23,25 @@
 typedef struct {
     const char *source; /* RUN or MODEL, as typed */
     const char *to, *out, *adapter;
+    hone_storage held; /* of a run with its model as nf4; else 0 */
 } order;
 
 static int has(hone_arena *a, const char *folder, const char *name)
 {
     return !access(hone_format_text(a, "%s/%s", folder, name), F_OK);
+}
+
+static hone_storage held_by(const json_t *run)
+{
+    const json_t *learns = json_object_get(run, "learns");
+    const char *storage = json_string_value(json_object_get(learns,
+                                                            "model.storage"));
+    const char *nested = json_string_value(json_object_get(learns,
+                                                           "model.nested"));
+
+    if (!storage || strcmp(storage, "\"nf4\""))
+        return HONE_NOTHING;
+    return nested && !strcmp(nested, "false") ? HONE_NF4_PLAIN : HONE_NF4;
 }
 
 /* The model that a run started from, and the adapter that it made; or the
@@ -52,6 +66,7 @@ static hone_status find_run(hone_arena *a, order *o, const char **model,
     hone_try(hone_json_read(o->source, "run.json", &run, err));
     path = json_string_value(json_object_get(run, "model"));
     *model = path ? hone_text(a, path) : NULL;
+    o->held = held_by(run);
     json_decref(run);
     return path ? HONE_OK
                 : hone_fail(err, HONE_EINVAL,
@@ -125,6 +140,7 @@ static hone_status export_model(const hone_component *c, const order *o,
     if (s == HONE_OK)
         s = hone_merge_open(&merge, &base, o->adapter ? &adapter : NULL, err);
     if (s == HONE_OK) {
+        merge.held = o->held;
         hone_merge_lend(&merge, &e);
         s = write_with(c, &e, a, err);
     }
@@ -137,12 +153,12 @@ static hone_status export_model(const hone_component *c, const order *o,
 static hone_status export_order(order *o, hone_arena *a, hone_err *err)
 {
     const hone_component *c;
-    const char *model;
+    const char *model = NULL;
 
     if (!o->source || !o->to || !o->out)
         return hone_fail(err, HONE_EINVAL,
-                         "usage: hone export RUN|MODEL --to merged|peft "
-                         "--out DIR [--adapter DIR]");
+                         "usage: hone export RUN|MODEL --to merged|peft|"
+                         "nf4 --out DIR [--adapter DIR]");
     hone_try(hone_need_component(HONE_KIND_EXPORTER, o->to, &c, err));
     hone_try(find_source(a, o, &model, err));
     hone_try(check_out(o, model, err));

@@ -65,6 +65,13 @@ static int is_block(hone_storage s)
     return hone_parts(s)[1].bytes != 0;
 }
 
+static int is_trainable(const hone_family *f, const char *name,
+                        const char *alias)
+{
+    return f->spec.trainable || hone_module_is_saved(f->trained, name) ||
+           (alias && hone_module_is_saved(f->trained, alias));
+}
+
 /* The storage that a weight is held in, once its file says what it has. */
 static hone_status param_type(const hone_family *f, const char *name,
                               const char *alias, hone_type *type, hone_err *err)
@@ -88,23 +95,20 @@ static hone_status param_type(const hone_family *f, const char *name,
                              "config.json asks for (%lld x %lld)",
                              f->spec.model, name, (long long)type->dim[0],
                              (long long)type->dim[1]);
-        if (found->type.storage == HONE_BF16)
-            type->storage = HONE_BF16;
+        if (found->type.storage == HONE_BF16 || found->codes)
+            type->storage = found->type.storage;
         /* Kernels want 16 bits so: rounded here and not for every call. */
         if (f->g->compute == HONE_F16 && (found->type.storage == HONE_BF16 ||
                                           found->type.storage == HONE_F16))
             type->storage = HONE_F16;
+        if (found->codes && is_trainable(f, name, alias))
+            return hone_fail(err, HONE_EINVAL, "%s: '%s' is quantised in the "
+                             "files: it can be adapted (hone.lora), not "
+                             "trained itself", f->spec.model, name);
     }
     if (f->spec.storage != HONE_NOTHING && !is_block(f->spec.storage))
         type->storage = f->spec.storage;
     return HONE_OK;
-}
-
-static int is_trainable(const hone_family *f, const char *name,
-                        const char *alias)
-{
-    return f->spec.trainable || hone_module_is_saved(f->trained, name) ||
-           (alias && hone_module_is_saved(f->trained, alias));
 }
 
 static int g_param(lua_State *L)
@@ -414,8 +418,20 @@ static int is_off(const json_t *v)
            (json_is_number(v) && json_number_value(v) == 0);
 }
 
+/* What bitsandbytes did to the files is in the files. */
+static int is_nf4_of_files(const char *key, const json_t *v)
+{
+    const char *type = json_string_value(json_object_get(v,
+                                                         "bnb_4bit_quant_type"));
+
+    return !strcmp(key, "quantization_config") && type && !strcmp(type, "nf4") &&
+           json_is_true(json_object_get(v, "load_in_4bit"));
+}
+
 static int is_harmless(const char *key, const json_t *v)
 {
+    if (is_nf4_of_files(key, v))
+        return 1;
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
         if (!strcmp(harmless[i].key, key) &&
             (harmless[i].any ||
@@ -558,33 +574,6 @@ static int is_tensor(lua_State *L, int at)
     return luaL_testudata(L, at, TENSOR) != NULL;
 }
 
-/* Frozen weights of linears but the LM head's take the storage that the recipe
- * names, where both dimensions are multiples of 16, as tensor cores want it. A
- * tensor that another op reads too (embeddings that are tied) stays. */
-static void hold_weights(const hone_family *f, hone_id head)
-{
-    hone_graph *g = f->g;
-
-    if (!is_block(f->spec.storage))
-        return;
-    for (hone_id id = 0; id < g->tensors; id++) {
-        hone_tensor *t = &g->tensor[id];
-        int linears = 0, others = id == head || t->trainable;
-
-        for (int n = 0; n < g->nodes; n++)
-            for (uint32_t i = 0; i < g->node[n].nin; i++)
-                if (g->node[n].in[i] == id) {
-                    int is = i == 1 && !strcmp(g->node[n].component->name,
-                                               "linear");
-                    linears += is;
-                    others += !is;
-                }
-        if (t->kind == HONE_T_PARAM && linears && !others &&
-            t->type.dim[0] % 16 == 0 && t->type.dim[1] % 16 == 0)
-            t->type.storage = f->spec.storage;
-    }
-}
-
 hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
                               hone_id *head, hone_err *err)
 {
@@ -608,7 +597,7 @@ hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
                          "the logits", f->path);
     *head = to_tensor(L, -2);
     *hidden = to_tensor(L, -3);
-    hold_weights(f, *head);
+    hone_family_hold(&f->spec, g, *head);
     lua_setfield(L, LUA_REGISTRYINDEX, "hone.logits");
     lua_settop(L, 0);
     g->layer = -1;

@@ -31,6 +31,7 @@ typedef struct hone_family_spec {
                                     scales: weights of linears alone */
     int trainable;               /* every parameter */
     hone_storage trained;        /* what trains is held so; HONE_NOTHING: f32 */
+    int words_on_host;           /* frozen tables that are only looked up in */
 } hone_family_spec;
 
 typedef struct hone_family hone_family;
@@ -40,6 +41,8 @@ hone_status hone_family_open(hone_family **, const hone_family_spec *,
 /* Builds into G, whose inputs exist. */
 hone_status hone_family_build(hone_family *, hone_graph *g, hone_id *hidden,
                               hone_id *head, hone_err *);
+/* Of the graph as build() made it: the storage and place of its weights. */
+void hone_family_hold(const hone_family_spec *, hone_graph *, hone_id head);
 /* What the family does to the LM head's product, in the graph that was built
  * last; LOGITS becomes what comes out of it. */
 hone_status hone_family_logits(hone_family *, hone_id *logits, hone_err *);

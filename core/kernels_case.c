@@ -15,6 +15,7 @@ typedef struct {
     const hone_component *op;
     hone_arena *arena;
     uint64_t seed, drawn; /* numbers so far */
+    hone_storage compute;
     int big;
     hone_status status;
     hone_err *err;
@@ -227,12 +228,16 @@ static void convert(gen *g)
 {
     const hone_option *o = hone_option_find(g->op->options, "to");
     static const char *const names[] = { "f32", "bf16", "f16" };
+    int nf4 = g->compute == HONE_NF4;
+    hone_storage from = g->big ? HONE_BF16 : any_storage(g);
 
-    in(g, g->big ? HONE_BF16 : any_storage(g), 2, pick(g, 1, 90, 1536),
-       pick(g, 1, 700, 576));
+    if (nf4)
+        from = pick(g, 0, 2, 1) ? HONE_NF4 : HONE_NF4_PLAIN;
+    in(g, from, 2, pick(g, 1, 90, nf4 ? 14336 : 1536),
+       pick(g, 1, 700, nf4 ? 4096 : 576));
     if (o)
         g->status = hone_option_set_str(o, (void *)g->c->call.attrs,
-                                        names[pick(g, 0, 2, 0)], g->arena,
+                                        names[pick(g, 0, 2, nf4)], g->arena,
                                         g->err);
 }
 
@@ -366,10 +371,12 @@ static hone_status halve(gen *g, hone_storage compute)
                                c->op);
 }
 
-int hone_case_reads_fp8(const char *op)
+int hone_case_reads(const char *op, hone_storage weights)
 {
-    return !strcmp(op, "linear") || !strcmp(op, "linear_dx") ||
-           !strcmp(op, "linear_list");
+    if (weights == HONE_NF4)
+        return !strcmp(op, "convert");
+    return weights != HONE_FP8 || !strcmp(op, "linear") ||
+           !strcmp(op, "linear_dx") || !strcmp(op, "linear_list");
 }
 
 /* Weights as codes, whose dimensions are multiples of 16 then. */
@@ -422,7 +429,7 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
                            uint64_t seed, int big, hone_storage compute,
                            hone_arena *a, hone_err *err)
 {
-    gen g = { c, op, a, seed, 0, big, HONE_OK, err };
+    gen g = { c, op, a, seed, 0, compute, big, HONE_OK, err };
     void *attrs = hone_alloc(a, op->config_size + 1);
     int i = 0;
 
@@ -440,7 +447,7 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
     else
         (families[i].op ? families[i].draw : flat)(&g);
     hone_try(g.status);
-    if (compute != HONE_F32)
+    if (compute != HONE_F32 && compute != HONE_NF4)
         hone_try(halve(&g, compute == HONE_FP8 ? HONE_BF16 : compute));
     if (compute == HONE_FP8)
         encode(&g);

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "e4m3.h"
+#include "hone/nf4.h"
 #include "rng.h"
 
 enum { GAP = 0xA5 };
@@ -123,6 +124,26 @@ static double value(uint64_t seed, uint32_t operand_index, int64_t i)
     return (double)(float)(4 * hone_rng_unit(r[0]) - 2);
 }
 
+/* Codes and scales of all kinds: any bytes, and any numbers. */
+static void draw_parts(trial *t, uint32_t i, uint64_t seed)
+{
+    const hone_type *type = &t->ref_type[i];
+    uint32_t r[4];
+
+    for (int p = 0; p < HONE_PARTS && t->ref_ptr[i].part[p]; p++) {
+        int64_t bytes = hone_part_bytes(type->storage, p, hone_count(type));
+        int is_float = hone_parts(type->storage)[p].bytes % 4 == 0;
+
+        for (int64_t k = 0; k < (is_float ? bytes / 4 : bytes); k++) {
+            hone_rng_draw(seed, 64 * (i + 1) + (uint32_t)p, (uint64_t)k, r);
+            if (is_float)
+                ((float *)t->ref_ptr[i].part[p])[k] = (float)value(seed, i, k);
+            else
+                ((uint8_t *)t->ref_ptr[i].part[p])[k] = (uint8_t)r[0];
+        }
+    }
+}
+
 /* Operand I of the reference; what is not plain numbers stays 0. */
 static void draw_values(trial *t, uint32_t i, uint64_t seed)
 {
@@ -131,6 +152,8 @@ static void draw_values(trial *t, uint32_t i, uint64_t seed)
     uint16_t *h = t->ref_ptr[i].part[0];
     int64_t n = hone_count(type);
 
+    if (hone_is_nf4(type->storage))
+        draw_parts(t, i, seed);
     for (int64_t k = 0; k < n; k++) {
         double v = value(seed, i, k);
         int sign = v * 4096 - floor(v * 4096) < 0.5 ? 0x8000 : 0;
@@ -201,6 +224,10 @@ static void draw_all(trial *t, uint64_t seed, int sample)
             continue;
         t->ref_ptr[i].part[0] =
             hone_alloc(&t->arena, (size_t)bytes_of(type) + 1);
+        for (int p = 1; p < HONE_PARTS && hone_parts(type->storage)[p].bytes;
+             p++)
+            t->ref_ptr[i].part[p] = (char *)t->ref_ptr[i].part[0] +
+                                    part_at(type, p);
         if (!is_output(t, i) || t->c.mode[i] != HONE_WRITE)
             draw_values(t, i, seed);
     }

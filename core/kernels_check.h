@@ -16,7 +16,8 @@ typedef struct hone_bench {
     void *dev;
     int threads; /* that run() may use */
     hone_storage compute; /* HONE_BF16: activations and weights in bf16;
-                             HONE_FP8: weights of linears in fp8 */
+                             HONE_FP8: weights of linears in fp8; HONE_NF4:
+                             what reads nf4 */
     int scale; /* of the rows in timed calls; 0: 1 */
     int can_capture;
 } hone_bench;
@@ -51,8 +52,8 @@ hone_status hone_case_draw(hone_case *, const hone_component *op, uint64_t seed,
                            int big, hone_storage compute, hone_arena *,
                            hone_err *);
 
-/* Whether calls of the op can be drawn with weights in fp8. */
-int hone_case_reads_fp8(const char *op);
+/* Whether calls of the op can be drawn with weights held so. */
+int hone_case_reads(const char *op, hone_storage weights);
 
 /* CASES random calls against the reference in double. An error: the kernel
  * wrote where it must not, gave other bits the second time, or refused after

@@ -2,7 +2,8 @@
  *
  * load.h -- fills the store: weights from their files, adapters from a PEFT
  * folder, or first values; everything else with zeros. load.c says what goes
- * where, load_scales.c finds scales, load_ring.c moves it.
+ * where, load_scales.c finds scales, load_ring.c moves it, load_parts.c makes
+ * of numbers what a tensor holds.
  */
 #ifndef HONE_LOAD_H
 #define HONE_LOAD_H
@@ -33,11 +34,21 @@ typedef struct hone_filling {
     const void *data; /* in its storage */
     hone_init rule;
     int64_t seed;
-    float scale; /* of fp8 */
+    float scale; /* of fp8; the mean of nf4 */
 } hone_filling;
 
-/* Reads the weights that will be held as fp8 once before they are loaded, with
- * as many threads, and brings their scales to the list and to the device. */
+/* Elements [FROM, FROM + COUNT) of it as fp32. */
+hone_status hone_filling_numbers(const hone_filling *, int64_t from,
+                                 int64_t count, float *to, hone_err *);
+/* The same elements as its tensor holds them: TO has the parts that say
+ * something about single elements. FROM is a multiple of HONE_FILLING_UNIT. */
+hone_status hone_filling_parts(const hone_filling *, int64_t from,
+                               int64_t count, const hone_ptr *to, hone_err *);
+enum { HONE_FILLING_UNIT = 16384, HONE_FILLING_STACK = 320 << 10 };
+
+/* Reads the weights that will be held as fp8 or nf4 once before they are
+ * loaded, with as many threads, and brings what is one of a tensor to the list
+ * and to the device. */
 hone_status hone_load_scales(const hone_store *, hone_machine *,
                              hone_filling *, int count, hone_err *);
 

@@ -11,17 +11,16 @@
 #include <signal.h>
 #include <string.h>
 
-#include "e4m3.h"
+#include "hone/nf4.h"
 #include "load.h"
 #include "machine.h"
 
 enum {
     PIECE = 2 << 20,
     SLOTS = 32,
-    THREADS = 8, /* 16 are no faster on a link of 54 GB/s */
-    STEP = 64 << 10, /* bytes converted at once, on a thread's stack */
-    BLOCK = 1024, /* of them to floats and on */
-    STACK_BYTES = STEP + (256 << 10)
+    READERS = 8, /* 16 are no faster on a link of 54 GB/s */
+    THREADS = 16, /* but where weights are quantised */
+    STACK_BYTES = HONE_FILLING_STACK + (256 << 10)
 };
 
 /* Elements [from, from + count) of a tensor. */
@@ -32,8 +31,8 @@ typedef struct {
 
 typedef struct {
     char *memory;
-    char *to; /* on the device */
-    int64_t bytes;
+    hone_ptr to; /* on the device, by parts */
+    int64_t at[HONE_PARTS], bytes[HONE_PARTS];
     int64_t filled; /* the number of the piece in it, from 1 */
     hone_event copied;
 } slot;
@@ -56,92 +55,45 @@ typedef struct {
     hone_err err;
 } ring;
 
-static int64_t size_of(hone_storage s)
+/* Bytes of COUNT elements in a slot, and where its parts begin. */
+static int64_t lay_out(hone_storage s, int64_t count, int64_t at[HONE_PARTS])
 {
-    return hone_part_bytes(s, 0, 1);
+    int64_t end = 0;
+
+    for (int p = 0; p < HONE_PARTS; p++) {
+        at[p] = end;
+        if (hone_parts(s)[p].per)
+            end += (hone_part_bytes(s, p, count) + HONE_ALIGN - 1) /
+                   HONE_ALIGN * HONE_ALIGN;
+    }
+    return end;
+}
+
+/* Elements of a piece: as many whole units as a slot holds. */
+static int64_t most_of(hone_storage s)
+{
+    int64_t at[HONE_PARTS];
+    int64_t n = PIECE / hone_parts(s)[0].bytes * hone_parts(s)[0].per;
+
+    while (lay_out(s, n, at) > PIECE)
+        n -= HONE_FILLING_UNIT;
+    return n;
 }
 
 /* ----------------------------------------------------------------- threads */
 
-static hone_status no_conversion(const piece *p, hone_err *err)
-{
-    return hone_fail(err, HONE_ENOSUP, "%s: its storage cannot be converted",
-                     p->of->kept->name);
-}
-
-/* Plain numbers to fp8. */
-static hone_status encode(char *to, float scale, const char *from,
-                          hone_storage as, int64_t count)
-{
-    int64_t size = size_of(as);
-    float block[BLOCK];
-
-    for (int64_t i = 0; i < count; i += BLOCK) {
-        int64_t n = BLOCK < count - i ? BLOCK : count - i;
-
-        hone_try(hone_convert(block, HONE_F32, from + i * size, as, n));
-        hone_e4m3_codes((uint8_t *)to + i, block, scale, n);
-    }
-    return HONE_OK;
-}
-
-/* Of a file: without a copy where the storage is the same. */
-static hone_status read_piece(const piece *p, char *to, hone_err *err)
-{
-    const hone_filling *f = p->of;
-    hone_storage as = f->weight->type.storage, want = f->kept->type.storage;
-    int64_t size = size_of(as), step = STEP / size;
-    char buffer[STEP];
-
-    if (as == want)
-        return hone_weights_read(f->file, f->weight, p->from * size,
-                                 p->count * size, to, err);
-    for (int64_t i = 0; i < p->count; i += step) {
-        int64_t n = step < p->count - i ? step : p->count - i;
-
-        hone_try(hone_weights_read(f->file, f->weight, (p->from + i) * size,
-                                   n * size, buffer, err));
-        if (want == HONE_FP8
-                ? encode(to, f->scale, buffer, as, n) != HONE_OK
-                : hone_convert(to, want, buffer, as, n) != HONE_OK)
-            return no_conversion(p, err);
-        to += n * size_of(want);
-    }
-    return HONE_OK;
-}
-
-static hone_status fill_piece(const piece *p, char *to, hone_err *err)
-{
-    const hone_filling *f = p->of;
-    hone_storage as = f->kept->type.storage;
-
-    if (f->weight)
-        return read_piece(p, to, err);
-    if (f->data) {
-        memcpy(to, (const char *)f->data + p->from * size_of(as),
-               (size_t)(p->count * size_of(as)));
-        return HONE_OK;
-    }
-    if (hone_init_fill(to, as, f->rule, f->seed, f->kept->name, p->from,
-                       p->count) != HONE_OK)
-        return hone_fail(err, HONE_ENOSUP, "%s: its storage cannot be "
-                         "initialised", f->kept->name);
-    return HONE_OK;
-}
-
 /* The next piece; 0 when there is none. The lock is held. */
 static int take_piece(ring *r, piece *p)
 {
-    int64_t wide, most, all;
+    int64_t most, all;
     const hone_kept *k;
 
     if (r->next == r->count || r->status != HONE_OK)
         return 0;
     p->of = &r->list[r->next];
     k = p->of->kept;
-    wide = size_of(k->type.storage);
     all = hone_count(&k->type);
-    most = PIECE / wide;
+    most = most_of(k->type.storage);
     p->from = r->at;
     p->count = most < all - r->at ? most : all - r->at;
     r->at += p->count;
@@ -153,12 +105,53 @@ static int take_piece(ring *r, piece *p)
     return 1;
 }
 
-static char *device_address(const ring *r, const piece *p)
+/* Where its parts are on the device. */
+static hone_ptr device_address(const ring *r, const piece *p)
 {
     const hone_kept *k = p->of->kept;
+    char *at = hone_store_address(r->store, k);
+    int64_t n = hone_count(&k->type);
+    hone_ptr to = { { NULL } };
 
-    return (char *)hone_store_address(r->store, k) +
-           p->from * size_of(k->type.storage);
+    for (int i = 0; i < HONE_PARTS; i++) {
+        hone_storage s = k->type.storage;
+
+        if (hone_parts(s)[i].per)
+            to.part[i] = at + hone_part_bytes(s, i, p->from);
+        at += (hone_part_bytes(s, i, n) + HONE_ALIGN - 1) / HONE_ALIGN *
+              HONE_ALIGN;
+    }
+    return to;
+}
+
+/* Whether threads write where it belongs, without a copy by the device. */
+static int is_near(const ring *r, const piece *p)
+{
+    return r->is_host || p->of->kept->space == HONE_PINNED_SPACE;
+}
+
+static void say_where(slot *s, const ring *r, const piece *p)
+{
+    hone_storage storage = p->of->kept->type.storage;
+
+    s->to = device_address(r, p);
+    lay_out(storage, p->count, s->at);
+    for (int i = 0; i < HONE_PARTS; i++)
+        s->bytes[i] = s->to.part[i] && !is_near(r, p)
+                          ? hone_part_bytes(storage, i, p->count) : 0;
+}
+
+/* Into a slot, or where it belongs. */
+static hone_status fill_piece(const ring *r, const piece *p, slot *s,
+                              hone_err *err)
+{
+    hone_ptr to = device_address(r, p);
+
+    if (!r->is_host)
+        say_where(s, r, p);
+    for (int i = 0; i < HONE_PARTS && !is_near(r, p); i++)
+        to.part[i] = s->memory + s->at[i];
+    return hone_filling_parts(p->of, p->from, p->count, &to, err);
 }
 
 static void *fill_slots(void *arg)
@@ -181,27 +174,36 @@ static void *fill_slots(void *arg)
         number = r->taken;
         s = &r->slot[(number - 1) % r->slots];
         pthread_mutex_unlock(&r->lock);
-        status = fill_piece(&p, r->is_host ? device_address(r, &p) : s->memory,
-                            &err);
+        status = fill_piece(r, &p, s, &err);
         pthread_mutex_lock(&r->lock);
         if (status != HONE_OK && r->status == HONE_OK) {
             r->status = status;
             r->err = err;
         }
-        if (!r->is_host) {
-            s->to = device_address(r, &p);
-            s->bytes = p.count * size_of(p.of->kept->type.storage);
+        if (!r->is_host)
             s->filled = number;
-        }
         pthread_cond_broadcast(&r->changed);
     }
     pthread_mutex_unlock(&r->lock);
     return NULL;
 }
 
+static int wanted_threads(const ring *r)
+{
+    for (int i = 0; i < r->count; i++) {
+        const hone_filling *f = &r->list[i];
+        hone_storage s = f->kept->type.storage;
+
+        if (hone_is_nf4(s) && !(f->weight && f->weight->type.storage == s))
+            return THREADS;
+    }
+    return READERS;
+}
+
 /* Signals stay with the threads that ask for them. */
 static void start_threads(ring *r)
 {
+    int wanted = wanted_threads(r);
     pthread_attr_t attr;
     sigset_t all, before;
 
@@ -209,7 +211,7 @@ static void start_threads(ring *r)
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (r->threads < THREADS &&
+    while (r->threads < wanted &&
            !pthread_create(&r->thread[r->threads], &attr, fill_slots, r))
         r->threads++;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -242,8 +244,10 @@ static hone_status copy_slots(ring *r, hone_err *err)
     slot *s;
 
     for (int64_t n = 1; (s = wait_filled(r, n)); n++) {
-        api->copy(r->m->self, s->to, s->memory, s->bytes, HONE_TO_DEVICE,
-                  r->m->stream[0]);
+        for (int i = 0; i < HONE_PARTS; i++)
+            if (s->bytes[i])
+                api->copy(r->m->self, s->to.part[i], s->memory + s->at[i],
+                          s->bytes[i], HONE_TO_DEVICE, r->m->stream[0]);
         api->record(r->m->self, s->copied, r->m->stream[0]);
         if (n <= behind)
             continue;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * load_scales.c -- see hone_load_scales() in load.h. Threads take pieces of
- * the weights in order; a tensor's largest magnitude is the largest of its
- * pieces', in whatever order those come.
+ * the weights in order; what they say of a tensor is put together in the order
+ * of its pieces, so that it does not depend on the threads.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -11,14 +11,21 @@
 #include "e4m3.h"
 #include "load.h"
 #include "machine.h"
+#include "nf4.h"
 
-enum { THREADS = 16, PIECE = 1 << 20, BLOCK = 16 << 10 };
+enum { THREADS = 16, PIECE = 1 << 20, BLOCK = 4096 };
+
+/* A tensor: what its pieces say, in their order. */
+typedef struct {
+    hone_filling *of;
+    double *piece;
+} wanted;
 
 typedef struct {
-    hone_filling *list;
+    wanted *list;
     int count;
     pthread_mutex_t lock;
-    /* under the lock; a filling's scale is its largest magnitude so far: */
+    /* under the lock: */
     int next;
     int64_t at;
     hone_status status;
@@ -27,69 +34,75 @@ typedef struct {
 
 static int is_wanted(const hone_filling *f)
 {
-    return f->weight && f->kept->type.storage == HONE_FP8 &&
-           f->weight->type.storage != HONE_FP8;
+    hone_storage s = f->kept->type.storage;
+
+    if (f->data || (f->weight && f->weight->type.storage == s))
+        return 0;
+    return s == HONE_FP8 || s == HONE_NF4;
 }
 
-/* The next piece: elements [FROM, FROM + PIECE) of a weight. */
-static hone_filling *take(pass *p, int64_t *from)
+static int64_t pieces_of(const hone_filling *f)
 {
-    hone_filling *f;
+    return (hone_count(&f->kept->type) + PIECE - 1) / PIECE;
+}
 
-    while (p->next < p->count && !is_wanted(&p->list[p->next]))
-        p->next++;
+/* The next piece: elements [FROM, FROM + PIECE) of a tensor. */
+static wanted *take(pass *p, int64_t *from)
+{
+    wanted *w;
+
     if (p->next == p->count || p->status != HONE_OK)
         return NULL;
-    f = &p->list[p->next];
+    w = &p->list[p->next];
     *from = p->at;
     p->at += PIECE;
-    if (p->at >= hone_count(&f->kept->type)) {
+    if (p->at >= hone_count(&w->of->kept->type)) {
         p->next++;
         p->at = 0;
     }
-    return f;
+    return w;
 }
 
-static hone_status top_of(const hone_filling *f, int64_t from, float *top,
-                          hone_err *err)
+/* Of fp8 the largest magnitude, of nf4 the sum of the blocks' scales. */
+static hone_status measure(const hone_filling *f, int64_t from, double *out,
+                           hone_err *err)
 {
-    hone_storage as = f->weight->type.storage;
-    int64_t size = hone_part_bytes(as, 0, 1), end = from + PIECE;
-    char bytes[BLOCK * sizeof(double)];
-    float block[BLOCK];
+    int64_t end = from + PIECE;
+    float x[BLOCK], tops[BLOCK / HONE_NF4_BLOCK], top = 0;
+    double sum = 0;
 
     if (end > hone_count(&f->kept->type))
         end = hone_count(&f->kept->type);
     for (; from < end; from += BLOCK) {
         int64_t n = BLOCK < end - from ? BLOCK : end - from;
 
-        hone_try(hone_weights_read(f->file, f->weight, from * size, n * size,
-                                   bytes, err));
-        if (hone_convert(block, HONE_F32, bytes, as, n) != HONE_OK)
-            return hone_fail(err, HONE_ENOSUP, "%s: its storage cannot be "
-                             "converted", f->kept->name);
-        *top = hone_e4m3_top(*top, block, n);
+        hone_try(hone_filling_numbers(f, from, n, x, err));
+        if (f->kept->type.storage == HONE_FP8) {
+            top = hone_e4m3_top(top, x, n);
+            continue;
+        }
+        hone_nf4_tops(tops, x, n);
+        for (int64_t i = 0; i * HONE_NF4_BLOCK < n; i++)
+            sum += (double)tops[i];
     }
+    *out = f->kept->type.storage == HONE_FP8 ? (double)top : sum;
     return HONE_OK;
 }
 
-static void *find_tops(void *arg)
+static void *measure_pieces(void *arg)
 {
     pass *p = arg;
-    hone_filling *f;
+    wanted *w;
     int64_t from;
 
     pthread_mutex_lock(&p->lock);
-    while ((f = take(p, &from))) {
+    while ((w = take(p, &from))) {
         hone_status status;
         hone_err err;
-        float top = 0;
 
         pthread_mutex_unlock(&p->lock);
-        status = top_of(f, from, &top, &err);
+        status = measure(w->of, from, &w->piece[from / PIECE], &err);
         pthread_mutex_lock(&p->lock);
-        if (top > f->scale)
-            f->scale = top;
         if (status != HONE_OK && p->status == HONE_OK) {
             p->status = status;
             p->err = err;
@@ -111,10 +124,10 @@ static hone_status run_pass(pass *p, hone_err *err)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (threads < THREADS &&
-           !pthread_create(&thread[threads], NULL, find_tops, p))
+           !pthread_create(&thread[threads], NULL, measure_pieces, p))
         threads++;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    find_tops(p);
+    measure_pieces(p);
     for (int i = 0; i < threads; i++)
         pthread_join(thread[i], NULL);
     pthread_mutex_destroy(&p->lock);
@@ -123,34 +136,69 @@ static hone_status run_pass(pass *p, hone_err *err)
     return p->status;
 }
 
-/* Behind the codes, as every part it begins at HONE_ALIGN. */
-static char *scale_address(const hone_store *store, const hone_kept *k)
+/* Its last part, the only one that it has once. */
+static char *last_part(const hone_store *store, const hone_kept *k)
 {
-    int64_t codes = hone_part_bytes(HONE_FP8, 0, hone_count(&k->type));
+    int64_t n = hone_count(&k->type);
+    char *at = hone_store_address(store, k);
 
-    return (char *)hone_store_address(store, k) +
-           (codes + HONE_ALIGN - 1) / HONE_ALIGN * HONE_ALIGN;
+    for (int p = 0; hone_parts(k->type.storage)[p].per; p++)
+        at += (hone_part_bytes(k->type.storage, p, n) + HONE_ALIGN - 1) /
+              HONE_ALIGN * HONE_ALIGN;
+    return at;
+}
+
+/* From what its pieces said. */
+static void find_scale(const wanted *w)
+{
+    hone_filling *f = w->of;
+    int64_t n = hone_count(&f->kept->type);
+    double top = 0, sum = 0;
+
+    for (int64_t i = 0; i < pieces_of(f); i++) {
+        top = w->piece[i] > top ? w->piece[i] : top;
+        sum += w->piece[i];
+    }
+    if (f->kept->type.storage == HONE_FP8)
+        f->scale = hone_e4m3_scale((float)top);
+    else
+        f->scale = (float)(sum / (double)((n + HONE_NF4_BLOCK - 1) /
+                                          HONE_NF4_BLOCK));
+}
+
+static hone_status put_scale(const hone_store *store, hone_machine *m,
+                             const hone_filling *f, hone_err *err)
+{
+    hone_storage s = f->kept->type.storage;
+    float mean[2] = { f->scale, hone_nf4_lowest() };
+    const void *from = mean;
+
+    if (f->data || (s != HONE_FP8 && s != HONE_NF4))
+        return HONE_OK;
+    if (s == HONE_NF4 && f->weight && f->weight->type.storage == s)
+        from = f->weight->codes->mean;
+    return hone_machine_put(m, last_part(store, f->kept), from,
+                            s == HONE_FP8 ? sizeof f->scale : sizeof mean, err);
 }
 
 hone_status hone_load_scales(const hone_store *store, hone_machine *m,
                              hone_filling *list, int count, hone_err *err)
 {
-    pass p = { .list = list, .count = count };
-    int wanted = 0;
+    hone_arena a = { 0 };
+    pass p = { .list = hone_alloc(&a, ((size_t)count + 1) * sizeof *p.list) };
+    hone_status s = HONE_OK;
 
     for (int i = 0; i < count; i++)
-        wanted += is_wanted(&list[i]);
-    if (!wanted)
-        return HONE_OK;
-    hone_try(run_pass(&p, err));
-    for (int i = 0; i < count; i++) {
-        hone_filling *f = &list[i];
-
-        if (!is_wanted(f))
-            continue;
-        f->scale = hone_e4m3_scale(f->scale);
-        hone_try(hone_machine_put(m, scale_address(store, f->kept), &f->scale,
-                                  sizeof f->scale, err));
-    }
-    return HONE_OK;
+        if (is_wanted(&list[i]))
+            p.list[p.count++] = (wanted){
+                &list[i], hone_alloc(&a, (size_t)pieces_of(&list[i]) *
+                                             sizeof(double)) };
+    if (p.count)
+        s = run_pass(&p, err);
+    for (int i = 0; i < p.count && s == HONE_OK; i++)
+        find_scale(&p.list[i]);
+    for (int i = 0; i < count && s == HONE_OK; i++)
+        s = put_scale(store, m, &list[i], err);
+    hone_arena_free(&a);
+    return s;
 }

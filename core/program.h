@@ -20,7 +20,7 @@ typedef struct hone_kept {
     int trainable, adapter, zeros;
     const char *alias;
     const void *data; /* CONST */
-    int64_t bytes, offset;
+    int64_t bytes, offset; /* in the region of its space */
 } hone_kept;
 
 typedef struct hone_store {

@@ -14,6 +14,8 @@
 typedef struct hone_model_config {
     const char *path; /* absolute */
     int storage;      /* 0: as in the file; else index into its choices */
+    int nested;       /* of nf4 */
+    int embeddings;   /* 1: on the host */
     const char *init; /* "random" or NULL */
     const char *revision; /* of a model in the Hub's cache, or NULL */
 } hone_model_config;

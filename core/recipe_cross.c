@@ -99,6 +99,8 @@ static void check_model(hone_reader *r, const hone_made *model,
     if (c->init && strcmp(c->init, "random"))
         hone_reader_say(r, &where, "'init' is \"%s\", must be \"random\"",
                         c->init);
+    if (!c->nested && c->storage != 3)
+        hone_reader_say(r, &where, "'nested' belongs to storage = \"nf4\"");
     /* "nf4" and "fp8" hold a frozen model; file, bf16 and fp32 come first. */
     if (c->storage > 2 && !t->adapter)
         hone_reader_say(r, &where, "'storage' of a model that is trained whole "

@@ -36,6 +36,7 @@ static const char *const precisions[] = { "auto", "fp32", "bf16", "fp16",
                                           NULL };
 static const char *const storages[] = { "file", "bf16", "fp32", "nf4", "fp8",
                                         NULL };
+static const char *const sides[] = { "device", "host", NULL };
 static const char *const longs[] = { "cut", "drop", "split", "error", NULL };
 static const char *const brokens[] = { "error", "skip", NULL };
 static const char *const losses[] = { "assistant", "last", "all", NULL };
@@ -107,6 +108,10 @@ static const hone_option model_options[] = {
       offsetof(hone_model_config, path), 0, 0, 0, NULL, NULL },
     ROW_ENUM(hone_model_config, "storage", storage, "file", storages,
              "how weights are held; file: as they are there"),
+    ROW_BOOL(hone_model_config, "nested", nested, 1,
+             "of nf4: the scales are quantised as well"),
+    ROW_ENUM(hone_model_config, "embeddings", embeddings, "device", sides,
+             "where a table of embeddings lies that is frozen and no LM head"),
     ROW_STR(hone_model_config, "init", init, HONE_FORM_PLAIN, NULL,
             "\"random\": from scratch, config.json is enough"),
     ROW_STR(hone_model_config, "revision", revision, HONE_FORM_PLAIN, NULL,

@@ -545,6 +545,8 @@ hone_status hone_weights_open(hone_weights *w, const char *path,
 
     memset(w, 0, sizeof *w);
     s = open_any(w, path, stem, err);
+    if (s == HONE_OK)
+        s = hone_weights_fold(w, path, err);
     if (s != HONE_OK)
         hone_weights_close(w);
     return s;

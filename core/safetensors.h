@@ -18,7 +18,16 @@ typedef struct hone_weight {
                          unaligned: hone_convert() and memcpy() only */
     int64_t bytes;
     int file; /* index of the shard */
+    const struct hone_weight_codes *codes; /* NULL: plain numbers */
 } hone_weight;
+
+/* Of a weight that bitsandbytes quantised: its type is [out,in] as HONE_NF4 or
+ * HONE_NF4_PLAIN, its data and bytes are those of the codes. */
+typedef struct hone_weight_codes {
+    hone_weight part[3]; /* of the storage, that lie in files */
+    float mean[2];       /* its last */
+    hone_storage plain;  /* of what was quantised */
+} hone_weight_codes;
 
 typedef struct hone_weights {
     hone_arena arena;
@@ -38,6 +47,13 @@ const hone_weight *hone_weights_find(const hone_weights *, const char *name);
  * disk, and no page of the mapping becomes the process's own. */
 hone_status hone_weights_read(const hone_weights *, const hone_weight *,
                               int64_t at, int64_t bytes, void *to, hone_err *);
+/* Elements [FROM, FROM + COUNT) the same way, as fp32, codes decoded. */
+hone_status hone_weights_numbers(const hone_weights *, const hone_weight *,
+                                 int64_t from, int64_t count, float *to,
+                                 hone_err *);
+/* Of what open() found: one weight for the tensors that make up each that
+ * bitsandbytes quantised. FOLDER: for messages. */
+hone_status hone_weights_fold(hone_weights *, const char *folder, hone_err *);
 void hone_weights_close(hone_weights *);
 
 /* Converts COUNT elements between F32, F16, BF16 and F64, rounding once, to

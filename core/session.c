@@ -41,7 +41,6 @@ static hone_status check_storage(hone_session *s, hone_storage storage,
                                  hone_err *err)
 {
     static const char *const why[HONE_STORAGES] = {
-        [HONE_NF4] = "nf4: no pack here has kernels that read it",
         [HONE_FP8] = "fp8 needs precision bf16 and a pack with kernels for "
                      "it: cuda, on cards from 9.0 on" };
 
@@ -60,14 +59,17 @@ static hone_status check_storage(hone_session *s, hone_storage storage,
 
 static hone_status open_model(hone_session *s, hone_err *err)
 {
-    static const hone_storage storages[] = { HONE_NOTHING, HONE_BF16, HONE_F32,
-                                             HONE_NF4, HONE_FP8 };
     const hone_model_config *m = &s->recipe->model;
+    const hone_storage storages[] = { HONE_NOTHING, HONE_BF16, HONE_F32,
+                                      m->nested ? HONE_NF4 : HONE_NF4_PLAIN,
+                                      HONE_FP8 };
     hone_family_spec spec = { .model = m->path,
                               .storage = storages[m->storage],
                               .trainable = !s->recipe->has_adapter,
                               .trained = s->recipe->master ? HONE_F32
-                                                           : HONE_BF16 };
+                                                           : HONE_BF16,
+                              .words_on_host = m->embeddings &&
+                                               !s->machine.info.is_host };
 
     hone_try(check_storage(s, spec.storage, err));
     if (!m->init) {

@@ -56,13 +56,16 @@ static int each(const hone_pack *pack, const hone_bench *b, int shapes,
     hone_bench as = *b;
     hone_err err;
 
-    snprintf(name, sizeof name, "op, %s", b->compute == HONE_FP8
-             ? "fp8 weights" : hone_parts(b->compute)[0].name);
+    snprintf(name, sizeof name, "op, %s",
+             b->compute == HONE_FP8   ? "fp8 weights"
+             : b->compute == HONE_NF4 ? "nf4"
+                                      : hone_parts(b->compute)[0].name);
     if (!shapes) {
         printf("%-20s %11s %11s %11s %10s\n", name, "ms", "GB/s", "GFLOP/s",
                "of limit");
-        if (as.compute == HONE_FP8) /* the ceiling of what is beside them */
-            as.compute = HONE_BF16;
+        /* The ceiling of what is beside codes. */
+        if (as.compute == HONE_FP8 || as.compute == HONE_NF4)
+            as.compute = b->scale ? HONE_BF16 : HONE_F32;
         if (hone_limits_measure(&as, pack->device, &limits, &err) != HONE_OK)
             hone_log(HONE_LOG_WARN, "the limit is unknown: %s", err.msg);
         printf("%-20s %11s %11.2f %11.2f\n", "(the limit)", "",
@@ -73,8 +76,7 @@ static int each(const hone_pack *pack, const hone_bench *b, int shapes,
     for (const hone_kernel *k = pack->kernels; k->op; k++) {
         const hone_component *op = hone_find(HONE_KIND_OP, k->op);
 
-        if ((only && strcmp(only, k->op)) ||
-            (b->compute == HONE_FP8 && !hone_case_reads_fp8(k->op)))
+        if ((only && strcmp(only, k->op)) || !hone_case_reads(k->op, b->compute))
             continue;
         if (!op)
             printf("%-20s not tried: no plugin defines this op\n", k->op);
@@ -117,12 +119,12 @@ static int each_type(const hone_pack *pack, hone_bench *b, int shapes,
         hone_storage storage;
         int arch; /* of an NVIDIA GPU at least */
     } types[] = { { HONE_F32, 0 }, { HONE_BF16, 80 }, { HONE_F16, 0 },
-                  { HONE_FP8, 90 } };
+                  { HONE_FP8, 90 }, { HONE_NF4, 0 } };
     int wrong = 0;
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         b->compute = types[i].storage;
-        if (i > 0 && !b->scale) /* on a GPU alone */
+        if (i > 0 && i < 4 && !b->scale) /* on a GPU alone */
             continue;
         if (b->info->arch && b->info->arch < types[i].arch)
             continue; /* older than these numbers */

@@ -50,7 +50,7 @@ static const verb verbs[] = {
       "[--max-tokens N] [--temperature T] [--seed S] [--device NAME]",
       "continue a text, or answer in the model's chat template" },
     { "export", hone_verb_export,
-      "RUN|MODEL --to merged|peft --out DIR [--adapter DIR]",
+      "RUN|MODEL --to merged|peft|nf4 --out DIR [--adapter DIR]",
       "write a model that other tools load" },
     { "tokenize", hone_verb_tokenize,
       "MODEL|FILE [--decode | --chat [--text]] [--no-special] "

@@ -222,7 +222,7 @@ local names = {
   quantization_bit = "model.storage: \"nf4\" or \"fp8\"",
   bnb_4bit_quant_type = "model.storage: \"nf4\"",
   bnb_4bit_compute_dtype = "precision",
-  bnb_4bit_use_double_quant = "model.storage: \"nf4\"",
+  bnb_4bit_use_double_quant = "model.nested",
   bnb_4bit_quant_storage = "model.storage: \"nf4\"",
   bnb_config_kwargs = "model.storage: \"nf4\"",
   attn_implementation = kernels,
@@ -446,8 +446,9 @@ local names = {
 local more = {
   ["model.path"] = "model_name",
   ["model.init: \"random\""] = "reinit_weights",
+  ["model.nested"] = "use_bnb_nested_quant",
   ["model.storage: \"nf4\" or \"fp8\""] = [[
-    use_bnb_nested_quant model_quantization_config
+    model_quantization_config
     model_quantization_config_kwargs quantization fp8_config]],
   ["adapter"] = "use_peft",
   ["adapter.rank_pattern"] = "lora_rank_pattern",

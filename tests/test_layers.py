@@ -12,9 +12,9 @@ import re
 import sys
 import tempfile
 
-PUBLIC = "hone/plugin.h"
-LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 32100
-CONTRACT_LINES_MOST = 800  # plugin.h is one file, and only grows
+PUBLIC = ("hone/plugin.h", "hone/nf4.h")
+LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 33500
+CONTRACT_LINES_MOST = 840  # plugin.h is one file, and only grows
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 SOURCES = (".c", ".h", ".cu", ".cuh")
 
@@ -92,7 +92,7 @@ def check_core(root):
                 yield (f"core/{name} ({layers[here][0]}) includes {other} "
                        f"({layers[there][0]}), which is above it")
         for other in includes(path):
-            if other not in files and other != PUBLIC:
+            if other not in files and other not in PUBLIC:
                 yield f"core/{name} includes {other}, which is not in core/"
     found = circle({n: g for n, g in graph.items() if n.endswith(".h")})
     if found:
@@ -107,7 +107,7 @@ def check_plugins(root):
                 in_core = (root / "core").resolve() in inside.parents
                 if (root / "core" / other).exists() or in_core:
                     yield (f"{path.relative_to(root)} includes {other}: "
-                           f"a plugin sees {PUBLIC} alone")
+                           f"a plugin sees {PUBLIC[0]} alone")
 
 
 def check_sizes(root, say):

@@ -13,6 +13,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "hone/nf4.h"
 #include "hone/plugin.h"
 
 #define CPU_JOIN_(a, b) hone_cpu_##a##_##b
@@ -47,16 +48,17 @@ static inline int64_t cpu_align(int64_t bytes)
 
 /* ------------------------------------------------------------- preparing */
 
-/* All operands in f32, or integers as they are; half-width inputs ask for a
- * conversion. What else there is, another pack may know. */
+/* All operands in f32, or integers as they are; half-width inputs and weights
+ * in nf4 ask for a conversion. What else there is, another pack may know. */
 static inline hone_status cpu_want_f32(const hone_call *c, hone_need *need,
                                        hone_err *err)
 {
     for (uint32_t i = 0; i < c->nin + c->nout; i++) {
         hone_storage s = c->type[i].storage;
 
-        if ((i < c->nin || c->mode[i] == HONE_WRITE) &&
-            (s == HONE_BF16 || s == HONE_F16))
+        if ((i < c->nin && hone_is_nf4(s)) ||
+            ((i < c->nin || c->mode[i] == HONE_WRITE) &&
+             (s == HONE_BF16 || s == HONE_F16)))
             need->want[i] = HONE_F32;
         else if (s != HONE_F32 && s != HONE_I32 && s != HONE_I64 &&
                  s != HONE_NOTHING)

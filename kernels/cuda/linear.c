@@ -7,6 +7,7 @@
 #include "attrs.h"
 #include "blas.h"
 #include "cuda.h"
+#include "hone/nf4.h"
 
 typedef struct {
     cuda_matmul mm;
@@ -35,14 +36,20 @@ static int32_t number_type(hone_storage s)
 }
 
 /* Both factors are held as the products are computed, a bias as the result;
- * that may be f32. */
+ * that may be f32. A weight in nf4 is converted for the call. */
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
                            hone_err *err)
 {
     hone_storage out = c->type[c->nin].storage;
+    hone_call plain = *c;
+    hone_type type[4]; /* at most three inputs */
 
     (void)threads;
-    hone_try(cuda_plain(c, need, sizeof(linear), err));
+    memcpy(type, c->type, (c->nin + c->nout) * sizeof *type);
+    if (hone_is_nf4(type[1].storage))
+        type[1].storage = c->compute;
+    plain.type = type;
+    hone_try(cuda_plain(&plain, need, sizeof(linear), err));
     if (!cuda_is_float(c->compute) || lacks_bf16(c))
         return hone_fail(err, HONE_ENOSUP, "cuda: %s: fp32, fp16 and, from "
                          "compute capability 8.0 on, bf16 are covered", c->op);

@@ -6,7 +6,7 @@
  * components of its ops as hone_ops_FILE; kernels/ops.c collects them.
  *
  * A reference reads and writes through views, so that it takes any plain
- * storage and adds where the call says HONE_ADD. It must bear an output that
+ * storage, reads nf4 and adds where the call says HONE_ADD. It must bear an output that
  * shares the bytes of the input named by HONE_INPLACE.
  */
 #ifndef HONE_OP_H
@@ -14,6 +14,7 @@
 
 #include "attrs.h"
 #include "half.h"
+#include "hone/nf4.h"
 #include "hone/plugin.h"
 
 #include <string.h>
@@ -34,6 +35,7 @@ typedef float real;
 
 typedef struct view {
     void *at;
+    const hone_ptr *parts;
     hone_storage storage;
     int add; /* put() adds */
     int64_t rows, cols, count;
@@ -47,7 +49,7 @@ static inline int has(const hone_call *c, uint32_t i)
 static inline view input(const hone_call *c, const hone_ptr *p, uint32_t i)
 {
     const hone_type *t = &c->type[i];
-    view v = { p[i].part[0], t->storage, c->mode[i] == HONE_ADD,
+    view v = { p[i].part[0], &p[i], t->storage, c->mode[i] == HONE_ADD,
                t->dim[0], 1, hone_count(t) };
     int k;
     for (k = 1; k < t->rank; k++)
@@ -67,6 +69,8 @@ static inline real get(view v, int64_t i)
     case HONE_F64: return (real)((const double *)v.at)[i];
     case HONE_BF16: return (real)hone_bf16_load(((const uint16_t *)v.at)[i]);
     case HONE_F16: return (real)hone_f16_load(((const uint16_t *)v.at)[i]);
+    case HONE_NF4:
+    case HONE_NF4_PLAIN: return (real)hone_nf4_value(v.storage, v.parts, i);
     default: return 0; /* packs have the compiler convert the others */
     }
 }

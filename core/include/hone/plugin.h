@@ -153,10 +153,12 @@ typedef enum {
     HONE_I32,
     HONE_I64,
     HONE_U8,
-    HONE_NF4,  /* codes u8[n/2], absmax u8[n/64], nested f32[n/16384], mean f32 */
+    HONE_NF4,  /* codes u8[n/2], absmax u8[n/64], nested f32[n/16384], mean
+                  f32[2]; nf4.h */
     HONE_FP8,  /* e4m3 codes u8[n], scale f32[1] */
     HONE_INT8, /* block-wise optimizer state: codes u8[n], absmax f32[n/256] */
     HONE_UINT8, /* the same for what is never negative */
+    HONE_NF4_PLAIN, /* codes u8[n/2], absmax f32[n/64]; nf4.h */
     HONE_STORAGES
 } hone_storage;
 
@@ -186,10 +188,11 @@ static inline const hone_part *hone_parts(hone_storage s)
         { { "codes", 1, 2 },
           { "absmax", 1, 64 },
           { "nested", 4, 16384 },
-          { "mean", 4, 0 } },
+          { "mean", 8, 0 } },
         { { "codes", 1, 1 }, { "scale", 4, 0 } },
         { { "codes", 1, 1 }, { "absmax", 4, 256 } },
         { { "codes", 1, 1 }, { "absmax", 4, 256 } },
+        { { "codes", 1, 2 }, { "absmax", 4, 64 } },
     };
     return table[s < HONE_STORAGES ? s : 0];
 }
@@ -706,6 +709,9 @@ typedef struct hone_export {
                         void *to, hone_err *);
     const char *adapter;     /* PEFT folder that is merged into the tensors as
                                 they are read; NULL: none */
+    /* All of tensor i as HONE_NF4 or HONE_NF4_PLAIN: fills its parts. */
+    hone_status (*codes)(void *self, uint32_t i, hone_storage,
+                         const hone_ptr *parts, hone_err *);
 } hone_export;
 
 typedef struct hone_exporter {

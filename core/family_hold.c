@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * family_hold.c -- how the weights of a graph that a family has just built are
+ * held, and where: what no model family needs to know.
+ */
+#include <string.h>
+
+#include "family.h"
+#include "hone/nf4.h"
+
+/* Of fp8 both dimensions must be multiples of 16, as tensor cores want it; what
+ * is nf4 in its file stays as it is there. */
+static int takes(hone_storage s, const hone_type *type)
+{
+    if (s == HONE_FP8)
+        return type->dim[0] % 16 == 0 && type->dim[1] % 16 == 0;
+    return !hone_is_nf4(type->storage);
+}
+
+/* Frozen weights of linears but the LM head's take the storage that the recipe
+ * names. A tensor that another op reads too (embeddings that are tied)
+ * stays. */
+static void hold_weights(const hone_family_spec *spec, hone_graph *g,
+                         hone_id head)
+{
+    if (!hone_parts(spec->storage)[1].bytes)
+        return;
+    for (hone_id id = 0; id < g->tensors; id++) {
+        hone_tensor *t = &g->tensor[id];
+        int linears = 0, others = id == head || t->trainable;
+
+        for (int n = 0; n < g->nodes; n++)
+            for (uint32_t i = 0; i < g->node[n].nin; i++)
+                if (g->node[n].in[i] == id) {
+                    int is = i == 1 && !strcmp(g->node[n].component->name,
+                                               "linear");
+                    linears += is;
+                    others += !is;
+                }
+        if (t->kind == HONE_T_PARAM && linears && !others &&
+            takes(spec->storage, &t->type))
+            t->type.storage = spec->storage;
+    }
+}
+
+/* A row a token: over the link it takes about as long as a layer norm. */
+static void leave_on_host(const hone_family_spec *spec, hone_graph *g,
+                          hone_id head)
+{
+    for (hone_id id = 0; spec->words_on_host && id < g->tensors; id++) {
+        hone_tensor *t = &g->tensor[id];
+        int lookups = 0, others = id == head || t->trainable;
+
+        for (int n = 0; n < g->nodes; n++)
+            for (uint32_t i = 0; i < g->node[n].nin; i++)
+                if (g->node[n].in[i] == id) {
+                    int is = i == 0 && !strcmp(g->node[n].component->name,
+                                               "embed");
+                    lookups += is;
+                    others += !is;
+                }
+        if (t->kind == HONE_T_PARAM && lookups && !others)
+            t->space = HONE_PINNED_SPACE;
+    }
+}
+
+void hone_family_hold(const hone_family_spec *spec, hone_graph *g, hone_id head)
+{
+    hold_weights(spec, g, head);
+    leave_on_host(spec, g, head);
+}
