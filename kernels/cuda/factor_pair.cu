@@ -13,7 +13,6 @@ enum {
     WARP_COLUMNS = 64,
     COLUMNS = WARP_COLUMNS * FACTOR_WARPS,
     ROWS = 16, /* of a stage */
-    STAGES = 4,
     WIDE = COLUMNS + 8,
     LEAST_STAGES = 8, /* of a slice */
     JOIN_COLUMNS = 32
@@ -42,8 +41,11 @@ template <int N> struct pair_stage {
     bf16 wide[ROWS * WIDE], narrow[ROWS * (16 * N + 8)];
 };
 
+/* Below 99 KB, which is what a block has at most on cards for desks. */
+template <int N> constexpr int STAGES = N == 1 ? 4 : 3;
+
 template <int N> struct pair_shared {
-    pair_stage<N> stage[STAGES];
+    pair_stage<N> stage[STAGES<N>];
     float sums[2][FACTOR_WARPS][ROWS * (16 * N + 8)];
 };
 
@@ -168,6 +170,8 @@ leave_rows(const pair_job &j, const float (&sums)[FACTOR_WARPS]
     }
 }
 
+static_assert(sizeof(pair_shared<2>) < 99 * 1024, "shared memory");
+
 template <int N>
 static __global__ void __launch_bounds__(FACTOR_THREADS, 3 - N)
     pair_slice(const __grid_constant__ pair_job j)
@@ -184,18 +188,18 @@ static __global__ void __launch_bounds__(FACTOR_THREADS, 3 - N)
     float acc[N][WARP_COLUMNS / 8][4] = {};
 
 #pragma unroll
-    for (int s = 0; s < STAGES - 1; s++) {
+    for (int s = 0; s < STAGES<N> - 1; s++) {
         fetch<N>(&all->stage[s], j, row + s * ROWS, last);
         copies_close();
     }
     hold_weight<N>(b, j, column);
     for (int i = 0; i < count; i++, row += ROWS) {
-        pair_stage<N> *s = &all->stage[i % STAGES];
+        pair_stage<N> *s = &all->stage[i % STAGES<N>];
 
-        copies_wait<STAGES - 2>();
+        copies_wait<STAGES<N> - 2>();
         __syncthreads();
-        fetch<N>(&all->stage[(i + STAGES - 1) % STAGES], j,
-                 row + (STAGES - 1) * ROWS, last);
+        fetch<N>(&all->stage[(i + STAGES<N> - 1) % STAGES<N>], j,
+                 row + (STAGES<N> - 1) * ROWS, last);
         copies_close();
         if (i)
             leave_rows<N>(j, all->sums[(i - 1) % 2], row - ROWS, last);
