@@ -49,7 +49,7 @@ typedef struct cuda_blas {
     const hone_choices *choices;
     char *scratch;
     int64_t scratch_bytes;
-    float spent_ms; /* in measuring */
+    double spent_ms, heated_ms; /* in measuring; before it */
 } cuda_blas;
 
 /* A product ready to be run: no pointers to what could move. */

@@ -9,25 +9,27 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "blas.h"
 #include "cuda.h"
 
 enum {
-    ASKED = 8,      /* algorithms */
-    ROUNDS = 3,
-    LEAST_US = 200, /* of a round, or MOST_RUNS */
+    ASKED = 8,       /* algorithms */
+    ROUNDS = 4,
+    ROUND_US = 2000, /* of one algorithm in a round, or MOST_RUNS */
     MOST_RUNS = 20,
+    HEAT_MS = 100,
     KEY = 512,
     VALUE = 2 * sizeof(cublasLtMatmulAlgo_t) + 1
 };
 
 /* All measuring of a process: behind that the heuristic's first is kept. */
-#define MOST_MS 1500.0f
+#define MOST_MS 1500.0
 /* As good as the heuristic's first: then that, lest noise decides. */
-#define AS_GOOD 0.98f
+#define AS_GOOD 0.99f
 /* Not measured more closely. */
-#define TOO_SLOW 1.15f
+#define TOO_SLOW 1.08f
 
 /* ------------------------------------------------------------ what is kept */
 
@@ -120,80 +122,142 @@ static int find_places(const cuda_blas *b, const cuda_product *s, places *p)
     return 1;
 }
 
-/* Milliseconds a run; 0: it does not run. */
-static float time_of(const cuda_matmul *mm, const cuda_product *s,
-                     const places *p, cudaEvent_t *event, int runs)
+/* One more than there are algorithms: between two of them lies one's time. */
+typedef struct {
+    cudaEvent_t at[ASKED + 1];
+    int count;
+} clock_marks;
+
+/* RUNS of one algorithm on the way; 0: it does not run. */
+static int issue(const cuda_matmul *mm, const cuda_product *s, const places *p,
+                 int runs)
+{
+    for (int i = 0; i < runs; i++)
+        if (cuda_matmul_launch(mm, s->scaled ? &p->scales : NULL, p->a, p->b,
+                               p->bias, p->c, p->c, p->workspace, NULL) !=
+            CUBLAS_STATUS_SUCCESS)
+            return 0;
+    return 1;
+}
+
+/* Milliseconds from mark FROM to mark TO, which was reached; 0: not known. */
+static float between(const clock_marks *c, int from, int to)
 {
     float ms = 0;
-    int failed = cudaEventRecord(event[0], NULL) != cudaSuccess;
 
-    for (int i = 0; i < runs && !failed; i++)
-        failed = cuda_matmul_launch(mm, s->scaled ? &p->scales : NULL, p->a,
-                                    p->b, p->bias, p->c, p->c, p->workspace,
-                                    NULL) != CUBLAS_STATUS_SUCCESS;
-    failed |= cudaEventRecord(event[1], NULL) != cudaSuccess ||
-              cudaEventSynchronize(event[1]) != cudaSuccess ||
-              cudaEventElapsedTime(&ms, event[0], event[1]) != cudaSuccess;
-    return failed ? 0 : ms / (float)runs;
+    if (cudaEventSynchronize(c->at[to]) != cudaSuccess ||
+        cudaEventElapsedTime(&ms, c->at[from], c->at[to]) != cudaSuccess)
+        return 0;
+    return ms;
+}
+
+/* MS[i]: of one run, after one that loads the code; 0: it does not run. */
+static void try_each(cuda_matmul *m, const cuda_product *s,
+                     const cublasLtMatmulHeuristicResult_t *list, int count,
+                     const places *p, const clock_marks *c, float *ms)
+{
+    for (int i = 0; i < count; i++) {
+        int runs;
+
+        m->algo = list[i].algo;
+        runs = issue(m, s, p, 1);
+        (void)cudaEventRecord(c->at[0], NULL);
+        runs = runs && issue(m, s, p, 1);
+        (void)cudaEventRecord(c->at[1], NULL);
+        ms[i] = between(c, 0, 1) * (float)runs;
+    }
+}
+
+static int least_of(const float *ms, int count)
+{
+    int best = 0;
+
+    for (int i = 1; i < count; i++)
+        if (ms[i] > 0 && (ms[best] <= 0 || ms[i] < ms[best]))
+            best = i;
+    return best;
 }
 
 static int runs_of(float ms)
 {
-    int runs = (int)(LEAST_US / (1000 * ms)) + 1;
+    int runs = (int)(ROUND_US / (1000 * ms)) + 1;
 
     return runs < MOST_RUNS ? runs : MOST_RUNS;
 }
 
-/* The fastest of COUNT algorithms: their times in turns, each at its best. */
-static int fastest(const cuda_matmul *mm, const cuda_product *s,
-                   const cublasLtMatmulHeuristicResult_t *list, int count,
-                   const places *p, cudaEvent_t *event)
+/* All that are not too slow in turns, one behind the other without a pause: a
+ * card at its limit of power is another one than a card at rest. Their times
+ * become sums over the rounds. */
+static void take_turns(cuda_matmul *m, const cuda_product *s,
+                       const cublasLtMatmulHeuristicResult_t *list, int count,
+                       const places *p, const clock_marks *c, float *ms)
 {
-    float ms[ASKED], least = 0;
-    cuda_matmul m = *mm;
-    int best = 0;
+    const float least = ms[least_of(ms, count)];
+    float sum[ASKED] = { 0 };
 
-    for (int round = 0; round <= ROUNDS; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
+        (void)cudaEventRecord(c->at[0], NULL);
         for (int i = 0; i < count; i++) {
-            float now;
-
-            m.algo = list[i].algo;
-            if (round == 0)
-                ms[i] = time_of(&m, s, p, event, 1) > 0
-                            ? time_of(&m, s, p, event, 1) : 0;
-            else if (ms[i] > 0 && ms[i] < TOO_SLOW * least &&
-                     (now = time_of(&m, s, p, event, runs_of(ms[i]))) < ms[i])
-                ms[i] = now;
+            m->algo = list[i].algo;
+            if (ms[i] > 0 && ms[i] < TOO_SLOW * least)
+                (void)issue(m, s, p, runs_of(least));
+            (void)cudaEventRecord(c->at[i + 1], NULL);
         }
         for (int i = 0; i < count; i++)
-            if (ms[i] > 0 && (least <= 0 || ms[i] < least)) {
-                least = ms[i];
-                best = i;
-            }
+            sum[i] += between(c, i, i + 1);
     }
-    return ms[0] > 0 && least > AS_GOOD * ms[0] ? 0 : best;
+    for (int i = 0; i < count; i++)
+        ms[i] = ms[i] > 0 && ms[i] < TOO_SLOW * least ? sum[i] : 0;
+}
+
+/* The fastest of COUNT algorithms. */
+static int fastest(cuda_blas *b, const cuda_matmul *mm, const cuda_product *s,
+                   const cublasLtMatmulHeuristicResult_t *list, int count,
+                   const places *p, const clock_marks *c)
+{
+    float ms[ASKED];
+    cuda_matmul m = *mm;
+    int best;
+
+    try_each(&m, s, list, count, p, c, ms);
+    best = least_of(ms, count);
+    if (ms[best] <= 0)
+        return 0;
+    m.algo = list[best].algo;
+    while (b->heated_ms < HEAT_MS && issue(&m, s, p, runs_of(ms[best])))
+        b->heated_ms += (double)(ms[best] * (float)runs_of(ms[best]));
+    take_turns(&m, s, list, count, p, c, ms);
+    best = least_of(ms, count);
+    return ms[0] > 0 && ms[best] > AS_GOOD * ms[0] ? 0 : best;
+}
+
+static double now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
 static int measure(cuda_blas *b, const cuda_matmul *mm, const cuda_product *s,
                    const cublasLtMatmulHeuristicResult_t *list, int count)
 {
-    cudaEvent_t event[3] = { NULL, NULL, NULL };
+    const double begin = now_ms();
+    clock_marks c = { .count = 0 };
     places p;
-    float ms = 0;
-    int best = 0, made = 0;
+    int best = 0;
 
     if (count < 2 || b->spent_ms > MOST_MS || !find_places(b, s, &p))
         return 0;
-    while (made < 3 && cudaEventCreate(&event[made]) == cudaSuccess)
-        made++;
-    if (made == 3 && cudaEventRecord(event[2], NULL) == cudaSuccess) {
-        best = fastest(mm, s, list, count, &p, event);
-        if (cudaEventElapsedTime(&ms, event[2], event[1]) == cudaSuccess)
-            b->spent_ms += ms;
-    }
-    while (made)
-        (void)cudaEventDestroy(event[--made]);
+    while (c.count <= ASKED &&
+           cudaEventCreate(&c.at[c.count]) == cudaSuccess)
+        c.count++;
+    if (c.count > ASKED)
+        best = fastest(b, mm, s, list, count, &p, &c);
+    while (c.count)
+        (void)cudaEventDestroy(c.at[--c.count]);
     (void)cudaGetLastError();
+    b->spent_ms += now_ms() - begin;
     return best;
 }
 

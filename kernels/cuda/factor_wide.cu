@@ -14,9 +14,15 @@
 #include "factor.cuh"
 
 enum {
-    STEPS = 8, /* of 16 along the narrow sides, at most */
-    GROUP = 32 /* columns */
+    STEPS = 6,         /* of 16 along the narrow sides, at most */
+    GROUP = 32,        /* columns */
+    GROUPS = 2,        /* of a warp: a line of 128 bytes */
+    MINE = GROUP * GROUPS
 };
+
+/* Warps of a block, by steps, and blocks of a multiprocessor. */
+template <int S> constexpr int WARPS = S > 2 ? 4 : 8;
+template <int S> constexpr int BLOCKS = S == 3 ? 3 : 2;
 
 /* 16 of the narrow side of operands U and U + 1; from FIRST on. */
 struct wide_step {
@@ -83,13 +89,13 @@ static __device__ __forceinline__ void hold_columns(uint32_t (&b)[4][2],
 }
 
 /* What 16 rows need: those of u, and what their results are added to. */
-template <int S, int G> struct wide_rows {
+template <int S> struct wide_rows {
     uint2 u[S][2];
-    uint4 old[G][2];
+    uint4 old[GROUPS][2];
 };
 
-template <int S, int G>
-static __device__ __forceinline__ void fetch(wide_rows<S, G> &r,
+template <int S>
+static __device__ __forceinline__ void fetch(wide_rows<S> &r,
                                              const wide_job &j, int64_t row,
                                              int64_t last, int64_t column)
 {
@@ -106,7 +112,7 @@ static __device__ __forceinline__ void fetch(wide_rows<S, G> &r,
                                                     at * j.step[s].k + k))
                             : uint2{ 0, 0 };
 #pragma unroll
-        for (int i = 0; i < G; i++) {
+        for (int i = 0; i < GROUPS; i++) {
             const int64_t c = column + GROUP * i + lane % 4 * 8;
             r.old[i][h] = j.from && at < last && c < j.columns
                               ? *(const uint4 *)(j.from + at * j.columns + c)
@@ -122,16 +128,46 @@ static __device__ __forceinline__ uint32_t sum_of(float low, float high,
                scale * high + __uint_as_float(old & 0xffff0000u));
 }
 
-template <int S, int G>
-static __device__ __forceinline__ void
-put(const wide_rows<S, G> &r, const uint32_t (&b)[S][G][4][2],
-    const wide_job &j, int64_t row, int64_t last, int64_t column)
+/* By value, that nothing goes by way of memory. */
+static __device__ __forceinline__ uint4 either(bool first, uint4 a, uint4 b)
+{
+    return { first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z,
+             first ? a.w : b.w };
+}
+
+/* Eight threads write a whole line each time: of a pair of rows the thread of
+ * the even one has the first group of both in the end, its neighbour the
+ * second. */
+static __device__ __forceinline__ void put_lines(const wide_job &j,
+                                                 const uint4 (&v)[GROUPS],
+                                                 int64_t row, int64_t last,
+                                                 int64_t column)
 {
     const int lane = threadIdx.x % 32;
+    const bool odd = lane / 4 % 2;
+    const uint4 send = either(odd, v[0], v[1]);
+    const uint4 got = { __shfl_xor_sync(~0u, send.x, 4),
+                        __shfl_xor_sync(~0u, send.y, 4),
+                        __shfl_xor_sync(~0u, send.z, 4),
+                        __shfl_xor_sync(~0u, send.w, 4) };
+    const int64_t even = row + lane / 8 * 2;
+    const int64_t c = column + GROUP * odd + lane % 4 * 8;
+
+    if (c < j.columns && even < last)
+        *(uint4 *)(j.y + even * j.columns + c) = either(odd, got, v[0]);
+    if (c < j.columns && even + 1 < last)
+        *(uint4 *)(j.y + (even + 1) * j.columns + c) = either(odd, v[1], got);
+}
+
+template <int S>
+static __device__ __forceinline__ void
+put(const wide_rows<S> &r, const uint32_t (&b)[S][GROUPS][4][2],
+    const wide_job &j, int64_t row, int64_t last, int64_t column)
+{
+    uint4 out[2][GROUPS];
 
 #pragma unroll
-    for (int i = 0; i < G; i++) {
-        const int64_t c = column + GROUP * i + lane % 4 * 8;
+    for (int i = 0; i < GROUPS; i++) {
         float v[4][4] = {};
 
 #pragma unroll
@@ -144,31 +180,30 @@ put(const wide_rows<S, G> &r, const uint32_t (&b)[S][G][4][2],
         }
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int64_t at = row + 8 * h + lane / 4;
             const uint4 &o = r.old[i][h];
 
-            if (at < last && c < j.columns)
-                *(uint4 *)(j.y + at * j.columns + c) = {
-                    sum_of(v[0][2 * h], v[0][2 * h + 1], o.x, j.scale),
-                    sum_of(v[1][2 * h], v[1][2 * h + 1], o.y, j.scale),
-                    sum_of(v[2][2 * h], v[2][2 * h + 1], o.z, j.scale),
-                    sum_of(v[3][2 * h], v[3][2 * h + 1], o.w, j.scale)
-                };
+            out[h][i] = { sum_of(v[0][2 * h], v[0][2 * h + 1], o.x, j.scale),
+                          sum_of(v[1][2 * h], v[1][2 * h + 1], o.y, j.scale),
+                          sum_of(v[2][2 * h], v[2][2 * h + 1], o.z, j.scale),
+                          sum_of(v[3][2 * h], v[3][2 * h + 1], o.w, j.scale) };
         }
     }
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        put_lines(j, out[h], row + 8 * h, last, column);
 }
 
-/* S: steps along the narrow side; G: groups of columns that a warp has. */
-template <int S, int G, bool TALL>
-static __global__ void __launch_bounds__(FACTOR_THREADS, S > 4 ? 1 : 2)
+/* S: steps along the narrow sides. */
+template <int S, bool TALL>
+static __global__ void __launch_bounds__(32 * WARPS<S>, BLOCKS<S>)
     wide_product(const __grid_constant__ wide_job j)
 {
-    const int64_t column = ((int64_t)blockIdx.x * FACTOR_WARPS +
-                            threadIdx.x / 32) * (GROUP * G);
+    const int64_t column = ((int64_t)blockIdx.x * WARPS<S> +
+                            threadIdx.x / 32) * MINE;
     int64_t row = (int64_t)blockIdx.y * j.rows_of_block;
     const int64_t last = min(j.rows, row + j.rows_of_block);
-    uint32_t b[S][G][4][2];
-    wide_rows<S, G> now, next;
+    uint32_t b[S][GROUPS][4][2];
+    wide_rows<S> now, next;
 
     if (column >= j.columns)
         return;
@@ -176,7 +211,7 @@ static __global__ void __launch_bounds__(FACTOR_THREADS, S > 4 ? 1 : 2)
 #pragma unroll
     for (int s = 0; s < S; s++)
 #pragma unroll
-        for (int i = 0; i < G; i++)
+        for (int i = 0; i < GROUPS; i++)
             hold_columns<TALL>(b[s][i], j, s, column + GROUP * i);
     for (; row < last; row += 16) {
         fetch(next, j, row + 16, last, column);
@@ -238,10 +273,10 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
 }
 
 /* Many rows a block, as long as there are blocks for every multiprocessor. */
-template <int S, int G>
+template <int S>
 static void launch(const wide *d, wide_job &j, cudaStream_t s)
 {
-    const int64_t across = cuda_ceil(d->columns, FACTOR_WARPS * GROUP * G);
+    const int64_t across = cuda_ceil(d->columns, WARPS<S> * MINE);
 
     j.rows_of_block = 128;
     while (j.rows_of_block > 16 &&
@@ -250,9 +285,9 @@ static void launch(const wide *d, wide_job &j, cudaStream_t s)
     dim3 grid((unsigned)across,
               (unsigned)cuda_ceil(d->rows, j.rows_of_block));
     if (d->tall)
-        wide_product<S, G, true><<<grid, FACTOR_THREADS, 0, s>>>(j);
+        wide_product<S, true><<<grid, 32 * WARPS<S>, 0, s>>>(j);
     else
-        wide_product<S, G, false><<<grid, FACTOR_THREADS, 0, s>>>(j);
+        wide_product<S, false><<<grid, 32 * WARPS<S>, 0, s>>>(j);
 }
 
 static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
@@ -277,13 +312,11 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
                       t->k, t->k - t->first };
     }
     switch (d->steps) {
-    case 1: launch<1, 2>(d, j, s); break;
-    case 2: launch<2, 2>(d, j, s); break;
-    case 3: launch<3, 1>(d, j, s); break;
-    case 4: launch<4, 1>(d, j, s); break;
-    case 5:
-    case 6: launch<6, 1>(d, j, s); break;
-    default: launch<8, 1>(d, j, s);
+    case 1: launch<1>(d, j, s); break;
+    case 2: launch<2>(d, j, s); break;
+    case 3: launch<3>(d, j, s); break;
+    case 4: launch<4>(d, j, s); break;
+    default: launch<6>(d, j, s);
     }
 }
 
