@@ -46,6 +46,7 @@ static void inputs(hone_graph *g, hone_bucket b)
 static hone_status finish(const hone_compiler *c, hone_program *p,
                           hone_err *err)
 {
+    hone_try(hone_pass_sums(&p->graph, c->machine->packs, err));
     hone_try(hone_pass_group(&p->graph, c->machine->packs, err));
     hone_try(hone_pass_assign(&p->graph, c->machine->packs, &c->machine->info,
                               c->images, err));

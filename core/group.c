@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * group.c -- calls that read the same large tensor and do little with it, done
- * in one call that reads it once: the low-rank factors of q, k and v. Which op
- * does several of another is data in the op (`list`); whether it pays is for
- * the packs to say, which refuse what is not small.
+ * in one call that reads it once: the low-rank factors of q, k and v, the two
+ * gradients of one of them. Which op does several of another, or that and
+ * another one, is data in the op (`list`, `pair`); whether it pays is for the
+ * packs to say, which refuse what is not small.
  */
 #include <string.h>
 
@@ -156,11 +157,62 @@ static hone_status group_from(group *s, int n, hone_err *err)
     return HONE_OK;
 }
 
+/* ------------------------------------------------------------------- pairs */
+
+static int is_pair(const hone_node *a, const hone_node *b)
+{
+    return !strcmp(b->component->name, a->op->pair_of) && is_plain(a) &&
+           is_plain(b) && a->phase == b->phase && a->layer == b->layer &&
+           a->in[0] == b->in[0] && a->from_row == b->from_row &&
+           !memcmp(a->attrs, b->attrs, a->component->config_size);
+}
+
+/* Node N with the next one that goes with it, in that one's place. */
+static hone_status pair_from(group *s, int n, hone_err *err)
+{
+    hone_graph *g = s->g;
+    const hone_node *a = &g->node[n], *b = NULL;
+    hone_node both = *a;
+    int k = n;
+
+    while (++k < g->nodes && !(g->node[k].component && is_pair(a, &g->node[k])))
+        ;
+    if (k == g->nodes || !could_be_later(s, n, k))
+        return HONE_OK;
+    b = &g->node[k];
+    hone_try(hone_need_component(HONE_KIND_OP, a->op->pair, &both.component,
+                                 err));
+    both.op = both.component->ops;
+    both.nin = 3;
+    both.nout = 2;
+    both.in = hone_copy(g->arena, a->in, 2, 3, sizeof *both.in);
+    both.out = hone_copy(g->arena, a->out, 1, 2, sizeof *both.out);
+    both.acc = hone_copy(g->arena, a->acc, 1, 2, sizeof *both.acc);
+    both.in[2] = b->in[1];
+    both.out[1] = b->out[0];
+    both.acc[1] = b->acc[0];
+    if (!hone_node_is_covered(g, &both, s->packs))
+        return HONE_OK;
+    g->node[n].component = NULL;
+    g->node[k] = both;
+    return HONE_OK;
+}
+
+static int has_pair(const hone_node *node)
+{
+    return node->op->size >= offsetof(hone_op, pair_of) +
+                                 sizeof node->op->pair_of && node->op->pair;
+}
+
 hone_status hone_pass_group(hone_graph *g, const hone_component *const *packs,
                             hone_err *err)
 {
     group s = { .g = g, .packs = packs };
 
+    for (int n = 0; n < g->nodes; n++)
+        if (g->node[n].component && has_pair(&g->node[n]))
+            hone_try(pair_from(&s, n, err));
+    hone_graph_compact(g);
     s.producer = hone_alloc(g->arena,
                             (size_t)(g->tensors + 1) * sizeof *s.producer);
     memset(s.producer, 0xff, (size_t)g->tensors * sizeof *s.producer);

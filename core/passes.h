@@ -53,9 +53,14 @@ hone_status hone_pass_again(hone_graph *, const hone_component *const *packs,
                             hone_err *);
 
 /* group.c: several small calls that read one tensor become one call of the
- * op's `list`, where a pack of PACKS covers it. */
+ * op's `list` or `pair`, where a pack of PACKS covers it. */
 hone_status hone_pass_group(hone_graph *, const hone_component *const *packs,
                             hone_err *);
+
+/* sums.c: small summands of one sum become one call of the op's `sum`, where a
+ * pack of PACKS covers it. */
+hone_status hone_pass_sums(hone_graph *, const hone_component *const *packs,
+                           hone_err *);
 
 /* autodiff.c: appends the backward nodes of LOSS (f32[1]), whose gradient is
  * SEED; the gradient of each trainable parameter p is added into the tensor

@@ -262,6 +262,7 @@ static hone_status prepare(run *r, const hone_rank *rank, int fresh,
     r->device_bytes = hone_plan_total(&s->plan, HONE_PLAN_DEVICE);
     r->host_bytes = hone_plan_total(&s->plan, HONE_PLAN_HOST);
     hone_try(write_texts(r, err));
+    s->folder = r->out;
     hone_log_time("the run's folder");
     return hone_session_start_loggers(s, err);
 }

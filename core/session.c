@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "choices.h"
 #include "dataset_map.h"
 #include "load.h"
 #include "log.h"
@@ -568,6 +569,28 @@ static hone_status take_memory(hone_session *s, hone_err *err)
     return HONE_OK;
 }
 
+/* Kernels are bound while the memory holds nothing yet, so that a pack can
+ * measure in it. */
+static hone_status bind_choosing(hone_session *s, hone_err *err)
+{
+    const hone_device *api = s->machine.api;
+    const hone_plan *p = &s->plan;
+    hone_choice_book book;
+    hone_status status, written;
+
+    if (api->size < offsetof(hone_device, choose) + sizeof api->choose ||
+        !api->choose)
+        return bind_all(s, s->host_memory, err);
+    hone_choices_open(&book, s->folder);
+    api->choose(s->machine.self, &book.api, s->device_memory,
+                p->store + p->temps + p->workspace[0] + p->workspace[1]);
+    status = bind_all(s, s->host_memory, err);
+    api->choose(s->machine.self, NULL, NULL, 0);
+    written = hone_choices_close(&book, s->folder,
+                                 status == HONE_OK ? err : NULL);
+    return status == HONE_OK ? written : status;
+}
+
 hone_status hone_session_reserve(hone_session *s, hone_err *err)
 {
     const hone_plan *p = &s->plan;
@@ -582,7 +605,7 @@ hone_status hone_session_reserve(hone_session *s, hone_err *err)
     s->regions.workspace[0] = at + p->temps;
     s->regions.workspace[1] = at + p->temps + p->workspace[0];
     s->regions.pinned = s->pinned_memory;
-    hone_try(bind_all(s, s->host_memory, err));
+    hone_try(bind_choosing(s, err));
     at = (char *)s->host_memory + p->programs;
     s->feed = (hone_feed){ .collator = &s->collator, .bucket = s->bucket,
                            .buckets = s->buckets, .machine = &s->machine,

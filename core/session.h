@@ -33,6 +33,7 @@ enum { HONE_MAX_LOGGERS = 8 };
 typedef struct hone_session {
     const hone_recipe *recipe;
     hone_rank rank;
+    const char *folder; /* of the run, where it keeps its choices; NULL */
     hone_arena keep, scratch;
     hone_machine machine;
     hone_card card; /* of that device; without a name: none is known */

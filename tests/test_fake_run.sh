@@ -106,6 +106,17 @@ status=$?
 train "$work/stopped" "$work/tiny/backoff.lua" --set steps=40 "${fake[@]}"
 same interrupted "$work/whole" "$work/stopped"
 
+# What the device chose by measuring: in the cache, and with the run.
+for file in "$HONE_CACHE" "$work/stopped"; do
+    grep -q '"fake: all": "one"' "$file/algorithms.json" ||
+        { echo "$file: nothing is kept of what was chosen"; bad=1; }
+done
+sed 's/one/another/' "$work/stopped/algorithms.json" \
+    > "$HONE_CACHE/algorithms.json"
+train "$work/later" "$work/tiny/full.lua" "${fake[@]}"
+grep -q another "$work/later/algorithms.json" ||
+    { echo "what an earlier run chose is not taken"; bad=1; }
+
 # Steps that are not finite are counted and named, a step later or at once:
 # with weights that are infinite.
 cp -r "$work/tiny" "$work/wild"

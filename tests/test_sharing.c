@@ -72,12 +72,19 @@ static int reads(const hone_node *node, hone_id id)
     return 0;
 }
 
-/* A pack that takes lists of narrow linears, and swiglu_regrad. */
+/* A pack that takes lists of narrow linears, sums and pairs of their
+ * gradients, and swiglu_regrad. */
 static hone_status narrow_only(const hone_call *c, int threads, hone_need *need,
                                hone_err *err)
 {
     (void)threads;
     (void)need;
+    if (!strcmp(c->op, "linear_dx_sum")) {
+        for (uint32_t i = 0; i < c->nin; i += 2)
+            if (c->type[i].dim[1] > NARROW)
+                return hone_fail(err, HONE_ENOSUP, "wide");
+        return HONE_OK;
+    }
     for (uint32_t i = 0; i < c->nout; i++)
         if (c->type[c->nin + i].dim[1] > NARROW &&
             c->type[c->nin + i].dim[0] > NARROW &&
@@ -89,6 +96,8 @@ static hone_status narrow_only(const hone_call *c, int threads, hone_need *need,
 static const hone_kernel kernels[] = {
     { "linear_list", narrow_only, NULL, NULL },
     { "linear_dw_list", narrow_only, NULL, NULL },
+    { "linear_grads", narrow_only, NULL, NULL },
+    { "linear_dx_sum", narrow_only, NULL, NULL },
     { "swiglu_regrad", narrow_only, NULL, NULL },
     { NULL, NULL, NULL, NULL }
 };
@@ -187,6 +196,49 @@ static void test_group_not_across_a_reader(void **state)
     assert_int_equal(g.nodes, 3);
 }
 
+/* Both gradients of y = u B^T read dy; those of a wide one stay apart. */
+static void test_pair_from_one_reading(void **state)
+{
+    hone_id dy, b, u, w, x, dx, dw;
+    hone_err err;
+
+    (void)state;
+    begin();
+    dy = tensor("dy", HONE_T_INPUT, T, WIDE);
+    b = tensor("b", HONE_T_PARAM, WIDE, NARROW);
+    u = tensor("u", HONE_T_INPUT, T, NARROW);
+    w = tensor("w", HONE_T_PARAM, WIDE, WIDE);
+    x = tensor("x", HONE_T_INPUT, T, WIDE);
+    dx = op("linear_dx", dy, b);
+    dw = op("linear_dw", dy, u);
+    op("linear_dx", dy, w);
+    op("linear_dw", dy, x);
+    assert_int_equal(hone_pass_group(&g, packs, &err), HONE_OK);
+    assert_int_equal(g.nodes, 3);
+    assert_string_equal(g.node[0].component->name, "linear_grads");
+    assert_int_equal(g.node[0].nin, 3);
+    assert_int_equal(g.node[0].in[1], b);
+    assert_int_equal(g.node[0].in[2], u);
+    assert_int_equal(g.node[0].out[0], dx);
+    assert_int_equal(g.node[0].out[1], dw);
+}
+
+/* The first is read before the other can be computed. */
+static void test_pair_not_across_a_reader(void **state)
+{
+    hone_id dy, b, dx;
+    hone_err err;
+
+    (void)state;
+    begin();
+    dy = tensor("dy", HONE_T_INPUT, T, WIDE);
+    b = tensor("b", HONE_T_PARAM, WIDE, NARROW);
+    dx = op("linear_dx", dy, b);
+    op("linear_dw", dy, op("add", dx, dx));
+    assert_int_equal(hone_pass_group(&g, packs, &err), HONE_OK);
+    assert_int_equal(g.nodes, 3);
+}
+
 /* ------------------------------------------------------------------- again */
 
 static void test_made_again(void **state)
@@ -262,6 +314,68 @@ static void test_residual_goes_along(void **state)
     assert_int_equal(g.node[2].out[0], y);
 }
 
+/* Gradients of x by way of three factors and three wide weights: the small
+ * ones are one summand, the wide ones still add to each other. */
+static void test_small_summands_together(void **state)
+{
+    hone_id du[3], a[3], dy[3], w[3], last = HONE_NONE;
+    hone_err err;
+    char name[8];
+    int sum;
+
+    (void)state;
+    begin();
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "u%d", i);
+        du[i] = tensor(name, HONE_T_INPUT, T, NARROW);
+        snprintf(name, sizeof name, "a%d", i);
+        a[i] = tensor(name, HONE_T_PARAM, NARROW, WIDE);
+        snprintf(name, sizeof name, "y%d", i);
+        dy[i] = tensor(name, HONE_T_INPUT, T, WIDE);
+        snprintf(name, sizeof name, "w%d", i);
+        w[i] = tensor(name, HONE_T_PARAM, WIDE, WIDE);
+    }
+    for (int i = 0; i < 6; i++) {
+        hone_id more = i % 2 ? op("linear_dx", dy[i / 2], w[i / 2])
+                             : op("linear_dx", du[i / 2], a[i / 2]);
+        g.node[i].acc[0] = last;
+        last = more;
+    }
+    assert_int_equal(hone_pass_sums(&g, none, &err), HONE_OK);
+    assert_int_equal(g.nodes, 6);
+    assert_int_equal(hone_pass_sums(&g, packs, &err), HONE_OK);
+    assert_int_equal(g.nodes, 4);
+    sum = find("linear_dx_sum", 0);
+    assert_int_equal(sum, 2); /* where the last of them stood */
+    assert_int_equal(g.node[sum].nin, 6);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(g.node[sum].in[2 * i], du[2 - i]);
+        assert_int_equal(g.node[sum].in[2 * i + 1], a[2 - i]);
+    }
+    assert_int_equal(g.node[0].acc[0], HONE_NONE);
+    for (int n = 1; n < 4; n++)
+        assert_int_equal(g.node[n].acc[0], g.node[n - 1].out[0]);
+    assert_int_equal(g.node[3].out[0], last);
+}
+
+/* A sum on the way that is read by others as well ends the search. */
+static void test_no_summand_that_is_read(void **state)
+{
+    hone_id u = HONE_NONE, a, first, second;
+    hone_err err;
+
+    (void)state;
+    begin();
+    u = tensor("u", HONE_T_INPUT, T, NARROW);
+    a = tensor("a", HONE_T_PARAM, NARROW, WIDE);
+    first = op("linear_dx", u, a);
+    second = op("linear_dx", u, a);
+    g.node[1].acc[0] = first;
+    op("add", first, second);
+    assert_int_equal(hone_pass_sums(&g, packs, &err), HONE_OK);
+    assert_int_equal(g.nodes, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,9 +383,13 @@ int main(void)
         cmocka_unit_test(test_group_only_alike),
         cmocka_unit_test(test_group_later),
         cmocka_unit_test(test_group_not_across_a_reader),
+        cmocka_unit_test(test_pair_from_one_reading),
+        cmocka_unit_test(test_pair_not_across_a_reader),
         cmocka_unit_test(test_made_again),
         cmocka_unit_test(test_larger_adds),
         cmocka_unit_test(test_residual_goes_along),
+        cmocka_unit_test(test_small_summands_together),
+        cmocka_unit_test(test_no_summand_that_is_read),
     };
     hone_err err;
     int failed;

@@ -119,8 +119,10 @@ static __device__ __forceinline__ char *aligned_room(char *room)
     return room + (1024 - room_of(room) % 1024) % 1024;
 }
 
+/* For the whole warp, which is done with what the barrier guards. */
 static __device__ __forceinline__ void arrive_warp(uint64_t *b)
 {
+    __syncwarp();
     if (threadIdx.x % 32 == 0)
         arrive(b);
 }

@@ -45,6 +45,8 @@ static int find_all(cuda_blas *b)
            find(l, "cublasLtDestroy", &b->destroy) &&
            find(l, "cublasLtMatmul", &b->matmul) &&
            find(l, "cublasLtMatmulAlgoGetHeuristic", &b->heuristic) &&
+           find(l, "cublasLtMatmulAlgoCheck", &b->check) &&
+           find(l, "cublasLtGetVersion", &b->version) &&
            find(l, "cublasLtMatmulDescInit_internal", &b->desc) &&
            find(l, "cublasLtMatmulDescSetAttribute", &b->desc_set) &&
            find(l, "cublasLtMatrixLayoutInit_internal", &b->layout) &&
@@ -90,62 +92,6 @@ void cuda_blas_close(cuda_blas *b)
 }
 
 /* ---------------------------------------------------------------- products */
-
-static void set_preference(const cuda_blas *b, cublasLtMatmulPreference_t p,
-                           const cuda_product *s)
-{
-    static const cublasLtMatmulPreferenceAttributes_t sides[] = {
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES
-    };
-    uint64_t workspace = (uint64_t)CUDA_BLAS_WORKSPACE;
-    uint32_t align = (uint32_t)s->align;
-    /* Parts of a sum are added in fp32, not in the product's storage. */
-    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_INPLACE |
-                       CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-
-    (void)b->preference(p, sizeof *p);
-    (void)b->preference_set(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                            &workspace, sizeof workspace);
-    (void)b->preference_set(p, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                            &schemes, sizeof schemes);
-    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
-        (void)b->preference_set(p, sides[i], &align, sizeof align);
-}
-
-static hone_status choose(cuda_matmul *mm, const cuda_product *s,
-                          hone_err *err)
-{
-    cuda_blas *b = mm->blas;
-    cublasLtMatmulPreferenceOpaque_t preference;
-    cublasLtMatmulHeuristicResult_t result;
-    cublasStatus_t status;
-    int found = 0;
-
-    for (int i = 0; i < b->kept; i++)
-        if (!memcmp(&b->shape[i], s, sizeof *s)) {
-            mm->algo = b->algo[i];
-            return HONE_OK;
-        }
-    set_preference(b, &preference, s);
-    status = b->heuristic(b->handle, &mm->desc, &mm->a, &mm->b, &mm->c, &mm->c,
-                          &preference, 1, &result, &found);
-    if (status != CUBLAS_STATUS_SUCCESS || !found)
-        return hone_fail(err, HONE_ENOSUP,
-                         "cuda: cuBLASLt has no algorithm for a product of "
-                         "%lld x %lld x %lld%s (status %d)", (long long)s->m,
-                         (long long)s->n, (long long)s->k,
-                         s->scaled ? " in fp8 on this card; write storage = "
-                                     "\"bf16\"" : "", (int)status);
-    mm->algo = result.algo;
-    if (b->kept < CUDA_BLAS_KEPT) {
-        b->shape[b->kept] = *s;
-        b->algo[b->kept++] = result.algo;
-    }
-    return HONE_OK;
-}
 
 /* A scale for each row of both factors. The heuristic refuses it without
  * addresses; they are others when it runs. Sums are in fp32 all along: that of
@@ -201,15 +147,15 @@ hone_status cuda_matmul_init(cuda_matmul *mm, cuda_blas *b,
                     (uint64_t)(flip_b ? s->k : s->n), s->ldb);
     (void)b->layout(&mm->c, sizeof mm->c, out, (uint64_t)s->m, (uint64_t)s->n,
                     s->ldc);
-    return choose(mm, s, err);
+    return cuda_matmul_choose(mm, s, err);
 }
 
-/* A call that was accepted by the heuristic fails only if the GPU has; then
- * the next sync() says so. cuBLAS takes handles that are not const. */
-void cuda_matmul_run_scaled(const cuda_matmul *mm, const cuda_scales *scales,
-                            const void *a, const void *b, const void *bias,
-                            const void *from, void *c, void *workspace,
-                            hone_stream stream)
+/* cuBLAS takes handles that are not const. */
+cublasStatus_t cuda_matmul_launch(const cuda_matmul *mm,
+                                  const cuda_scales *scales, const void *a,
+                                  const void *b, const void *bias,
+                                  const void *from, void *c, void *workspace,
+                                  hone_stream stream)
 {
     cublasLtMatmulDescOpaque_t desc = mm->desc;
     cublasLtMatrixLayout_t la = (cublasLtMatrixLayout_t)(uintptr_t)&mm->a;
@@ -225,14 +171,25 @@ void cuda_matmul_run_scaled(const cuda_matmul *mm, const cuda_scales *scales,
     if (mm->bias)
         (void)mm->blas->desc_set(&desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                  &bias, sizeof bias);
-    (void)mm->blas->matmul(mm->blas->handle, &desc, &mm->alpha, a, la, b, lb,
-                           &mm->beta, from, lc, c, lc, &mm->algo, workspace,
-                           (size_t)CUDA_BLAS_WORKSPACE, (cudaStream_t)stream);
+    return mm->blas->matmul(mm->blas->handle, &desc, &mm->alpha, a, la, b, lb,
+                            &mm->beta, from, lc, c, lc, &mm->algo, workspace,
+                            (size_t)CUDA_BLAS_WORKSPACE, (cudaStream_t)stream);
+}
+
+/* A call that was accepted when it was prepared fails only if the GPU has; then
+ * the next sync() says so. */
+void cuda_matmul_run_scaled(const cuda_matmul *mm, const cuda_scales *scales,
+                            const void *a, const void *b, const void *bias,
+                            const void *from, void *c, void *workspace,
+                            hone_stream stream)
+{
+    (void)cuda_matmul_launch(mm, scales, a, b, bias, from, c, workspace,
+                             stream);
 }
 
 void cuda_matmul_run(const cuda_matmul *mm, const void *a, const void *b,
                      const void *bias, const void *from, void *c,
                      void *workspace, hone_stream stream)
 {
-    cuda_matmul_run_scaled(mm, NULL, a, b, bias, from, c, workspace, stream);
+    (void)cuda_matmul_launch(mm, NULL, a, b, bias, from, c, workspace, stream);
 }

@@ -2,7 +2,8 @@
  *
  * blas.h -- cuBLASLt, opened by name when the device is: a machine without it
  * gets a message instead of a plugin that does not load. Algorithms are kept
- * by shape, so that the many linears of one size are looked up once.
+ * by shape, so that the many linears of one size are looked up, or measured,
+ * once.
  */
 #ifndef HONE_CUDA_BLAS_H
 #define HONE_CUDA_BLAS_H
@@ -32,6 +33,8 @@ typedef struct cuda_blas {
     __typeof__(&cublasLtDestroy) destroy;
     __typeof__(&cublasLtMatmul) matmul;
     __typeof__(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+    __typeof__(&cublasLtMatmulAlgoCheck) check;
+    __typeof__(&cublasLtGetVersion) version;
     __typeof__(&cublasLtMatmulDescInit_internal) desc;
     __typeof__(&cublasLtMatmulDescSetAttribute) desc_set;
     __typeof__(&cublasLtMatrixLayoutInit_internal) layout;
@@ -40,6 +43,13 @@ typedef struct cuda_blas {
     int kept;
     cuda_product shape[CUDA_BLAS_KEPT];
     cublasLtMatmulAlgo_t algo[CUDA_BLAS_KEPT];
+    unsigned char chosen[CUDA_BLAS_KEPT]; /* as CHOICES have it */
+    const char *card; /* its name */
+    /* Where algorithms are kept, while they may be measured; NULL. */
+    const hone_choices *choices;
+    char *scratch;
+    int64_t scratch_bytes;
+    double spent_ms, heated_ms; /* in measuring; before it */
 } cuda_blas;
 
 /* A product ready to be run: no pointers to what could move. */
@@ -66,6 +76,9 @@ hone_status cuda_blas_open(cuda_blas **, hone_err *);
 void cuda_blas_close(cuda_blas *);
 hone_status cuda_matmul_init(cuda_matmul *, cuda_blas *, const cuda_product *,
                              double alpha, hone_err *);
+/* blas_choose.c: the algorithm of a product that is described. */
+hone_status cuda_matmul_choose(cuda_matmul *, const cuda_product *,
+                               hone_err *);
 /* C = alpha A B, or what lies at FROM is added. */
 void cuda_matmul_run(const cuda_matmul *, const void *a, const void *b,
                      const void *bias, const void *from, void *c,
@@ -74,5 +87,10 @@ void cuda_matmul_run_scaled(const cuda_matmul *, const cuda_scales *,
                             const void *a, const void *b, const void *bias,
                             const void *from, void *c, void *workspace,
                             hone_stream);
+/* The same, with what cuBLASLt says to it. */
+cublasStatus_t cuda_matmul_launch(const cuda_matmul *, const cuda_scales *,
+                                  const void *a, const void *b,
+                                  const void *bias, const void *from, void *c,
+                                  void *workspace, hone_stream);
 
 #endif

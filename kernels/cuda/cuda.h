@@ -33,6 +33,8 @@ typedef struct cuda_device {
 /* The compute capability that the code in use was compiled for: at most that
  * of the card; an error where there is none for it. */
 cudaError_t cuda_code_arch(int *arch);
+/* Numbers near 1, in whatever storage they are read. */
+void cuda_noise(void *to, int64_t bytes, hone_stream);
 
 /* CUDA_KERNELS(norm) = { { "rmsnorm", ... }, { NULL } }; */
 #ifdef __cplusplus

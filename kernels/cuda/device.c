@@ -140,7 +140,9 @@ static hone_status cuda_open(const hone_host *host, const void *cfg,
     ((opened *)state)->used_before = cuda_used_bytes(d->index);
     hone_try(make_context(d, err));
     hone_try(describe(d, err));
-    return cuda_blas_open(&d->blas, err);
+    hone_try(cuda_blas_open(&d->blas, err));
+    d->blas->card = d->name;
+    return HONE_OK;
 }
 
 static void cuda_close(void *state)
@@ -380,6 +382,16 @@ static void graph_close(void *dev, hone_graph_exec graph)
         (void)cudaGraphExecDestroy((cudaGraphExec_t)graph);
 }
 
+static void cuda_choose(void *dev, const hone_choices *choices, void *scratch,
+                        int64_t bytes)
+{
+    cuda_blas *b = ((cuda_device *)dev)->blas;
+
+    b->choices = choices;
+    b->scratch = scratch;
+    b->scratch_bytes = bytes;
+}
+
 static const hone_option options[] = {
     HONE_OPT_INT(config, index, 0, 0, 1023,
                  "which GPU, as nvidia-smi counts; \"cuda:1\" is short for it"),
@@ -406,7 +418,8 @@ static const hone_device table = {
     .launch = cuda_launch,
     .graph_close = graph_close,
     .await = cuda_await,
-    .seconds = cuda_seconds
+    .seconds = cuda_seconds,
+    .choose = cuda_choose
 };
 
 const hone_component hone_cuda_device = {

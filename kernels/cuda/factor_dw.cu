@@ -171,7 +171,7 @@ static __global__ void __launch_bounds__(FACTOR_THREADS)
 
 static int tiles_of_kernel(int count)
 {
-    return count <= 2 ? 2 : count <= 4 ? 4 : count <= 8 ? 8 : 16;
+    return count <= 8 ? count + count % 2 : 16;
 }
 
 /* linear_dw has dy and x, one of them narrow; of a list x is wide. */
@@ -218,7 +218,11 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
 }
 
 #define BY_TILES(n, what)                                                      \
-    ((n) == 2 ? what<2> : (n) == 4 ? what<4> : (n) == 8 ? what<8> : what<16>)
+    ((n) == 2   ? what<2>                                                      \
+     : (n) == 4 ? what<4>                                                      \
+     : (n) == 6 ? what<6>                                                      \
+     : (n) == 8 ? what<8>                                                      \
+                : what<16>)
 
 template <int N> static int shared_of()
 {

@@ -1,197 +1,265 @@
 /* SPDX-License-Identifier: MIT
  *
- * factor_wide.cu -- products over a narrow side: v = u B^T, dx = du A. They
- * write far more than they read, so a warp's results change places in shared
- * memory and leave as whole lines. Where a result is added to, its old value is
- * taken in fp32 and rounded once.
+ * factor_wide.cu -- products over a narrow side, or sums of several: v = u B^T,
+ * dx = du A, dx = du_q A_q + du_k A_k + du_v A_v. They write far more than they
+ * read. A warp holds its columns of w in registers and goes down the rows, what
+ * it reads next on its way meanwhile; nothing is shared and nobody waits. Where
+ * a result is added to, its old value is taken in fp32 and rounded once.
+ *
+ * Which column of w is which of the tensor core is ours to choose: of 32 of
+ * them thread t gets 8 t to 8 t + 7 as what four products call 2 t and 2 t + 1,
+ * so that it writes 16 bytes at once. So is the order of a sum: 4 t to 4 t + 3
+ * are what the core calls 2 t, 2 t + 1, 2 t + 8 and 2 t + 9.
  */
 #include "factor.cuh"
 
 enum {
-    ROWS = 16 * FACTOR_WARPS, /* of a block */
-    CHUNK = 64,               /* columns at a time */
-    SLAB = 512,               /* columns of a block */
-    LINE = CHUNK + 4          /* floats of a row of results */
+    STEPS = 6,         /* of 16 along the narrow sides, at most */
+    GROUP = 32,        /* columns */
+    GROUPS = 2,        /* of a warp: a line of 128 bytes */
+    MINE = GROUP * GROUPS
+};
+
+/* Warps of a block, by steps, and blocks of a multiprocessor. */
+template <int S> constexpr int WARPS = S > 2 ? 4 : 8;
+template <int S> constexpr int BLOCKS = S == 3 ? 3 : 2;
+
+/* 16 of the narrow side of operands U and U + 1; from FIRST on. */
+struct wide_step {
+    int u, first, k;
 };
 
 struct wide {
     int64_t rows, columns;
-    int k, tall; /* tall: w is [columns, k], else [k, columns] */
-    int add;
+    int tall; /* w is [columns, k], else [k, columns] */
+    int add, steps;
     uint32_t y; /* operand */
     float scale;
+    wide_step step[STEPS];
 };
 
 struct wide_job {
-    const bf16 *u, *w;
     const bf16 *from; /* what is added to; NULL: nothing */
     bf16 *y;
     int64_t rows, columns;
     float scale;
-    int k;
+    int rows_of_block;
+    struct {
+        const bf16 *u, *w; /* at the step's first element */
+        int k, left;       /* elements of a row of u; of the step */
+    } step[STEPS];
 };
 
-/* W for columns [c, c + CHUNK): rows of w are rows here. Behind the last
- * column and behind k there are zeros. */
-template <int K, bool TALL>
-static __device__ __forceinline__ void fetch(bf16 *to, const wide_job &j,
-                                             int64_t c)
+/* b: what the group's 32 columns from COLUMN on are to the tensor core. */
+template <bool TALL>
+static __device__ __forceinline__ void hold_columns(uint32_t (&b)[4][2],
+                                                    const wide_job &j, int s,
+                                                    int64_t column)
 {
-    constexpr int LONG = TALL ? K : CHUNK, COUNT = K * CHUNK / 8;
+    const int g = threadIdx.x % 32 / 4, k = threadIdx.x % 4 * 4;
+    const int64_t first = column + g / 2 * 8;
+    const bool there = first < j.columns && k < j.step[s].left;
 
+    if constexpr (TALL) {
 #pragma unroll
-    for (int i = threadIdx.x; i < COUNT; i += FACTOR_THREADS) {
-        int row = i / (LONG / 8), at = i % (LONG / 8) * 8;
-        bool there = TALL ? c + row < j.columns && at < j.k
-                          : c + at < j.columns && row < j.k;
-        const bf16 *from = TALL ? j.w + (c + row) * j.k + at
-                                : j.w + row * j.columns + c + at;
-        copy_async(to + row * (LONG + 8) + at, there ? from : j.w, there);
-    }
-}
-
-/* The warp's 16 rows of u as first factors. */
-template <int K>
-static __device__ __forceinline__ void hold_rows(uint32_t (&a)[K / 16][4],
-                                                 const wide_job &j, int64_t row)
-{
-    const int lane = threadIdx.x % 32;
-
-#pragma unroll
-    for (int i = 0; i < K / 4; i++) {
-        int64_t r = row + lane / 4 + i % 2 * 8;
-        int k = i / 4 * 16 + i / 2 % 2 * 8 + lane % 4 * 2;
-        a[i / 4][i % 4] = r < j.rows && k < j.k
-                              ? *(const uint32_t *)(j.u + r * j.k + k)
-                              : 0;
-    }
-}
-
-template <int K, bool TALL>
-static __device__ __forceinline__ void multiply_chunk(
-    float (&acc)[CHUNK / 8][4], const uint32_t (&a)[K / 16][4], const bf16 *w)
-{
-    const int lane = threadIdx.x % 32;
-    constexpr int LONG = (TALL ? K : CHUNK) + 8;
-
-#pragma unroll
-    for (int k = 0; k < K; k += 16)
-#pragma unroll
-        for (int n = 0; n < CHUNK / 8; n += 2) {
-            uint32_t b[4];
-
-            if (TALL)
-                load_rows(b, w + (8 * n + lane % 8 + lane / 16 * 8) * LONG +
-                                 k + lane / 8 % 2 * 8);
-            else
-                load_columns(b, w + (k + lane % 16) * LONG + 8 * n +
-                                    lane / 16 * 8);
-            multiply(acc[n], a[k / 16], b[0], b[1]);
-            multiply(acc[n + 1], a[k / 16], b[2], b[3]);
+        for (int n = 0; n < 4; n++) {
+            const bf16 *at = j.step[s].w +
+                             (first + 2 * n + g % 2) * j.step[s].k + k;
+            uint2 v = there ? __ldg((const uint2 *)at) : uint2{ 0, 0 };
+            b[n][0] = v.x, b[n][1] = v.y;
         }
-}
+    } else {
+        const uint32_t which = g % 2 ? 0x7632 : 0x5410;
+        uint4 v[4];
 
-/* The warp's 16 x CHUNK results, by way of LINES, to rows from ROW on. */
-static __device__ __forceinline__ void leave(const float (&acc)[CHUNK / 8][4],
-                                             float *lines, const wide_job &j,
-                                             int64_t row, int64_t c)
-{
-    const int lane = threadIdx.x % 32;
-
-    __syncwarp();
 #pragma unroll
-    for (int i = 0; i < CHUNK / 4; i++)
-        *(float2 *)(lines + (lane / 4 + i % 2 * 8) * LINE + i / 2 * 8 +
-                    lane % 4 * 2) = { acc[i / 2][i % 2 * 2],
-                                      acc[i / 2][i % 2 * 2 + 1] };
-    __syncwarp();
+        for (int i = 0; i < 4; i++)
+            v[i] = there ? __ldg((const uint4 *)(j.step[s].w +
+                                                 (k + i) * j.columns + first))
+                         : uint4{ 0, 0, 0, 0 };
 #pragma unroll
-    for (int i = lane; i < 16 * CHUNK / 8; i += 32) {
-        int r = i / (CHUNK / 8), at = i % (CHUNK / 8) * 8;
-        float4 low = *(const float4 *)(lines + r * LINE + at);
-        float4 high = *(const float4 *)(lines + r * LINE + at + 4);
-        float v[8] = { low.x, low.y, low.z, low.w,
-                       high.x, high.y, high.z, high.w };
-        const int64_t place = (row + r) * j.columns + c + at;
-        uint32_t old[4] = { 0, 0, 0, 0 };
-
-        if (row + r >= j.rows || c + at >= j.columns)
-            continue;
-        if (j.from) {
-            uint4 o = *(const uint4 *)(j.from + place);
-            old[0] = o.x, old[1] = o.y, old[2] = o.z, old[3] = o.w;
+        for (int i = 0; i < 2; i++) {
+            const uint4 &p = v[2 * i], &q = v[2 * i + 1];
+            b[0][i] = __byte_perm(p.x, q.x, which);
+            b[1][i] = __byte_perm(p.y, q.y, which);
+            b[2][i] = __byte_perm(p.z, q.z, which);
+            b[3][i] = __byte_perm(p.w, q.w, which);
         }
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            old[e] = two(j.scale * v[2 * e] + __uint_as_float(old[e] << 16),
-                         j.scale * v[2 * e + 1] +
-                             __uint_as_float(old[e] & 0xffff0000u));
-        *(uint4 *)(j.y + place) = { old[0], old[1], old[2], old[3] };
     }
 }
 
-template <int K, bool TALL>
-static __global__ void __launch_bounds__(FACTOR_THREADS, 2)
+/* What 16 rows need: those of u, and what their results are added to. */
+template <int S> struct wide_rows {
+    uint2 u[S][2];
+    uint4 old[GROUPS][2];
+};
+
+template <int S>
+static __device__ __forceinline__ void fetch(wide_rows<S> &r,
+                                             const wide_job &j, int64_t row,
+                                             int64_t last, int64_t column)
+{
+    const int lane = threadIdx.x % 32, k = lane % 4 * 4;
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const int64_t at = row + 8 * h + lane / 4;
+
+#pragma unroll
+        for (int s = 0; s < S; s++)
+            r.u[s][h] = at < last && k < j.step[s].left
+                            ? __ldg((const uint2 *)(j.step[s].u +
+                                                    at * j.step[s].k + k))
+                            : uint2{ 0, 0 };
+#pragma unroll
+        for (int i = 0; i < GROUPS; i++) {
+            const int64_t c = column + GROUP * i + lane % 4 * 8;
+            r.old[i][h] = j.from && at < last && c < j.columns
+                              ? *(const uint4 *)(j.from + at * j.columns + c)
+                              : uint4{ 0, 0, 0, 0 };
+        }
+    }
+}
+
+static __device__ __forceinline__ uint32_t sum_of(float low, float high,
+                                                  uint32_t old, float scale)
+{
+    return two(scale * low + __uint_as_float(old << 16),
+               scale * high + __uint_as_float(old & 0xffff0000u));
+}
+
+/* By value, that nothing goes by way of memory. */
+static __device__ __forceinline__ uint4 either(bool first, uint4 a, uint4 b)
+{
+    return { first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z,
+             first ? a.w : b.w };
+}
+
+/* Eight threads write a whole line each time: of a pair of rows the thread of
+ * the even one has the first group of both in the end, its neighbour the
+ * second. */
+static __device__ __forceinline__ void put_lines(const wide_job &j,
+                                                 const uint4 (&v)[GROUPS],
+                                                 int64_t row, int64_t last,
+                                                 int64_t column)
+{
+    const int lane = threadIdx.x % 32;
+    const bool odd = lane / 4 % 2;
+    const uint4 send = either(odd, v[0], v[1]);
+    const uint4 got = { __shfl_xor_sync(~0u, send.x, 4),
+                        __shfl_xor_sync(~0u, send.y, 4),
+                        __shfl_xor_sync(~0u, send.z, 4),
+                        __shfl_xor_sync(~0u, send.w, 4) };
+    const int64_t even = row + lane / 8 * 2;
+    const int64_t c = column + GROUP * odd + lane % 4 * 8;
+
+    if (c < j.columns && even < last)
+        *(uint4 *)(j.y + even * j.columns + c) = either(odd, got, v[0]);
+    if (c < j.columns && even + 1 < last)
+        *(uint4 *)(j.y + (even + 1) * j.columns + c) = either(odd, v[1], got);
+}
+
+template <int S>
+static __device__ __forceinline__ void
+put(const wide_rows<S> &r, const uint32_t (&b)[S][GROUPS][4][2],
+    const wide_job &j, int64_t row, int64_t last, int64_t column)
+{
+    uint4 out[2][GROUPS];
+
+#pragma unroll
+    for (int i = 0; i < GROUPS; i++) {
+        float v[4][4] = {};
+
+#pragma unroll
+        for (int s = 0; s < S; s++) {
+            const uint32_t a[4] = { r.u[s][0].x, r.u[s][1].x, r.u[s][0].y,
+                                    r.u[s][1].y };
+#pragma unroll
+            for (int n = 0; n < 4; n++)
+                multiply(v[n], a, b[s][i][n][0], b[s][i][n][1]);
+        }
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const uint4 &o = r.old[i][h];
+
+            out[h][i] = { sum_of(v[0][2 * h], v[0][2 * h + 1], o.x, j.scale),
+                          sum_of(v[1][2 * h], v[1][2 * h + 1], o.y, j.scale),
+                          sum_of(v[2][2 * h], v[2][2 * h + 1], o.z, j.scale),
+                          sum_of(v[3][2 * h], v[3][2 * h + 1], o.w, j.scale) };
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        put_lines(j, out[h], row + 8 * h, last, column);
+}
+
+/* S: steps along the narrow sides. */
+template <int S, bool TALL>
+static __global__ void __launch_bounds__(32 * WARPS<S>, BLOCKS<S>)
     wide_product(const __grid_constant__ wide_job j)
 {
-    constexpr int TILE = TALL ? CHUNK * (K + 8) : K * (CHUNK + 8);
-    constexpr int TILES = K > 32 ? 1 : 2; /* 48 KB are all there is */
-    __shared__ float lines[FACTOR_WARPS][16 * LINE];
-    __shared__ __align__(16) bf16 w[TILES][TILE];
-    const int warp = threadIdx.x / 32;
-    const int64_t row = (int64_t)blockIdx.x * ROWS + 16 * warp;
-    const int64_t first = (int64_t)blockIdx.y * SLAB;
-    const int64_t last = min(j.columns, first + SLAB);
-    uint32_t a[K / 16][4];
+    const int64_t column = ((int64_t)blockIdx.x * WARPS<S> +
+                            threadIdx.x / 32) * MINE;
+    int64_t row = (int64_t)blockIdx.y * j.rows_of_block;
+    const int64_t last = min(j.rows, row + j.rows_of_block);
+    uint32_t b[S][GROUPS][4][2];
+    wide_rows<S> now, next;
 
-    fetch<K, TALL>(w[0], j, first);
-    copies_close();
-    hold_rows<K>(a, j, row);
-    for (int64_t c = first; c < last; c += CHUNK) {
-        float acc[CHUNK / 8][4] = {};
-        const int now = (int)((c - first) / CHUNK) % TILES;
-
-        copies_wait<0>();
-        __syncthreads();
-        if (TILES > 1 && c + CHUNK < last)
-            fetch<K, TALL>(w[(now + 1) % TILES], j, c + CHUNK);
-        multiply_chunk<K, TALL>(acc, a, w[now]);
-        if (TILES == 1) {
-            __syncthreads();
-            if (c + CHUNK < last)
-                fetch<K, TALL>(w[0], j, c + CHUNK);
-        }
-        copies_close();
-        leave(acc, lines[warp], j, row, c);
+    if (column >= j.columns)
+        return;
+    fetch(now, j, row, last, column);
+#pragma unroll
+    for (int s = 0; s < S; s++)
+#pragma unroll
+        for (int i = 0; i < GROUPS; i++)
+            hold_columns<TALL>(b[s][i], j, s, column + GROUP * i);
+    for (; row < last; row += 16) {
+        fetch(next, j, row + 16, last, column);
+        put(now, b, j, row, last, column);
+        now = next;
     }
 }
 
 /* -------------------------------------------------------------- the calls */
 
-/* x [T,k] times w: [columns, k] of linear, [k, columns] of linear_dx. */
-static wide describe(const hone_call *c)
+/* Pairs of x [T,k] and w: [columns, k] of linear, [k, columns] of the others.
+ * 0: there are too many of them. */
+static int describe(const hone_call *c, wide *d)
 {
-    wide d = {};
+    const uint32_t inputs = strcmp(c->op, "linear_dx_sum") ? 2 : c->nin;
 
-    d.tall = !strcmp(c->op, "linear");
-    d.rows = c->type[0].dim[0];
-    d.k = (int)c->type[0].dim[1];
-    d.columns = c->type[1].dim[d.tall ? 0 : 1];
-    d.add = cuda_adds(c, 0);
-    d.y = c->nin;
-    d.scale = (float)((const hone_linear_attrs *)c->attrs)->scale;
-    return d;
+    memset(d, 0, sizeof *d);
+    d->tall = !strcmp(c->op, "linear");
+    d->rows = c->type[0].dim[0];
+    d->columns = c->type[1].dim[d->tall ? 0 : 1];
+    d->add = cuda_adds(c, 0);
+    d->y = c->nin;
+    d->scale = (float)((const hone_linear_attrs *)c->attrs)->scale;
+    for (uint32_t i = 0; i < inputs; i += 2) {
+        const int k = (int)c->type[i].dim[1];
+
+        if (!factor_narrow(k))
+            return 0;
+        for (int first = 0; first < k; first += 16) {
+            if (d->steps == STEPS)
+                return 0;
+            d->step[d->steps++] = { (int)i, first, k };
+        }
+    }
+    return d->columns % 8 == 0;
 }
 
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
                            hone_err *err)
 {
+    wide d;
+
     (void)threads;
-    if (!factor_want(c, need) || !factor_narrow(c->type[0].dim[1]) ||
-        describe(c).columns % 8 || c->type[c->nin].storage != HONE_BF16 ||
-        (c->nin > 2 && c->type[2].storage != HONE_NOTHING))
+    if (!factor_want(c, need) || !describe(c, &d) ||
+        c->type[c->nin].storage != HONE_BF16 ||
+        (d.tall && c->nin > 2 && c->type[2].storage != HONE_NOTHING))
         return factor_none(c, err);
-    need->prepared_bytes = sizeof(wide);
+    need->prepared_bytes = sizeof d;
     need->adds_from = 1;
     return HONE_OK;
 }
@@ -200,44 +268,61 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
                         void *prepared, hone_err *err)
 {
     (void)threads;
-    *(wide *)prepared = describe(c);
+    (void)describe(c, (wide *)prepared);
     return factor_card(c, ctx, err);
 }
 
-template <int K>
-static void launch(const wide *d, const wide_job &j, cudaStream_t s)
+/* Many rows a block, as long as there are blocks for every multiprocessor. */
+template <int S>
+static void launch(const wide *d, wide_job &j, cudaStream_t s)
 {
-    dim3 grid((unsigned)cuda_ceil(d->rows, ROWS),
-              (unsigned)cuda_ceil(d->columns, SLAB));
+    const int64_t across = cuda_ceil(d->columns, WARPS<S> * MINE);
 
+    j.rows_of_block = 128;
+    while (j.rows_of_block > 16 &&
+           across * cuda_ceil(d->rows, j.rows_of_block) < 2 * 132)
+        j.rows_of_block /= 2;
+    dim3 grid((unsigned)across,
+              (unsigned)cuda_ceil(d->rows, j.rows_of_block));
     if (d->tall)
-        wide_product<K, true><<<grid, FACTOR_THREADS, 0, s>>>(j);
+        wide_product<S, true><<<grid, 32 * WARPS<S>, 0, s>>>(j);
     else
-        wide_product<K, false><<<grid, FACTOR_THREADS, 0, s>>>(j);
+        wide_product<S, false><<<grid, 32 * WARPS<S>, 0, s>>>(j);
 }
 
 static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
                 hone_stream stream)
 {
     const wide *d = (const wide *)prepared;
-    const bf16 *from = (const bf16 *)ptr[d->y + 1].part[0];
-    const wide_job j = { (const bf16 *)ptr[0].part[0],
-                         (const bf16 *)ptr[1].part[0],
-                         d->add ? from : NULL, (bf16 *)ptr[d->y].part[0],
-                         d->rows, d->columns, d->scale, d->k };
     cudaStream_t s = (cudaStream_t)stream;
+    wide_job j = {};
 
     (void)workspace;
-    if (d->k <= 16)
-        launch<16>(d, j, s);
-    else if (d->k <= 32)
-        launch<32>(d, j, s);
-    else
-        launch<64>(d, j, s);
+    j.from = d->add ? (const bf16 *)ptr[d->y + 1].part[0] : NULL;
+    j.y = (bf16 *)ptr[d->y].part[0];
+    j.rows = d->rows;
+    j.columns = d->columns;
+    j.scale = d->scale;
+    for (int i = 0; i < d->steps; i++) {
+        const wide_step *t = &d->step[i];
+
+        j.step[i] = { (const bf16 *)ptr[t->u].part[0] + t->first,
+                      (const bf16 *)ptr[t->u + 1].part[0] +
+                          (d->tall ? t->first : t->first * d->columns),
+                      t->k, t->k - t->first };
+    }
+    switch (d->steps) {
+    case 1: launch<1>(d, j, s); break;
+    case 2: launch<2>(d, j, s); break;
+    case 3: launch<3>(d, j, s); break;
+    case 4: launch<4>(d, j, s); break;
+    default: launch<6>(d, j, s);
+    }
 }
 
 CUDA_KERNELS(factor_wide) = {
     { "linear", prepare, init, run },
     { "linear_dx", prepare, init, run },
+    { "linear_dx_sum", prepare, init, run },
     { NULL, NULL, NULL, NULL }
 };

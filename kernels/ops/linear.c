@@ -160,7 +160,8 @@ OP(linear, "scale * x w^T + bias", options, sizeof(hone_linear_attrs),
 OP(linear_dx, "scale * dy w", options, sizeof(hone_linear_attrs),
    .in = OPERANDS({ "dy", HONE_ROWS }, { "w", 0 }),
    .out = OPERANDS({ "dx", HONE_ROWS | HONE_CAN_ADD }),
-   .shape = dx_shape, .flops = linear_flops);
+   .shape = dx_shape, .flops = linear_flops,
+   .pair = "linear_grads", .pair_of = "linear_dw", .sum = "linear_dx_sum");
 
 OP(linear_dw, "scale * dy^T x", options, sizeof(hone_linear_attrs),
    .in = OPERANDS({ "dy", HONE_ROWS }, { "x", HONE_ROWS }),

@@ -157,6 +157,21 @@ static void device_freeze(void *state)
     ((fake_device *)state)->frozen = 1;
 }
 
+/* Measures nothing, but leaves the memory as measuring does. */
+static void device_choose(void *state, const hone_choices *choices,
+                          void *scratch, int64_t bytes)
+{
+    void *real;
+
+    if (!choices)
+        return;
+    real = fake_real(state, scratch, bytes, "measuring");
+    if (real)
+        memset(real, 0x3f, (size_t)bytes);
+    if (!choices->find(choices->self, "fake: all"))
+        choices->keep(choices->self, "fake: all", "one");
+}
+
 /* -------------------------------------------------------- streams and work */
 
 static hone_status device_stream_open(void *state, hone_stream *s,
@@ -423,6 +438,7 @@ static const hone_device device = {
     .graph_close = device_graph_close,
     .await = device_await,
     .seconds = device_seconds,
+    .choose = device_choose,
 };
 
 const hone_component fake_device_component = {

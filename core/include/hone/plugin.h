@@ -375,6 +375,13 @@ typedef struct hone_op {
      * inputs are this one's behind the first, once more: its result comes
      * behind this op's. So nobody need keep that. NULL: there is none. */
     const char *again, *again_of;
+    /* An op with the same attributes that does this and op PAIR_OF where both
+     * read one first input: its inputs are that, this one's second, PAIR_OF's
+     * second; its outputs this one's, PAIR_OF's. NULL: there is none. */
+    const char *pair, *pair_of;
+    /* An op with the same attributes that adds up several of these: its inputs
+     * are theirs, one behind the other. NULL: there is none. */
+    const char *sum;
 } hone_op;
 
 /* ----------------------------------------------------------- kernel packs */
@@ -443,6 +450,14 @@ typedef struct hone_device_info {
 /* The component's open() opens the device; its config has an int64_t `index`
  * first. Device pointers need not be readable by the host. All calls come
  * from the trainer's thread. After freeze() an allocation is an error. */
+/* What packs chose by measuring: texts that are kept from run to run. */
+typedef struct hone_choices {
+    uint32_t size;
+    void *self;
+    const char *(*find)(void *self, const char *key); /* NULL: not there */
+    void (*keep)(void *self, const char *key, const char *value);
+} hone_choices;
+
 typedef struct hone_device {
     uint32_t size;
     hone_status (*info)(void *dev, hone_device_info *, hone_err *);
@@ -471,6 +486,10 @@ typedef struct hone_device {
     /* Seconds on the device from one event to another that were both reached.
      * Absent: the host's clock is used. */
     double (*seconds)(void *dev, hone_event from, hone_event to);
+    /* Until it is called with NULL, init() of kernels may choose by measuring,
+     * in BYTES of device memory at SCRATCH. Absent: nothing is measured. */
+    void (*choose)(void *dev, const hone_choices *, void *scratch,
+                   int64_t bytes);
 } hone_device;
 
 /* A collective is a pack whose kernels get its state as CTX, and that knows
