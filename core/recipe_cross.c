@@ -365,12 +365,6 @@ static void check_machine(hone_reader *r, const hone_train *t,
         hone_reader_say(r, &where, "'precision' is \"%s\", and device \"cpu\" "
                         "computes in fp32; leave one of the two out",
                         words[t->precision]);
-    if (!t->master && t->adapter &&
-        !((const hone_lora_config *)t->adapter->config)->saved &&
-        !((const hone_lora_config *)t->adapter->config)->init)
-        hone_reader_say(r, &where, "'master' is about weights of the model "
-                        "that are trained, and with this adapter there are "
-                        "none; leave it out");
     if (t->update && t->clip > 0)
         hone_reader_say(r, &where, "'update' is \"backward\": weights change "
                         "before the norm of all gradients is known, so that "
