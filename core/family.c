@@ -80,6 +80,8 @@ static hone_status param_type(const hone_family *f, const char *name,
     const hone_weight *found = w ? hone_weights_find(w, name) : NULL;
 
     type->storage = HONE_F32;
+    if (!w && is_block(f->spec.storage)) /* beside codes as kernels take them */
+        type->storage = f->g->compute;
     if (w && !found && alias)
         found = hone_weights_find(w, alias);
     if (w && !found)

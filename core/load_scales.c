@@ -41,9 +41,18 @@ static int is_wanted(const hone_filling *f)
     return s == HONE_FP8 || s == HONE_NF4;
 }
 
+/* What is looked at: of numbers made at random some are enough for a mean. */
+static int64_t measured(const hone_filling *f)
+{
+    int64_t n = hone_count(&f->kept->type);
+
+    return !f->weight && f->kept->type.storage == HONE_NF4 && n > PIECE ? PIECE
+                                                                       : n;
+}
+
 static int64_t pieces_of(const hone_filling *f)
 {
-    return (hone_count(&f->kept->type) + PIECE - 1) / PIECE;
+    return (measured(f) + PIECE - 1) / PIECE;
 }
 
 /* The next piece: elements [FROM, FROM + PIECE) of a tensor. */
@@ -56,7 +65,7 @@ static wanted *take(pass *p, int64_t *from)
     w = &p->list[p->next];
     *from = p->at;
     p->at += PIECE;
-    if (p->at >= hone_count(&w->of->kept->type)) {
+    if (p->at >= measured(w->of)) {
         p->next++;
         p->at = 0;
     }
@@ -152,7 +161,6 @@ static char *last_part(const hone_store *store, const hone_kept *k)
 static void find_scale(const wanted *w)
 {
     hone_filling *f = w->of;
-    int64_t n = hone_count(&f->kept->type);
     double top = 0, sum = 0;
 
     for (int64_t i = 0; i < pieces_of(f); i++) {
@@ -162,7 +170,7 @@ static void find_scale(const wanted *w)
     if (f->kept->type.storage == HONE_FP8)
         f->scale = hone_e4m3_scale((float)top);
     else
-        f->scale = (float)(sum / (double)((n + HONE_NF4_BLOCK - 1) /
+        f->scale = (float)(sum / (double)((measured(f) + HONE_NF4_BLOCK - 1) /
                                           HONE_NF4_BLOCK));
 }
 

@@ -72,8 +72,8 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
     add_programs(p, temps);
     for (int i = 0; i < parts->store->count; i++) {
         const hone_kept *k = &parts->store->list[i];
-        add(p, k->space == HONE_PINNED_SPACE ? pinned : device, k->adapter ? HONE_USE_ADAPTER : store_use[k->kind],
-            k->bytes);
+        add(p, k->space == HONE_PINNED_SPACE ? pinned : device,
+            k->adapter ? HONE_USE_ADAPTER : store_use[k->kind], k->bytes);
     }
     for (int phase = 0; phase < HONE_PLAN_PHASES; phase++) {
         p->temps = max64(p->temps, temps[phase]);

@@ -51,6 +51,7 @@ run as-plain --set model.path="$work/plain" --set model.storage=fp32
 run dequantised --set model.path="$work/quantised" --set model.storage=fp32
 run flat --set model.storage=nf4 --set model.nested=false
 run fp32 --set model.storage=fp32
+run random --set model.storage=nf4 --set model.init=random
 
 # Interrupted in the middle by its own budget of steps, and gone on with.
 "$hone" run "$recipe" --out "$work/resumed" "${small[@]}" --set save.every=2 \

@@ -61,6 +61,18 @@ void *fake_real(fake_device *dev, const void *p, int64_t bytes,
     return NULL;
 }
 
+int fake_is_pinned(const fake_device *dev, const void *p)
+{
+    for (int i = 0; i < FAKE_REGIONS; i++) {
+        uintptr_t first = (uintptr_t)dev->pinned[i].at;
+
+        if ((uintptr_t)p >= first &&
+            (uintptr_t)p < first + dev->pinned[i].bytes)
+            return 1;
+    }
+    return 0;
+}
+
 /* ------------------------------------------------------------------ memory */
 
 static hone_status device_info(void *state, hone_device_info *info,
@@ -126,6 +138,12 @@ static hone_status device_reserve(void *state, hone_space space, int64_t bytes,
     if (posix_memalign(ptr, 4096, (size_t)bytes))
         return hone_fail(err, HONE_EIO, "fake: no %lld bytes of pinned memory",
                          (long long)bytes);
+    for (int i = 0; i < FAKE_REGIONS; i++)
+        if (!dev->pinned[i].at) {
+            dev->pinned[i].at = *ptr;
+            dev->pinned[i].bytes = (size_t)bytes;
+            break;
+        }
     return HONE_OK;
 }
 
@@ -135,6 +153,11 @@ static void device_release(void *state, hone_space space, void *ptr)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
     if (space == HONE_PINNED_SPACE) {
+        for (int i = 0; i < FAKE_REGIONS; i++)
+            if (dev->pinned[i].at == ptr) {
+                dev->pinned[i].at = NULL;
+                dev->pinned[i].bytes = 0;
+            }
         free(ptr);
         return;
     }

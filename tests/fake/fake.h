@@ -89,7 +89,7 @@ struct fake_device {
     struct {
         char *at;
         size_t bytes;
-    } region[FAKE_REGIONS];
+    } region[FAKE_REGIONS], pinned[FAKE_REGIONS];
     int frozen, threads;
     hone_stream stream[FAKE_STREAMS];
     struct hone_event_s event[FAKE_EVENTS];
@@ -108,6 +108,8 @@ void fake_fault(fake_device *, const char *fmt, ...) HONE_PRINTF(2, 3);
 /* The host address of BYTES at device address P; 0 bytes: any number. NULL
  * and a fault when they are not reserved. */
 void *fake_real(fake_device *, const void *p, int64_t bytes, const char *what);
+/* Whether P is in pinned memory, which a kernel could read where it is. */
+int fake_is_pinned(const fake_device *, const void *p);
 
 /* queue.c */
 hone_status fake_stream_start(fake_device *, hone_stream *, hone_err *);

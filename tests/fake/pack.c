@@ -142,14 +142,18 @@ static hone_status fake_init(const hone_call *call, int threads, void *ctx,
                            err);
 }
 
-/* The operands at their host addresses; 0 when one is not on the device. */
+/* The operands at their host addresses; 0 when one is not on the device,
+ * but a table of embeddings, which may be pinned. */
 static int translate(const head *h, const hone_ptr *from, hone_ptr *to)
 {
     for (int p = 0; p < HONE_PARTS; p++) {
         to->part[p] = NULL;
         if (!from->part[p])
             continue;
-        to->part[p] = fake_real(h->dev, from->part[p], 0, h->kernel->op);
+        to->part[p] = !strcmp(h->kernel->op, "embed") &&
+                              fake_is_pinned(h->dev, from->part[p])
+                          ? from->part[p]
+                          : fake_real(h->dev, from->part[p], 0, h->kernel->op);
         if (!to->part[p])
             return 0;
     }
