@@ -7,17 +7,15 @@
  */
 #include "lua_host.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <lualib.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "log.h"
 #include "option.h"
 
@@ -289,35 +287,11 @@ static void make_globals(lua_State *L)
 hone_status hone_lua_read(hone_arena *a, const char *path, const char **text,
                           size_t *bytes, hone_err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-    char *buffer;
-    size_t at = 0;
+    hone_file file = { .name = path };
 
-    if (fd < 0)
-        return hone_fail(err, HONE_EINVAL, "%s: %s", path, strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
-        st.st_size > MOST_FILE_BYTES) {
-        close(fd);
-        return hone_fail(err, HONE_EINVAL, "%s: %s", path,
-                         S_ISREG(st.st_mode) ? "larger than 16 MiB"
-                                             : "is not a file");
-    }
-    buffer = hone_alloc(a, (size_t)st.st_size + 1);
-    while (at < (size_t)st.st_size) {
-        ssize_t n = read(fd, buffer + at, (size_t)st.st_size - at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        at += (size_t)n;
-    }
-    close(fd);
-    if (at != (size_t)st.st_size)
-        return hone_fail(err, HONE_EIO, "%s: cannot be read: %s", path,
-                         strerror(errno));
-    *text = buffer;
-    *bytes = at;
+    hone_try(hone_file_read(a, path, MOST_FILE_BYTES, &file, err));
+    *text = file.text;
+    *bytes = file.bytes;
     return HONE_OK;
 }
 

@@ -260,16 +260,34 @@ static hone_status bad_frame(const hone_shard *s, uint64_t i, const char *what,
                      what);
 }
 
-/* Reads frame I as it is in the file and checks its hash. */
-static hone_status read_frame(const hone_shard *s, uint64_t i, uint8_t *to,
-                              hone_err *err)
+/* What was read of the file last: one frame, or where frames have been read
+ * one behind the other, some more of them. */
+typedef struct {
+    uint8_t *data; /* [window_bytes()] */
+    uint64_t from, have;
+    uint64_t next, run; /* behind the last frame; how many were in order */
+} window;
+
+enum { READ_AHEAD = 64 << 10, ORDERLY = 8 };
+
+static uint64_t window_bytes(const hone_shard *s)
+{
+    return s->max_bytes > READ_AHEAD ? s->max_bytes : READ_AHEAD;
+}
+
+static hone_status fill_window(const hone_shard *s, window *w, uint64_t i,
+                               hone_err *err)
 {
     const hone_shard_frame *f = &s->frame[i];
-    size_t done = 0;
+    uint64_t left = s->head->index_at - f->at;
+    uint64_t want = w->run >= ORDERLY ? window_bytes(s) : f->bytes;
 
-    while (done < f->bytes) {
-        ssize_t n = pread(s->fd, to + done, f->bytes - done,
-                          (off_t)(f->at + done));
+    w->from = f->at;
+    w->have = 0;
+    want = want < left ? want : left;
+    while (w->have < f->bytes) {
+        ssize_t n = pread(s->fd, w->data + w->have, want - w->have,
+                          (off_t)(w->from + w->have));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -277,9 +295,23 @@ static hone_status read_frame(const hone_shard *s, uint64_t i, uint8_t *to,
                              (unsigned long long)i + 1, strerror(errno));
         if (n == 0)
             return bad_frame(s, i, "the file ends before it", err);
-        done += (size_t)n;
+        w->have += (uint64_t)n;
     }
-    if (XXH64(to, f->bytes, 0) != f->hash)
+    return HONE_OK;
+}
+
+/* Frame I as it is in the file, its hash checked. */
+static hone_status read_frame(const hone_shard *s, window *w, uint64_t i,
+                              const uint8_t **packed, hone_err *err)
+{
+    const hone_shard_frame *f = &s->frame[i];
+
+    w->run = i == w->next ? w->run + 1 : 0;
+    if (f->at < w->from || f->at + f->bytes > w->from + w->have)
+        hone_try(fill_window(s, w, i, err));
+    w->next = i + 1;
+    *packed = w->data + (f->at - w->from);
+    if (XXH64(*packed, f->bytes, 0) != f->hash)
         return bad_frame(s, i, "its checksum differs", err);
     return HONE_OK;
 }
@@ -287,11 +319,12 @@ static hone_status read_frame(const hone_shard *s, uint64_t i, uint8_t *to,
 hone_status hone_shard_verify(const hone_shard *s, hone_err *err)
 {
     hone_arena a = { 0 };
-    uint8_t *buffer = hone_alloc(&a, s->max_bytes + 1);
+    window w = { .data = hone_alloc(&a, window_bytes(s)) };
     hone_status status = HONE_OK;
+    const uint8_t *packed;
 
     for (uint64_t i = 0; i < s->head->frames && status == HONE_OK; i++)
-        status = read_frame(s, i, buffer, err);
+        status = read_frame(s, &w, i, &packed, err);
     hone_arena_free(&a);
     return status;
 }
@@ -311,7 +344,8 @@ typedef struct {
 struct hone_row_reader {
     const hone_shard *shard;
     ZSTD_DCtx *zstd;
-    uint8_t *packed, *raw;
+    window window;
+    uint8_t *raw;
     uint64_t now;
     int64_t sets, slot_bytes;
     slot *slot; /* [sets * WAYS] */
@@ -336,7 +370,8 @@ int64_t hone_row_reader_bytes(const hone_shard *s)
     int64_t slots = sets_for(s) * WAYS;
 
     return up64(sizeof(hone_row_reader)) +
-           up64((int64_t)ZSTD_estimateDCtxSize()) + up64(s->max_bytes) +
+           up64((int64_t)ZSTD_estimateDCtxSize()) +
+           up64((int64_t)window_bytes(s)) +
            up64(slots * (int64_t)sizeof(slot)) + slots * up64(s->max_raw);
 }
 
@@ -361,7 +396,7 @@ hone_status hone_row_reader_open(hone_row_reader **out, const hone_shard *s,
     if (!r->zstd)
         return hone_fail(err, HONE_EIO, "zstd %s does not unpack in %zu bytes",
                          ZSTD_versionString(), zstd_bytes);
-    r->packed = take(&at, s->max_bytes);
+    r->window.data = take(&at, (int64_t)window_bytes(s));
     r->sets = sets_for(s);
     r->slot_bytes = up64(s->max_raw);
     r->slot = take(&at, r->sets * WAYS * (int64_t)sizeof(slot));
@@ -413,10 +448,11 @@ static hone_status load_frame(hone_row_reader *r, uint64_t i, uint8_t *raw,
     const hone_shard *s = r->shard;
     const hone_shard_frame *f = &s->frame[i];
     uint32_t n = frame_count(s, i), width = s->head->token_bytes;
+    const uint8_t *packed;
     size_t got;
 
-    hone_try(read_frame(s, i, r->packed, err));
-    got = ZSTD_decompressDCtx(r->zstd, raw, f->raw_bytes, r->packed, f->bytes);
+    hone_try(read_frame(s, &r->window, i, &packed, err));
+    got = ZSTD_decompressDCtx(r->zstd, raw, f->raw_bytes, packed, f->bytes);
     if (ZSTD_isError(got) || got != f->raw_bytes)
         return bad_frame(s, i, "it does not unpack", err);
     if (largest_token(raw, width, n) >= s->head->vocab)

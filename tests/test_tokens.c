@@ -147,7 +147,7 @@ static void broken_files_are_named(void **state)
 
     (void)state;
     clear();
-    refused("/nowhere", "/nowhere: cannot open");
+    refused("/nowhere", "/nowhere: No such file");
     write_file("tokenizer_config.json", "{\"eos_token\": ");
     refused(folder, "tokenizer_config.json:1: not valid JSON");
     clear();

@@ -366,16 +366,18 @@ def misplaced(text, spans, messages):
         rest, at = rest + text[at:a] + b"\0", b
     side = {True: b"\0".join(text[a:b] for a, b in spans),
             False: rest + text[at:]}
-    said = {True: [], False: []}
+    said, raw = {True: [], False: []}, {True: "", False: ""}
     for m in messages:
-        c = m.get("content")
+        c, whose = m.get("content"), m["role"] == "assistant"
+        raw[whose] += str(c) + "\0"
         if isinstance(c, str) and not m.get("tool_calls"):
             c = re.sub(r"<think>.*</think>", "", c, flags=re.S).strip()
-            said[m["role"] == "assistant"].append(c)
+            said[whose].append(c)
     for whose, contents in said.items():
-        for c in map(str.encode, contents):
-            if len(c) > 12 and c in text and c not in side[whose]:
-                return c.decode()
+        for c in contents:
+            if len(c) > 12 and c not in raw[not whose] and \
+                    c.encode() in text and c.encode() not in side[whose]:
+                return c
     return None
 
 
