@@ -6,7 +6,7 @@
 hone's mean is no further from that of Transformers (PEFT, bitsandbytes) in the
 same mode than the seeds of either are from each other. With FP8 weights, which
 have no such peer, it is at most 0.5 % above hone's own in bf16, or within the
-spread of seeds. MODES="bf16 fp8": which of those below."""
+spread of seeds. MODES="bf16 fp8 nf4": which of those below."""
 import importlib.util
 import json
 import math
@@ -67,7 +67,7 @@ def load(method, weights):
     if weights == "nf4":
         transformers.utils.logging.set_verbosity_error()
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            MODEL, dtype=torch.bfloat16, device_map={"": 0},
+            MODEL, dtype=torch.bfloat16, device_map={"": runs.DEVICE},
             quantization_config=transformers.BitsAndBytesConfig(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
@@ -178,7 +178,7 @@ def line(name, found, good=None):
 
 
 def main(folder):
-    modes = os.environ.get("MODES", "bf16 fp8").split()
+    modes = os.environ.get("MODES", "bf16 fp8 nf4").split()
     runs.write_rows(folder / "rows.json", 0, STEPS * BATCH + HELD)
     others = {mode: start_rivals(folder, mode) for mode in modes}
     ours = {mode: [hone(folder, mode, seed) for seed in SEEDS]
