@@ -260,7 +260,7 @@ static void measure_host(const meter *m)
 
 static void round_to(double *x)
 {
-    double unit = pow(10, floor(log10(*x)) - 3);
+    double unit = *x > 0 ? pow(10, floor(log10(*x)) - 3) : 1;
 
     *x = round(*x / unit) * unit;
 }

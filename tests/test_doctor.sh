@@ -26,7 +26,7 @@ for key in ("memory_bytes", "host_bytes", "launch_s", "to_device", "to_host",
             "both_ways", "copy", "fp32"):
     assert key in card["measured"], (key, card)
 assert card["device"] == "cpu" and card["models"] == ["CPU"]
-assert 1e7 < card["copy"][-1][1] < 1e13, card
+assert 1e7 < card["copy"] < 1e13, card
 assert 1e7 < card["fp32"][-1][1] < 1e15, card
 assert 0 < card["launch_s"] < 0.1
 

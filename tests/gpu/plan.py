@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The plan against what happens: plan.py HONE [CASE...].
+
+Measures the card here, and for each case plans with it, with the GPU in sight
+and without, runs, and prints the seconds of a step and the device's memory,
+predicted and measured. The three plans must be the same byte for byte, memory
+within 1 % or 64 MiB of what nvidia-smi says, time within 15 %. Models are of
+random weights, in /dev/shm.
+"""
+import json
+import os
+import pathlib
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# kind, hidden, intermediate, layers, heads, kv heads, head, vocabulary, tied
+SHAPES = {
+    "8b8": ("llama", 4096, 14336, 8, 32, 8, 128, 128256, False),
+    "1b": ("llama", 2048, 8192, 16, 32, 8, 64, 128256, True),
+    "qwen": ("qwen3", 1024, 3072, 28, 16, 8, 128, 151936, True),
+    "smol": ("llama", 576, 1536, 30, 9, 3, 64, 49152, True),
+}
+# model, adapter, rows, length, steps, what else the model, optimizer and
+# recipe have
+LORA = "adapter = hone.lora { r = 16, alpha = 16 },"
+CASES = {
+    "smol-full": ("smol", "", 8, 1024, 20, "", "", ""),
+    "smol-256": ("smol", "", 4, 256, 30, "", "", ""),
+    "smol-lora": ("smol", LORA, 4, 512, 30, "", "", ""),
+    "qwen-lora": ("qwen", LORA, 4, 2048, 12, "", "", ""),
+    "qwen-full": ("qwen", "", 2, 2048, 12, "", "", ""),
+    "1b-lora": ("1b", LORA, 4, 2048, 12, "", "", ""),
+    "1b-short": ("1b", LORA, 2, 512, 20, "", "", ""),
+    "1b-fp8": ("1b", LORA, 4, 2048, 12, ', storage = "fp8"', "", ""),
+    "1b-full": ("1b", "", 2, 2048, 12, "", "", 'keep = "none",'),
+    "1b-int8": ("1b", "", 4, 2048, 9, "", ', state = "int8"',
+                'keep = "none",'),
+    "8b8-lora": ("8b8", LORA, 4, 2048, 9, "", "", ""),
+    "8b8-fp8": ("8b8", LORA, 4, 2048, 9, ', storage = "fp8"', "", ""),
+    "8b8-none": ("8b8", LORA, 4, 2048, 9, "", "", 'keep = "none",'),
+    "8b8-offload": ("8b8", LORA, 4, 2048, 9, "", "", 'keep = "offload",'),
+    "8b8-long": ("8b8", LORA, 1, 8192, 9, "", "", ""),
+}
+
+
+def shapes(kind, hidden, inner, layers, heads, kv, head, vocab, tied):
+    out = {"model.embed_tokens.weight": [vocab, hidden],
+           "model.norm.weight": [hidden]}
+    if not tied:
+        out["lm_head.weight"] = [vocab, hidden]
+    for n in range(layers):
+        p = f"model.layers.{n}."
+        out.update({
+            p + "input_layernorm.weight": [hidden],
+            p + "post_attention_layernorm.weight": [hidden],
+            p + "self_attn.q_proj.weight": [heads * head, hidden],
+            p + "self_attn.k_proj.weight": [kv * head, hidden],
+            p + "self_attn.v_proj.weight": [kv * head, hidden],
+            p + "self_attn.o_proj.weight": [hidden, heads * head],
+            p + "mlp.gate_proj.weight": [inner, hidden],
+            p + "mlp.up_proj.weight": [inner, hidden],
+            p + "mlp.down_proj.weight": [hidden, inner]})
+        if kind == "qwen3":
+            out[p + "self_attn.q_norm.weight"] = [head]
+            out[p + "self_attn.k_norm.weight"] = [head]
+    return out
+
+
+def make(folder, shape):
+    """bf16 numbers of either sign from 1/128 to 1/32, a block repeated."""
+    kind, hidden, inner, layers, heads, kv, head, vocab, tied = shape
+    folder.mkdir()
+    for file in (ROOT / "datasets/tiny").glob("tokenizer*.json"):
+        shutil.copy(file, folder)
+    arch = "LlamaForCausalLM" if kind == "llama" else "Qwen3ForCausalLM"
+    (folder / "config.json").write_text(json.dumps(dict(
+        architectures=[arch], model_type=kind, hidden_size=hidden,
+        intermediate_size=inner, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=kv, head_dim=head,
+        vocab_size=vocab, tie_word_embeddings=tied, rms_norm_eps=1e-5,
+        rope_theta=5e5, max_position_embeddings=16384, hidden_act="silu",
+        torch_dtype="bfloat16", eos_token_id=2, bos_token_id=1)))
+    draw = random.Random(0)
+    block = b"".join(struct.pack("<H", draw.getrandbits(1) << 15 |
+                                 0x3c00 + draw.getrandbits(8))
+                     for _ in range(1 << 16)) * 64
+    header, at = {}, 0
+    for name, dims in shapes(*shape).items():
+        end = at + 2 * dims[0] * (dims[1] if len(dims) > 1 else 1)
+        header[name] = dict(dtype="BF16", shape=dims, data_offsets=[at, end])
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for left in range(at, 0, -len(block)):
+            file.write(block[:left])
+
+
+def write_case(folder, name):
+    model, adapter, rows, length, steps, storage, states, more = CASES[name]
+    if not (folder / model).exists():
+        make(folder / model, SHAPES[model])
+    data = folder / f"rows-{length}.jsonl"
+    if not data.exists():
+        draw = random.Random(0)
+        with open(data, "w") as file:
+            for _ in range(64):
+                ids = [draw.randrange(1, 480) for _ in range(length)]
+                file.write(json.dumps({"input_ids": ids}) + "\n")
+    recipe = folder / f"{name}.lua"
+    recipe.write_text(f"""local hone = require "hone"
+return hone.train {{
+  model = hone.model {{ "{folder / model}"{storage} }}, {adapter}
+  data = hone.data.tokenized {{ "{data}" }},
+  batch = hone.pad {{ rows = {rows} }},
+  optimizer = hone.adamw {{ lr = 1e-5{states} }},
+  schedule = hone.constant {{}},
+  global_batch = {rows}, steps = {steps}, device = "cuda", {more}
+  out = "{folder / 'out'}",
+}}
+""")
+    return recipe
+
+
+def used():
+    """MiB of the GPU that are taken."""
+    out = subprocess.run(["nvidia-smi", "--query-gpu=memory.used",
+                          "--format=csv,noheader,nounits"],
+                         capture_output=True, text=True)
+    return int(out.stdout.split()[0])
+
+
+def run(hone, recipe):
+    """The most MiB that it took beside what was taken before."""
+    before = used()
+    with open(recipe.with_suffix(".log"), "w") as log:
+        child = subprocess.Popen([hone, "run", recipe, "--fresh"], stderr=log)
+        most = before
+        while child.poll() is None:
+            most = max(most, used())
+            time.sleep(0.1)
+    if child.returncode:
+        sys.exit(recipe.with_suffix(".log").read_text())
+    return most - before
+
+
+def try_case(hone, folder, name, card):
+    recipe = write_case(folder, name)
+    plan = [hone, "plan", recipe, "--json", "--card", card]
+    here = subprocess.run(plan, capture_output=True, text=True, check=True)
+    blind = subprocess.run(plan, capture_output=True, text=True, check=True,
+                           env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    taken = run(hone, recipe)
+    out = folder / "out"
+    same = here.stdout == blind.stdout == (out / "plan.json").read_text()
+    steps = [json.loads(line) for line in open(out / "metrics.jsonl")]
+    times = [s["time_s"] for s in steps if "loss" in s][2:]
+    shutil.rmtree(out)
+    p = json.loads(here.stdout)
+    step, measured = p["seconds_per_step"], sum(times) / len(times)
+    bytes_ = p["device_bytes"]["total"] / 2**20
+    good = (same and abs(step / measured - 1) <= 0.15 and
+            abs(bytes_ - taken) <= max(64, taken / 100))
+    print(f"{name:12} {1e3 * measured:9.2f} {1e3 * step:9.2f} "
+          f"{100 * (step / measured - 1):+7.1f} {taken:9} {bytes_:9.0f}  "
+          f"{'same' if same else 'DIFFER':7} {'ok' if good else 'FAIL'}",
+          flush=True)
+    return good
+
+
+def main():
+    hone = os.path.abspath(sys.argv[1])
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="hone-plan-",
+                                           dir="/dev/shm"))
+    try:
+        os.environ["HONE_CACHE"] = str(folder / "cache")
+        subprocess.run([hone, "doctor", "--card", ""], check=True,
+                       stdout=subprocess.DEVNULL)
+        card = next((folder / "cache/cards").iterdir())
+        print(f"{'plan':12} {'ms a step':>9} {'predicted':>9} {'%':>7} "
+              f"{'MiB used':>9} {'planned':>9}  plans")
+        good = [try_case(hone, folder, name, card)
+                for name in sys.argv[2:] or CASES]
+        return 0 if all(good) else 1
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
