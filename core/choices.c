@@ -58,17 +58,26 @@ static int take(json_t *into, const char *folder)
     return 1;
 }
 
-void hone_choices_open(hone_choice_book *b, const char *run)
+void hone_choices_begin(hone_choice_book *b, const hone_device *device,
+                        void *dev, const char *run, void *memory,
+                        int64_t bytes)
 {
+    const size_t known = offsetof(hone_device, choose) + sizeof device->choose;
     hone_arena a = { 0 };
 
     *b = (hone_choice_book){ .api = { .size = sizeof b->api, .self = b,
                                       .find = find, .keep = keep },
-                             .kept = json_object(), .used = json_object(),
-                             .fresh = json_object() };
+                             .device = device, .run = run };
+    if (device->size < known || !device->choose)
+        return;
+    b->dev = dev;
+    b->kept = json_object();
+    b->used = json_object();
+    b->fresh = json_object();
     (void)take(b->kept, hone_cache_dir(&a));
     b->of_run = run && take(b->kept, run);
     hone_arena_free(&a);
+    device->choose(dev, &b->api, memory, bytes);
 }
 
 /* Another process reads the old file or the new one. */
@@ -111,19 +120,22 @@ static void put_in_cache(hone_choice_book *b)
     hone_arena_free(&a);
 }
 
-hone_status hone_choices_close(hone_choice_book *b, const char *run,
-                               hone_err *err)
+hone_status hone_choices_end(hone_choice_book *b, hone_status so_far,
+                             hone_err *err)
 {
-    hone_status s = HONE_OK;
+    hone_status s = so_far;
 
+    if (!b->dev)
+        return so_far;
+    b->device->choose(b->dev, NULL, NULL, 0);
     if (b->of_run && b->missing)
         hone_log(HONE_LOG_NOTE, "%d of the algorithms that %s began with are "
                  "not for this device and its libraries: the last bits may "
-                 "differ from here on", b->missing, run);
+                 "differ from here on", b->missing, b->run);
     if (json_object_size(b->fresh))
         put_in_cache(b);
-    if (run && json_object_size(b->used))
-        s = put(b->used, run, err);
+    if (s == HONE_OK && b->run && json_object_size(b->used))
+        s = put(b->used, b->run, err);
     json_decref(b->kept);
     json_decref(b->used);
     json_decref(b->fresh);

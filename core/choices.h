@@ -14,15 +14,20 @@ struct json_t;
 
 typedef struct hone_choice_book {
     hone_choices api; /* for the device */
+    const hone_device *device;
+    void *dev;        /* NULL: that device chooses nothing */
+    const char *run;  /* the run's folder, or NULL */
     struct json_t *kept, *used, *fresh;
     int of_run, missing; /* has the run a copy; how many it lacks */
 } hone_choice_book;
 
-/* RUN: the run's folder, or NULL. Files that cannot be read count as empty,
- * with a warning. */
-void hone_choices_open(hone_choice_book *, const char *run);
-/* Writes what is new, to the cache and to RUN. */
-hone_status hone_choices_close(hone_choice_book *, const char *run,
-                               hone_err *);
+/* Lets DEV choose, in BYTES at MEMORY, which hold nothing yet. Files that
+ * cannot be read count as empty, with a warning. */
+void hone_choices_begin(hone_choice_book *, const hone_device *, void *dev,
+                        const char *run, void *memory, int64_t bytes);
+/* Writes what is new, to the cache and to the run's folder. SO_FAR goes before
+ * what goes wrong here. */
+hone_status hone_choices_end(hone_choice_book *, hone_status so_far,
+                             hone_err *);
 
 #endif

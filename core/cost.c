@@ -31,6 +31,8 @@ static const work works[] = {
     { "linear_dw", MULTIPLIES, 0.9, 3e-6 }, /* parts of sums, added up */
     { "linear_list", MULTIPLIES, 0.9, 0 },
     { "linear_dw_list", MULTIPLIES, 0.4, 3e-6 },
+    { "linear_grads", MULTIPLIES, 0.75, 8e-6 },
+    { "linear_dx_sum", MULTIPLIES, 0.85, 0 },
     { "attention", ATTENDS, 0.8, 0 },
     { "attention_grad", ATTENDS, 0.8, 0 },
     { "embed", PICKS, 0.8, 0 },

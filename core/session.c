@@ -573,22 +573,13 @@ static hone_status take_memory(hone_session *s, hone_err *err)
  * measure in it. */
 static hone_status bind_choosing(hone_session *s, hone_err *err)
 {
-    const hone_device *api = s->machine.api;
     const hone_plan *p = &s->plan;
     hone_choice_book book;
-    hone_status status, written;
 
-    if (api->size < offsetof(hone_device, choose) + sizeof api->choose ||
-        !api->choose)
-        return bind_all(s, s->host_memory, err);
-    hone_choices_open(&book, s->folder);
-    api->choose(s->machine.self, &book.api, s->device_memory,
-                p->store + p->temps + p->workspace[0] + p->workspace[1]);
-    status = bind_all(s, s->host_memory, err);
-    api->choose(s->machine.self, NULL, NULL, 0);
-    written = hone_choices_close(&book, s->folder,
-                                 status == HONE_OK ? err : NULL);
-    return status == HONE_OK ? written : status;
+    hone_choices_begin(&book, s->machine.api, s->machine.self, s->folder,
+                       s->device_memory,
+                       p->store + p->temps + p->workspace[0] + p->workspace[1]);
+    return hone_choices_end(&book, bind_all(s, s->host_memory, err), err);
 }
 
 hone_status hone_session_reserve(hone_session *s, hone_err *err)

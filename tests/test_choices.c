@@ -54,12 +54,33 @@ static int end(void **state)
     return system(command);
 }
 
-static void close_book(hone_choice_book *b, const char *folder)
+static const hone_choices *given;
+static char memory[16];
+
+static void choose(void *dev, const hone_choices *choices, void *scratch,
+                   int64_t bytes)
+{
+    assert_ptr_equal(dev, memory);
+    assert_ptr_equal(scratch, choices ? memory : NULL);
+    assert_int_equal(bytes, choices ? sizeof memory : 0);
+    given = choices;
+}
+
+static const hone_device device = { .size = sizeof device, .choose = choose };
+
+static void open_book(hone_choice_book *b, const char *folder)
+{
+    hone_choices_begin(b, &device, memory, folder, memory, sizeof memory);
+    assert_ptr_equal(given, &b->api);
+}
+
+static void close_book(hone_choice_book *b)
 {
     hone_err err;
 
-    if (hone_choices_close(b, folder, &err) != HONE_OK)
+    if (hone_choices_end(b, HONE_OK, &err) != HONE_OK)
         fail_msg("%s", err.msg);
+    assert_null(given);
 }
 
 static const char *find(hone_choice_book *b, const char *key)
@@ -73,11 +94,11 @@ static void test_first_run_keeps(void **state)
     hone_choice_book b;
 
     (void)state;
-    hone_choices_open(&b, run);
+    open_book(&b, run);
     assert_null(find(&b, "a product"));
     b.api.keep(b.api.self, "a product", "17");
     assert_string_equal(find(&b, "a product"), "17");
-    close_book(&b, run);
+    close_book(&b);
 }
 
 static void test_others_find(void **state)
@@ -85,14 +106,14 @@ static void test_others_find(void **state)
     hone_choice_book b;
 
     (void)state;
-    hone_choices_open(&b, other);
+    open_book(&b, other);
     assert_string_equal(find(&b, "a product"), "17");
     b.api.keep(b.api.self, "another product", "18");
-    close_book(&b, other);
-    hone_choices_open(&b, NULL);
+    close_book(&b);
+    open_book(&b, NULL);
     assert_string_equal(find(&b, "a product"), "17"); /* still in the cache */
     assert_string_equal(find(&b, "another product"), "18");
-    close_book(&b, NULL);
+    close_book(&b);
 }
 
 /* The cache was measured anew meanwhile. */
@@ -102,16 +123,16 @@ static void test_run_goes_on_with_its_own(void **state)
 
     (void)state;
     write_file(cache, "{\"a product\": \"99\"}");
-    hone_choices_open(&b, run);
+    open_book(&b, run);
     assert_int_equal(b.of_run, 1);
     assert_string_equal(find(&b, "a product"), "17");
     assert_int_equal(b.missing, 0);
-    close_book(&b, run);
-    hone_choices_open(&b, other);
+    close_book(&b);
+    open_book(&b, other);
     assert_string_equal(find(&b, "a product"), "17"); /* it had used that */
     assert_null(find(&b, "of another library"));
     assert_int_equal(b.missing, 1);
-    close_book(&b, other);
+    close_book(&b);
 }
 
 static void test_damaged(void **state)
@@ -120,15 +141,15 @@ static void test_damaged(void **state)
 
     (void)state;
     write_file(cache, "{\"a product\": ");
-    hone_choices_open(&b, NULL);
+    open_book(&b, NULL);
     assert_null(find(&b, "a product"));
     b.api.keep(b.api.self, "a product", "20");
-    close_book(&b, NULL);
+    close_book(&b);
     write_file(run, "[1]");
-    hone_choices_open(&b, run);
+    open_book(&b, run);
     assert_int_equal(b.of_run, 0);
     assert_string_equal(find(&b, "a product"), "20");
-    close_book(&b, run);
+    close_book(&b);
 }
 
 /* A value of another kind is none. */
@@ -138,9 +159,26 @@ static void test_no_text(void **state)
 
     (void)state;
     write_file(cache, "{\"a product\": 3}");
-    hone_choices_open(&b, NULL);
+    open_book(&b, NULL);
     assert_null(find(&b, "a product"));
-    close_book(&b, NULL);
+    close_book(&b);
+}
+
+/* Devices of older plugins end before `choose`; others have none. */
+static void test_devices_that_choose_nothing(void **state)
+{
+    const hone_device older = { .size = offsetof(hone_device, choose),
+                                .choose = choose };
+    const hone_device none = { .size = sizeof none };
+    hone_choice_book b;
+
+    (void)state;
+    given = NULL;
+    hone_choices_begin(&b, &older, memory, run, memory, sizeof memory);
+    assert_null(given);
+    assert_int_equal(hone_choices_end(&b, HONE_EIO, NULL), HONE_EIO);
+    hone_choices_begin(&b, &none, memory, run, memory, sizeof memory);
+    assert_int_equal(hone_choices_end(&b, HONE_OK, NULL), HONE_OK);
 }
 
 int main(void)
@@ -151,6 +189,7 @@ int main(void)
         cmocka_unit_test(test_run_goes_on_with_its_own),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_no_text),
+        cmocka_unit_test(test_devices_that_choose_nothing),
     };
 
     return cmocka_run_group_tests(tests, begin, end);

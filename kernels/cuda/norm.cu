@@ -3,7 +3,9 @@
  * norm.cu -- rmsnorm, its input's gradient and add_rmsnorm. A team of threads
  * has a group of d features: a warp where d is small, else a block. Each
  * thread keeps its features, HELD times eight, in registers between the sums
- * and the results, so that they come from memory once.
+ * and the results, so that they come from memory once. FULL: there are just as
+ * many, aligned and all in bf16, so that every load can be on its way before
+ * the first number is needed.
  */
 #include "device.cuh"
 
@@ -14,24 +16,35 @@ struct norming {
     int d;
     float eps, offset;
     unsigned char storage[8];
-    unsigned char add;
+    unsigned char add, halves; /* halves: all operands are bf16 */
 };
 
 /* The group of this thread's team, its place in the team, what it needs. */
-template <int W> struct team {
+template <int W, bool FULL> struct team {
     int64_t group, at;
     int lane, d, wide;
 
     __device__ team(const norming &n, int aligned)
         : group((int64_t)blockIdx.x * (THREADS / W) + threadIdx.x / W),
           at(group * n.d), lane(threadIdx.x % W), d(n.d),
-          wide(aligned && n.d % VECTOR == 0)
+          wide(FULL || (aligned && n.d % VECTOR == 0))
     {
     }
     /* Feature of the thread's piece C, and how many of eight there are. */
     __device__ int feature(int c) const { return (c * W + lane) * VECTOR; }
-    __device__ int live(int c) const { return min(VECTOR, d - feature(c)); }
+    __device__ int live(int c) const
+    {
+        return FULL ? VECTOR : min(VECTOR, d - feature(c));
+    }
 };
+
+/* What the compiler can rely on. */
+template <bool FULL> static __device__ __forceinline__ cell known(cell c)
+{
+    if (FULL)
+        c.storage = HONE_BF16;
+    return c;
+}
 
 template <int W>
 static __device__ float inverse_rms(const norming &n, float squares,
@@ -41,11 +54,10 @@ static __device__ float inverse_rms(const norming &n, float squares,
 }
 
 /* y = x r (w + offset) of the features held. */
-template <int W, int HELD>
-static __device__ __forceinline__ void scale_held(const norming &n,
-                                                  const team<W> &t,
-                                                  const float (&x)[HELD][VECTOR],
-                                                  float r, cell w, cell y)
+template <int W, int HELD, bool FULL>
+static __device__ __forceinline__ void
+scale_held(const norming &n, const team<W, FULL> &t,
+           const float (&x)[HELD][VECTOR], float r, cell w, cell y)
 {
     float v[VECTOR], g[VECTOR];
 
@@ -61,14 +73,15 @@ static __device__ __forceinline__ void scale_held(const norming &n,
     }
 }
 
-template <int W, int HELD>
+template <int W, int HELD, bool FULL>
 static __global__ void __launch_bounds__(THREADS)
     rmsnorm(norming n, cell x, cell w, cell y, int aligned)
 {
     __shared__ float sums[THREADS / 32];
-    team<W> t(n, aligned);
+    team<W, FULL> t(n, aligned);
     float squares = 0, v[HELD][VECTOR];
 
+    x = known<FULL>(x), w = known<FULL>(w), y = known<FULL>(y);
     if (t.group >= n.groups)
         return;
 #pragma unroll
@@ -78,19 +91,21 @@ static __global__ void __launch_bounds__(THREADS)
         for (int e = 0; e < VECTOR; e++)
             squares += v[c][e] * v[c][e];
     }
-    scale_held<W>(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
+    scale_held(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
 }
 
 /* The sum is rounded to its storage before the norm reads it. */
-template <int W, int HELD>
+template <int W, int HELD, bool FULL>
 static __global__ void __launch_bounds__(THREADS)
     add_rmsnorm(norming n, cell a, cell b, cell w, cell sum, cell y,
                 int aligned)
 {
     __shared__ float sums[THREADS / 32];
-    team<W> t(n, aligned);
+    team<W, FULL> t(n, aligned);
     float squares = 0, v[HELD][VECTOR], g[VECTOR];
 
+    a = known<FULL>(a), b = known<FULL>(b), w = known<FULL>(w);
+    sum = known<FULL>(sum), y = known<FULL>(y);
     if (t.group >= n.groups)
         return;
 #pragma unroll
@@ -104,25 +119,32 @@ static __global__ void __launch_bounds__(THREADS)
         }
         store(sum, t.at + t.feature(c), v[c], t.live(c), t.wide);
     }
-    scale_held<W>(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
+    scale_held(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
 }
 
 /* With g = dy (w + offset): dx = r (g - x r^2 mean(g x)). dx may have the
- * bytes of dy: the sums are complete before the first is written. */
-template <int W, int HELD>
+ * bytes of dy: the sums are complete before the first is written. What dx adds
+ * to is loaded with the rest. */
+template <int W, int HELD, bool FULL>
 static __global__ void __launch_bounds__(THREADS)
     rmsnorm_dx(norming n, cell dy, cell x, cell w, cell dx, int aligned)
 {
     __shared__ float sums[THREADS / 32];
-    team<W> t(n, aligned);
+    team<W, FULL> t(n, aligned);
     float squares = 0, mean = 0, v[HELD][VECTOR], g[HELD][VECTOR], s[VECTOR], r;
+    float old[HELD][VECTOR] = {};
+    cell to = known<FULL>(dx);
 
+    dy = known<FULL>(dy), x = known<FULL>(x), w = known<FULL>(w);
+    to.add = 0;
     if (t.group >= n.groups)
         return;
 #pragma unroll
     for (int c = 0; c < HELD; c++) {
         load(v[c], x, t.at + t.feature(c), t.live(c), t.wide);
         load(g[c], dy, t.at + t.feature(c), t.live(c), t.wide);
+        if (dx.add)
+            load(old[c], to, t.at + t.feature(c), t.live(c), t.wide);
         load(s, w, t.feature(c), t.live(c), t.wide);
 #pragma unroll
         for (int e = 0; e < VECTOR; e++) {
@@ -139,8 +161,8 @@ static __global__ void __launch_bounds__(THREADS)
             break;
 #pragma unroll
         for (int e = 0; e < VECTOR; e++)
-            s[e] = r * (g[c][e] - v[c][e] * mean);
-        store(dx, t.at + t.feature(c), s, t.live(c), t.wide);
+            s[e] = r * (g[c][e] - v[c][e] * mean) + old[c][e];
+        store(to, t.at + t.feature(c), s, t.live(c), t.wide);
     }
 }
 
@@ -173,14 +195,22 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     n->eps = (float)a->eps;
     n->offset = (float)a->offset;
     n->add = (unsigned char)cuda_adds(c, 0);
-    for (uint32_t i = 0; i < c->nin + c->nout; i++)
+    n->halves = 1;
+    for (uint32_t i = 0; i < c->nin + c->nout; i++) {
         n->storage[i] = cuda_storage(c, i);
+        n->halves &= n->storage[i] == HONE_BF16;
+    }
     return HONE_OK;
 }
 
+/* ALIGNED is what the run found of its operands. */
 #define LAUNCH_TEAM(kernel, W, HELD, n, stream, ...)                           \
-    kernel<W, HELD><<<blocks_for((n)->groups, THREADS / W), THREADS, 0,        \
-                      (cudaStream_t)(stream)>>>(*(n), __VA_ARGS__)
+    do {                                                                       \
+        auto k = aligned && (n)->halves && (n)->d == W * HELD * VECTOR         \
+                     ? kernel<W, HELD, true> : kernel<W, HELD, false>;         \
+        k<<<blocks_for((n)->groups, THREADS / W), THREADS, 0,                  \
+            (cudaStream_t)(stream)>>>(*(n), __VA_ARGS__, aligned);             \
+    } while (0)
 
 /* A warp holds 256 features at a time, a block 2048. */
 #define LAUNCH(kernel, n, stream, ...)                                         \
@@ -203,34 +233,35 @@ static void rmsnorm_run(const void *prepared, const hone_ptr *ptr,
                         void *workspace, hone_stream stream)
 {
     const norming *n = (const norming *)prepared;
+    const int aligned = cuda_aligned(ptr, 3);
 
     (void)workspace;
     LAUNCH(rmsnorm, n, stream, cell_of(ptr, 0, n->storage[0]),
-           cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
-           cuda_aligned(ptr, 3));
+           cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]));
 }
 
 static void rmsnorm_dx_run(const void *prepared, const hone_ptr *ptr,
                            void *workspace, hone_stream stream)
 {
     const norming *n = (const norming *)prepared;
+    const int aligned = cuda_aligned(ptr, 4);
 
     (void)workspace;
     LAUNCH(rmsnorm_dx, n, stream, cell_of(ptr, 0, n->storage[0]),
            cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
-           cell_of(ptr, 3, n->storage[3], n->add), cuda_aligned(ptr, 4));
+           cell_of(ptr, 3, n->storage[3], n->add));
 }
 
 static void add_rmsnorm_run(const void *prepared, const hone_ptr *ptr,
                             void *workspace, hone_stream stream)
 {
     const norming *n = (const norming *)prepared;
+    const int aligned = cuda_aligned(ptr, 5);
 
     (void)workspace;
     LAUNCH(add_rmsnorm, n, stream, cell_of(ptr, 0, n->storage[0]),
            cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
-           cell_of(ptr, 3, n->storage[3]), cell_of(ptr, 4, n->storage[4]),
-           cuda_aligned(ptr, 5));
+           cell_of(ptr, 3, n->storage[3]), cell_of(ptr, 4, n->storage[4]));
 }
 
 CUDA_KERNELS(norm) = {
