@@ -5,7 +5,7 @@
  * thread keeps its features, HELD times eight, in registers between the sums
  * and the results, so that they come from memory once.
  */
-#include "device.cuh"
+#include "fp8.cuh"
 
 #include "attrs.h"
 
@@ -14,7 +14,7 @@ struct norming {
     int d;
     float eps, offset;
     unsigned char storage[8];
-    unsigned char add;
+    unsigned char add, twice;
 };
 
 /* The group of this thread's team, its place in the team, what it needs. */
@@ -40,11 +40,32 @@ static __device__ float inverse_rms(const norming &n, float squares,
     return 1.0f / sqrtf(team_sum<W>(squares, sums) / (float)n.d + n.eps);
 }
 
-/* y = x r (w + offset) of the features held. */
+/* The features held, as they were stored, once more as codes. */
+template <int W, int HELD>
+static __device__ __forceinline__ void code_held(const team<W> &t,
+                                                 const float (&v)[HELD][VECTOR],
+                                                 coded to, float *shared)
+{
+    float top = 0;
+
+#pragma unroll
+    for (int c = 0; c < HELD; c++)
+        if (t.live(c) > 0)
+            top = fmaxf(top, top_of(v[c]));
+    top = row_top<W>(top, shared);
+#pragma unroll
+    for (int c = 0; c < HELD; c++)
+        if (t.live(c) > 0)
+            put_codes(to, t.at + t.feature(c), v[c], top);
+    if (t.lane == 0)
+        to.scales[t.group] = scale_of(top);
+}
+
+/* y = x r (w + offset) of the features held, which become y. */
 template <int W, int HELD>
 static __device__ __forceinline__ void scale_held(const norming &n,
                                                   const team<W> &t,
-                                                  const float (&x)[HELD][VECTOR],
+                                                  float (&x)[HELD][VECTOR],
                                                   float r, cell w, cell y)
 {
     float v[VECTOR], g[VECTOR];
@@ -58,12 +79,15 @@ static __device__ __forceinline__ void scale_held(const norming &n,
         for (int e = 0; e < VECTOR; e++)
             v[e] = x[c][e] * r * (g[e] + n.offset);
         store(y, t.at + t.feature(c), v, t.live(c), t.wide);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            x[c][e] = rounded(y.storage, v[e]);
     }
 }
 
 template <int W, int HELD>
 static __global__ void __launch_bounds__(THREADS)
-    rmsnorm(norming n, cell x, cell w, cell y, int aligned)
+    rmsnorm(norming n, cell x, cell w, cell y, coded twice, int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W> t(n, aligned);
@@ -79,13 +103,15 @@ static __global__ void __launch_bounds__(THREADS)
             squares += v[c][e] * v[c][e];
     }
     scale_held<W>(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
+    if (twice.codes)
+        code_held<W>(t, v, twice, sums);
 }
 
 /* The sum is rounded to its storage before the norm reads it. */
 template <int W, int HELD>
 static __global__ void __launch_bounds__(THREADS)
     add_rmsnorm(norming n, cell a, cell b, cell w, cell sum, cell y,
-                int aligned)
+                coded twice, int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W> t(n, aligned);
@@ -105,13 +131,16 @@ static __global__ void __launch_bounds__(THREADS)
         store(sum, t.at + t.feature(c), v[c], t.live(c), t.wide);
     }
     scale_held<W>(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
+    if (twice.codes)
+        code_held<W>(t, v, twice, sums);
 }
 
 /* With g = dy (w + offset): dx = r (g - x r^2 mean(g x)). dx may have the
  * bytes of dy: the sums are complete before the first is written. */
 template <int W, int HELD>
 static __global__ void __launch_bounds__(THREADS)
-    rmsnorm_dx(norming n, cell dy, cell x, cell w, cell dx, int aligned)
+    rmsnorm_dx(norming n, cell dy, cell x, cell w, cell dx, coded twice,
+               int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W> t(n, aligned);
@@ -141,21 +170,38 @@ static __global__ void __launch_bounds__(THREADS)
         for (int e = 0; e < VECTOR; e++)
             s[e] = r * (g[c][e] - v[c][e] * mean);
         store(dx, t.at + t.feature(c), s, t.live(c), t.wide);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++) /* with what was added, if it is wide */
+            v[c][e] = rounded(dx.storage, s[e]);
     }
+    if (twice.codes)
+        code_held<W>(t, v, twice, sums);
 }
 
 /* -------------------------------------------------------------- the calls */
 
 enum { MOST_FEATURES = 8 * THREADS * VECTOR };
 
+static uint32_t outputs(const hone_call *c)
+{
+    return strcmp(c->op, "add_rmsnorm") ? 1 : 2;
+}
+
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
                            hone_err *err)
 {
+    hone_call own = cuda_once(c, outputs(c));
+    int64_t d = cuda_count(c, c->nin - 1); /* w is the last input */
+
     (void)threads;
-    if (cuda_count(c, c->nin - 1) > MOST_FEATURES) /* w is the last input */
+    if (d > MOST_FEATURES)
         return hone_fail(err, HONE_ENOSUP, "cuda: %s: groups of more than %d "
                          "features", c->op, (int)MOST_FEATURES);
-    return cuda_plain(c, need, sizeof(norming), err);
+    hone_try(cuda_twice(c, own.nout, need, err));
+    if (need->twice && d != c->type[0].dim[1])
+        return hone_fail(err, HONE_ENOSUP, "cuda: %s: codes have a scale a "
+                         "row, not a group", c->op);
+    return cuda_plain(&own, need, sizeof(norming), err);
 }
 
 static hone_status init(const hone_call *c, int threads, void *ctx,
@@ -173,6 +219,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     n->eps = (float)a->eps;
     n->offset = (float)a->offset;
     n->add = (unsigned char)cuda_adds(c, 0);
+    n->twice = c->nout > outputs(c);
     for (uint32_t i = 0; i < c->nin + c->nout; i++)
         n->storage[i] = cuda_storage(c, i);
     return HONE_OK;
@@ -207,7 +254,7 @@ static void rmsnorm_run(const void *prepared, const hone_ptr *ptr,
     (void)workspace;
     LAUNCH(rmsnorm, n, stream, cell_of(ptr, 0, n->storage[0]),
            cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
-           cuda_aligned(ptr, 3));
+           n->twice ? coded_of(ptr, 3) : coded{}, cuda_aligned(ptr, 3));
 }
 
 static void rmsnorm_dx_run(const void *prepared, const hone_ptr *ptr,
@@ -218,7 +265,8 @@ static void rmsnorm_dx_run(const void *prepared, const hone_ptr *ptr,
     (void)workspace;
     LAUNCH(rmsnorm_dx, n, stream, cell_of(ptr, 0, n->storage[0]),
            cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
-           cell_of(ptr, 3, n->storage[3], n->add), cuda_aligned(ptr, 4));
+           cell_of(ptr, 3, n->storage[3], n->add),
+           n->twice ? coded_of(ptr, 4) : coded{}, cuda_aligned(ptr, 4));
 }
 
 static void add_rmsnorm_run(const void *prepared, const hone_ptr *ptr,
@@ -230,7 +278,7 @@ static void add_rmsnorm_run(const void *prepared, const hone_ptr *ptr,
     LAUNCH(add_rmsnorm, n, stream, cell_of(ptr, 0, n->storage[0]),
            cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
            cell_of(ptr, 3, n->storage[3]), cell_of(ptr, 4, n->storage[4]),
-           cuda_aligned(ptr, 5));
+           n->twice ? coded_of(ptr, 5) : coded{}, cuda_aligned(ptr, 5));
 }
 
 CUDA_KERNELS(norm) = {
