@@ -4,6 +4,7 @@
  * that it takes. A converted operand is a temporary beside the one call that
  * needs it: it is made again for the next, never saved.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "passes.h"
@@ -16,7 +17,10 @@ static hone_status reference_prepare(const hone_call *call, int threads,
     uint32_t n = call->nin + call->nout;
 
     (void)threads;
-    (void)err;
+    for (uint32_t i = 0; i < n; i++)
+        if (hone_parts(call->type[i].storage)[1].bytes)
+            return hone_fail(err, HONE_ENOSUP, "%s: the reference takes no "
+                             "codes", call->op);
     need->workspace_bytes = 0;
     need->prepared_bytes = (int64_t)(sizeof(hone_op *) + sizeof(hone_call) +
                                      n * (sizeof(hone_type) + 1) + 64);
@@ -88,6 +92,7 @@ static hone_status try_kernel(const assigner *a, hone_node *node,
     node->workspace_bytes = need.workspace_bytes;
     node->prepared_bytes = need.prepared_bytes;
     node->adds_from = need.adds_from;
+    node->twice = need.twice;
     return HONE_OK;
 }
 
@@ -114,13 +119,24 @@ static hone_status choose(const assigner *a, hone_node *node,
                      "packs", a->info->name, node->component->name, node->name);
 }
 
-/* `convert` of operand I, before the node at N (inputs) or behind (outputs).
- * Returns how many nodes came in before it. */
 static const char *const storage_names[HONE_STORAGES] = {
     [HONE_F32] = "f32", [HONE_BF16] = "bf16", [HONE_F16] = "f16",
     [HONE_F64] = "f64", [HONE_NF4] = "nf4", [HONE_FP8] = "fp8",
     [HONE_INT8] = "int8", [HONE_UINT8] = "uint8",
-    [HONE_NF4_PLAIN] = "nf4_plain" };
+    [HONE_NF4_PLAIN] = "nf4_plain", [HONE_FP8_TURNED] = "fp8_turned" };
+
+/* Whether a parameter may be held in storage WANT as well: a trained one, or
+ * one that is frozen as codes and stays codes. */
+static int may_have_image(const assigner *a, const hone_tensor *t,
+                          hone_storage want)
+{
+    if (t->kind != HONE_T_PARAM || t->base != HONE_NONE)
+        return 0;
+    if (t->trainable)
+        return a->images & HONE_IMAGES_TRAINED;
+    return a->images & HONE_IMAGES_FROZEN && hone_parts(want)[1].bytes &&
+           hone_parts(t->type.storage)[1].bytes;
+}
 
 /* Lets an input read its parameter's image, if it may have one. */
 static int take_image(const assigner *a, const hone_node *node, uint32_t i,
@@ -132,8 +148,7 @@ static int take_image(const assigner *a, const hone_node *node, uint32_t i,
     const char *name;
     hone_id image;
 
-    if (!a->images || node->phase == HONE_STEP || t->kind != HONE_T_PARAM ||
-        !t->trainable || t->base != HONE_NONE)
+    if (node->phase == HONE_STEP || !may_have_image(a, t, want))
         return 0;
     type.storage = want;
     name = hone_format_text(g->arena, "%s:%s", storage_names[want], t->name);
@@ -142,11 +157,92 @@ static int take_image(const assigner *a, const hone_node *node, uint32_t i,
         image = hone_graph_tensor(g, name, type, HONE_T_IMAGE);
         g->tensor[image].alias = g->tensor[node->in[i]].name;
         g->tensor[image].adapter = g->tensor[node->in[i]].adapter;
+        g->tensor[image].trainable = g->tensor[node->in[i]].trainable;
     }
     node->in[i] = image;
     return 1;
 }
 
+hone_status hone_pass_convert(hone_graph *g, hone_id from, hone_id to,
+                              hone_err *err)
+{
+    const char *name = storage_names[g->tensor[to].type.storage];
+    const hone_attr attr = { "to", 0, name };
+
+    if (!name)
+        return hone_fail(err, HONE_ENOSUP, "integers cannot be converted");
+    return hone_graph_op(g, "convert", NULL, &attr, 1, &from, 1, &to, 1, err);
+}
+
+/* Adds an output in storage TO for each of node N that can be written twice,
+ * if a kernel does so and takes all else as it is. */
+static int add_twice(const assigner *a, int n, hone_storage to)
+{
+    hone_graph *g = a->g;
+    hone_node both = g->node[n];
+    uint32_t nout = both.nout, count;
+    hone_storage *want;
+    hone_call call;
+
+    both.out = hone_copy(g->arena, both.out, nout, 2 * nout, sizeof *both.out);
+    both.acc = hone_copy(g->arena, both.acc, nout, 2 * nout, sizeof *both.acc);
+    for (uint32_t i = 0; i < nout; i++) {
+        hone_type type = g->tensor[both.out[i]].type;
+
+        if (!(hone_node_flags(&both, both.nin + i) & HONE_TWICE))
+            continue;
+        type.storage = to;
+        both.acc[both.nout] = HONE_NONE;
+        both.out[both.nout] = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
+        g->tensor[both.out[both.nout++]].near = n;
+    }
+    call = hone_node_call(g, &both);
+    call.device = a->info;
+    count = call.nin + call.nout;
+    want = hone_alloc(g->arena, count * sizeof *want);
+    if (both.nout == nout || choose(a, &both, &call, want, NULL) != HONE_OK ||
+        !both.twice)
+        return 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (want[i] != call.type[i].storage)
+            return 0;
+    g->node[n] = both;
+    return 1;
+}
+
+/* Lets an input read what its maker wrote a second time, unless that is so far
+ * back that it would rather be saved than passed on. */
+static int take_twice(const assigner *a, hone_node *node, uint32_t i,
+                      hone_storage want)
+{
+    hone_graph *g = a->g;
+    hone_id id = node->in[i];
+    int n = g->tensor[id].kind == HONE_T_TEMP ? hone_graph_producer(g, id) : -1;
+    const hone_node *maker = n < 0 ? node : &g->node[n];
+    uint32_t at = 0, first = 0;
+
+    if (maker == node || !maker->kernel || maker->phase != node->phase ||
+        abs(maker->layer - node->layer) > 1)
+        return 0;
+    while (maker->op->out[first].name)
+        first++;
+    if (maker->nout == first && !add_twice(a, n, want))
+        return 0;
+    for (uint32_t k = 0, next = first; k < first; k++) {
+        if (!(hone_node_flags(maker, maker->nin + k) & HONE_TWICE))
+            continue;
+        if (maker->out[k] == id)
+            at = next;
+        next++;
+    }
+    if (!at || g->tensor[maker->out[at]].type.storage != want)
+        return 0;
+    node->in[i] = maker->out[at];
+    return 1;
+}
+
+/* `convert` of operand I, before the node at N (inputs) or behind (outputs).
+ * Returns how many nodes came in before it. */
 static hone_status convert(const assigner *a, int n, uint32_t i,
                            hone_storage want, int *before, hone_err *err)
 {
@@ -156,7 +252,6 @@ static hone_status convert(const assigner *a, int n, uint32_t i,
     hone_id *slot = input ? &node->in[i] : &node->out[i - node->nin];
     hone_id old = *slot, made;
     hone_type type = g->tensor[old].type;
-    hone_attr to;
 
     if (!input && (hone_node_flags(node, i) & HONE_UPDATED ||
                    node->acc[i - node->nin] != HONE_NONE))
@@ -164,17 +259,12 @@ static hone_status convert(const assigner *a, int n, uint32_t i,
                          "%s: pack %s takes no %s where it updates or adds; "
                          "name another pack before it", node->name, node->pack,
                          hone_parts(type.storage)->name);
-    to = (hone_attr){ "to", 0, storage_names[input ? want : type.storage] };
     type.storage = want;
     made = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
     *slot = made;
     g->layer = node->layer;
     g->phase = node->phase;
-    if (!to.str)
-        return hone_fail(err, HONE_ENOSUP, "%s: storage cannot be converted",
-                         node->name);
-    hone_try(hone_graph_op(g, "convert", NULL, &to, 1, input ? &old : &made, 1,
-                           input ? &made : &old, 1, err));
+    hone_try(hone_pass_convert(g, input ? old : made, input ? made : old, err));
     hone_graph_move(g, 1, input ? n : n + 1);
     *before = input;
     g->layer = -1;
@@ -198,8 +288,10 @@ static hone_status assign_node(const assigner *a, int *n, hone_err *err)
     for (uint32_t i = 0; i < count; i++) {
         int before = 0;
 
+        node = &g->node[*n]; /* moved by what came in before it */
         if (want[i] == call.type[i].storage ||
-            (i < call.nin && take_image(a, node, i, want[i])))
+            (i < call.nin && (take_image(a, node, i, want[i]) ||
+                              take_twice(a, node, i, want[i]))))
             continue;
         hone_try(convert(a, *n, i, want[i], &before, err));
         *n += before;

@@ -73,16 +73,6 @@ static hone_status measure_copies(const meter *m)
 /* Large ones for as long as a card needs to be as warm as in a training. */
 static const double WARM_S = 0.3;
 
-/* Of two factors of which one comes in bf16: it is made codes on the way, as
- * cost.c counts it. */
-static double beside(const meter *m, hone_card_rate rate, double side)
-{
-    double copy = hone_curve_at(&m->card->rate[HONE_CARD_COPY], 1e30);
-
-    return m->card->figure[HONE_CARD_LAUNCH].value +
-           (rate == HONE_CARD_FP8 ? 3 * side * side / (0.8 * copy) : 0);
-}
-
 static hone_status measure_products(const meter *m, hone_card_rate rate,
                                     hone_storage compute)
 {
@@ -98,7 +88,8 @@ static hone_status measure_products(const meter *m, hone_card_rate rate,
         if (s != HONE_OK)
             return passed(s);
         add_point(&m->card->rate[rate], p.flops,
-                  p.flops / fmax(p.seconds - beside(m, rate, (double)side),
+                  p.flops / fmax(p.seconds -
+                                     m->card->figure[HONE_CARD_LAUNCH].value,
                                  0.2 * p.seconds));
     }
     return HONE_OK;

@@ -292,7 +292,19 @@ static hone_status step_scalars(hone_graph *g, hone_id squares, double clip,
     return hone_graph_op(g, "map", "step", attrs, 4, in, 2, out, count, err);
 }
 
-/* All images of the store from their parameters, in one go. */
+/* The parameter of image K, and K, as tensors of the graph. */
+static void image_pair(hone_graph *g, const hone_store *store,
+                       const hone_kept *k, hone_id *from, hone_id *to)
+{
+    const hone_kept *p = hone_store_find(store, k->alias);
+
+    *from = hone_graph_find(g, p->name);
+    if (*from == HONE_NONE)
+        *from = hone_graph_tensor(g, p->name, p->type, HONE_T_PARAM);
+    *to = hone_graph_tensor(g, k->name, k->type, HONE_T_IMAGE);
+}
+
+/* All images of trained parameters, in one go. */
 static hone_status emit_images(const hone_compiler *c, hone_graph *g,
                                const hone_store *store, hone_err *err)
 {
@@ -305,26 +317,33 @@ static hone_status emit_images(const hone_compiler *c, hone_graph *g,
     uint32_t n = 0;
 
     for (int i = 0; i < store->count; i++) {
-        const hone_kept *k = &store->list[i], *p;
+        const hone_kept *k = &store->list[i];
 
-        if (k->kind != HONE_T_IMAGE)
+        if (k->kind != HONE_T_IMAGE || !k->trainable)
             continue;
-        p = hone_store_find(store, k->alias);
-        from[n] = hone_graph_find(g, p->name);
-        if (from[n] == HONE_NONE)
-            from[n] = hone_graph_tensor(g, p->name, p->type, HONE_T_PARAM);
-        to[n++] = hone_graph_tensor(g, k->name, k->type, HONE_T_IMAGE);
+        image_pair(g, store, k, &from[n], &to[n]);
+        n++;
     }
     return n ? hone_graph_op(g, "map", "images", attrs, 4, from, n, to, n, err)
              : HONE_OK;
 }
 
+/* Those of frozen ones too, which are codes. */
 hone_status hone_compile_images(const hone_compiler *c, hone_program *p,
                                 const hone_store *store, hone_err *err)
 {
     start(c, p, "images");
     p->graph.phase = HONE_STEP;
     hone_try(emit_images(c, &p->graph, store, err));
+    for (int i = 0; i < store->count; i++) {
+        const hone_kept *k = &store->list[i];
+        hone_id from, to;
+
+        if (k->kind != HONE_T_IMAGE || k->trainable)
+            continue;
+        image_pair(&p->graph, store, k, &from, &to);
+        hone_try(hone_pass_convert(&p->graph, from, to, err));
+    }
     return finish(c, p, err);
 }
 

@@ -22,7 +22,7 @@ typedef struct hone_compiler {
     const char *keep_layers; /* "0=none,3=offload": layers of their own */
     int ranks;
     double span;            /* see program.h */
-    int images; /* of trainable parameters, in the storage kernels take */
+    int images; /* see hone_pass_assign() */
     int single; /* every step is one micro-batch */
     int early;  /* the micro-step updates, as soon as a gradient is there */
     hone_space states; /* where the optimizer's are; 0: on the device */
@@ -48,7 +48,8 @@ hone_status hone_compile_reduce(const hone_compiler *, hone_program *,
 hone_status hone_compile_update(const hone_compiler *, hone_program *,
                                 const hone_store *, const hone_instance *opt,
                                 double clip, hone_err *);
-/* Makes the images of parameters that the store has; so does the update. */
+/* Makes the images of parameters that the store has; the update does so with
+ * those of trained ones. */
 hone_status hone_compile_images(const hone_compiler *, hone_program *,
                                 const hone_store *, hone_err *);
 /* TOKENS new tokens of one document with a cache of LENGTH rows: the logits

@@ -65,7 +65,7 @@ static double bytes_of(const hone_type *t)
     double bytes = 0;
 
     for (int p = 0; p < HONE_PARTS; p++)
-        bytes += (double)hone_part_bytes(t->storage, p, hone_count(t));
+        bytes += (double)hone_type_bytes(t, p);
     return bytes;
 }
 
@@ -86,27 +86,20 @@ static double traffic(const hone_call *c, work_kind kind)
     return kind == PICKS ? 2 * out : in + out;
 }
 
-/* Weights held as codes are turned into what the products take, and with fp8
- * the other factor too, on the way. */
+/* Weights held as nf4 are turned into what the products take, on the way. */
 static double unpacking(const hone_call *c)
 {
-    const hone_type *w = &c->type[c->nin > 1];
     double bytes = 0;
 
     for (uint32_t i = 1; i < c->nin; i++)
         if (c->type[i].storage == HONE_NF4)
             bytes += bytes_of(&c->type[i]) + 2 * (double)hone_count(&c->type[i]);
-    if (w->storage == HONE_FP8) {
-        bytes += 3 * (double)hone_count(&c->type[0]);
-        if (!strcmp(c->op, "linear_dx"))
-            bytes += 2 * bytes_of(w);
-    }
     return bytes;
 }
 
 static hone_card_rate rate_of(const hone_call *c)
 {
-    if (c->nin > 1 && c->type[1].storage == HONE_FP8)
+    if (c->type[0].storage == HONE_FP8)
         return HONE_CARD_FP8;
     return c->compute == HONE_BF16  ? HONE_CARD_BF16
            : c->compute == HONE_F16 ? HONE_CARD_F16

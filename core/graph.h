@@ -20,7 +20,7 @@ typedef enum {
     HONE_T_PARAM,    /* from the checkpoint, or initialised */
     HONE_T_GRAD,     /* of a parameter; summed over micro-batches */
     HONE_T_STATE,    /* of the optimizer, of the step, a KV cache */
-    HONE_T_IMAGE,    /* a trainable parameter in another storage */
+    HONE_T_IMAGE,    /* a parameter in another storage */
     HONE_T_KINDS
 } hone_tensor_kind;
 
@@ -64,6 +64,7 @@ typedef struct hone_node {
     const char *pack;
     int64_t workspace_bytes, prepared_bytes;
     int adds_from; /* what outputs add to may lie elsewhere */
+    int twice;     /* of hone_need */
 } hone_node;
 
 typedef struct hone_graph {

@@ -16,7 +16,7 @@ typedef struct {
     hone_arena *arena;
     uint64_t seed, drawn; /* numbers so far */
     hone_storage compute;
-    int big;
+    int big, coded;
     hone_status status;
     hone_err *err;
 } gen;
@@ -371,12 +371,48 @@ static hone_status halve(gen *g, hone_storage compute)
                                c->op);
 }
 
-int hone_case_reads(const char *op, hone_storage weights)
+static int reads_fp8(const char *op)
 {
-    if (weights == HONE_NF4)
-        return !strcmp(op, "convert");
-    return weights != HONE_FP8 || !strcmp(op, "linear") ||
-           !strcmp(op, "linear_dx") || !strcmp(op, "linear_list");
+    return !strcmp(op, "linear") || !strcmp(op, "linear_dx") ||
+           !strcmp(op, "linear_list");
+}
+
+int hone_case_has(const hone_component *op, hone_storage codes)
+{
+    const hone_operand *o = ((const hone_op *)op->ops)->out;
+    int converts = !strcmp(op->name, "convert");
+
+    if (codes != HONE_FP8)
+        return codes != HONE_NF4 || converts;
+    while (o->name && !(o->flags & HONE_TWICE))
+        o++;
+    return converts || o->name || reads_fp8(op->name);
+}
+
+/* Rows of multiples of 16; of whole heads where other vectors than weights say
+ * what those are. */
+static hone_status widen(gen *g)
+{
+    hone_type *t = g->c->type;
+    const hone_option *to = hone_option_find(g->op->options, "to");
+    int turned = (int)pick(g, 0, 1, 1), heads = 0;
+
+    for (uint32_t i = 0; i < g->c->call.nin; i++)
+        heads |= t[i].rank == 1 && t[i].storage != g->c->call.compute;
+    for (uint32_t i = 0; i < g->c->call.nin; i++)
+        if (t[i].rank == 2 && !to)
+            t[i].dim[1] = heads ? 16 * t[i].dim[1]
+                                : (t[i].dim[1] + 15) / 16 * 16;
+        else if (t[i].rank == 1 && t[i].storage == g->c->call.compute)
+            t[i].dim[0] = t[0].dim[1];
+    if (!to)
+        return HONE_OK;
+    for (int i = 0; i < 2; i++)
+        t->dim[i] = (t->dim[i] + 15) / 16 * 16;
+    t->storage = turned ? HONE_FP8 : HONE_BF16;
+    return hone_option_set_str(to, (void *)g->c->call.attrs,
+                               turned ? "fp8_turned" : "fp8", g->arena,
+                               g->err);
 }
 
 /* Weights as codes, whose dimensions are multiples of 16 then. */
@@ -411,6 +447,16 @@ static hone_status finish(gen *g)
     memcpy(c->type + c->call.nin, given, n * sizeof *given);
     for (uint32_t i = 0; i < c->call.nin; i++)
         c->mode[i] = HONE_READ;
+    for (uint32_t i = 0; i < n && g->coded; i++)
+        if (!(o->flags & HONE_VARIADIC) && c->op->out[i].flags & HONE_TWICE) {
+            hone_type *to = &c->type[c->call.nin + n + (uint32_t)c->copies];
+
+            *to = given[i];
+            to->storage = HONE_FP8;
+            c->mode[to - c->type] = HONE_WRITE;
+            c->copied[c->copies++] = i;
+        }
+    c->call.nout += (uint32_t)c->copies;
     for (uint32_t i = 0; i < n; i++) {
         uint8_t mode = HONE_WRITE;
 
@@ -429,7 +475,8 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
                            uint64_t seed, int big, hone_storage compute,
                            hone_arena *a, hone_err *err)
 {
-    gen g = { c, op, a, seed, 0, compute, big, HONE_OK, err };
+    gen g = { .c = c, .op = op, .arena = a, .seed = seed, .compute = compute,
+              .big = big, .err = err };
     void *attrs = hone_alloc(a, op->config_size + 1);
     int i = 0;
 
@@ -449,7 +496,10 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
     hone_try(g.status);
     if (compute != HONE_F32 && compute != HONE_NF4)
         hone_try(halve(&g, compute == HONE_FP8 ? HONE_BF16 : compute));
-    if (compute == HONE_FP8)
+    g.coded = compute == HONE_FP8 && !reads_fp8(op->name);
+    if (g.coded)
+        hone_try(widen(&g));
+    else if (compute == HONE_FP8)
         encode(&g);
     g.status = finish(&g);
     if (g.status != HONE_OK && !draws(c->op) && !families[i].op)

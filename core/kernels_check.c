@@ -52,8 +52,7 @@ static int64_t part_at(const hone_type *t, int p)
     int64_t at = 0;
 
     for (int i = 0; i < p; i++)
-        at += (hone_part_bytes(t->storage, i, hone_count(t)) + HONE_ALIGN - 1) /
-              HONE_ALIGN * HONE_ALIGN;
+        at += (hone_type_bytes(t, i) + HONE_ALIGN - 1) / HONE_ALIGN * HONE_ALIGN;
     return at;
 }
 
@@ -63,7 +62,7 @@ static int64_t bytes_of(const hone_type *t)
 
     while (p + 1 < HONE_PARTS && hone_parts(t->storage)[p + 1].bytes)
         p++;
-    return part_at(t, p) + hone_part_bytes(t->storage, p, hone_count(t));
+    return part_at(t, p) + hone_type_bytes(t, p);
 }
 
 static int is_output(const trial *t, uint32_t i)
@@ -131,7 +130,7 @@ static void draw_parts(trial *t, uint32_t i, uint64_t seed)
     uint32_t r[4];
 
     for (int p = 0; p < HONE_PARTS && t->ref_ptr[i].part[p]; p++) {
-        int64_t bytes = hone_part_bytes(type->storage, p, hone_count(type));
+        int64_t bytes = hone_type_bytes(type, p);
         int is_float = hone_parts(type->storage)[p].bytes % 4 == 0;
 
         for (int64_t k = 0; k < (is_float ? bytes / 4 : bytes); k++) {
@@ -167,22 +166,41 @@ static void draw_values(trial *t, uint32_t i, uint64_t seed)
     }
 }
 
-/* Numbers to codes and their scale, as weights are loaded. */
-static void to_codes(const hone_type *type, double *x, char *to)
+static int is_codes(hone_storage s)
 {
-    int64_t n = hone_count(type);
-    float top = 0, scale, one;
+    return s == HONE_FP8 || s == HONE_FP8_TURNED;
+}
 
+/* Where element K of a matrix of codes has its code; and its scale. */
+static int64_t code_at(const hone_type *t, int64_t k, int64_t *scale)
+{
+    int64_t row = k / t->dim[1], column = k % t->dim[1];
+    int turned = t->storage == HONE_FP8_TURNED;
+
+    *scale = turned ? column : row;
+    return turned ? column * t->dim[0] + row : k;
+}
+
+/* Numbers to codes and their scales. ALIKE: one scale for all. */
+static void to_codes(const hone_type *type, int alike, double *x, char *to)
+{
+    int64_t n = hone_count(type), at, s;
+    float *scale = (float *)(to + part_at(type, 1)), top = 0, one;
+
+    memset(scale, 0, (size_t)hone_type_bytes(type, 1));
     for (int64_t k = 0; k < n; k++) {
+        code_at(type, k, &s);
         one = (float)x[k];
         top = hone_e4m3_top(top, &one, 1);
+        scale[s] = hone_e4m3_top(scale[s], &one, 1);
     }
-    scale = hone_e4m3_scale(top);
-    memcpy(to + part_at(type, 1), &scale, sizeof scale);
+    for (s = 0; s < hone_type_bytes(type, 1) / (int64_t)sizeof *scale; s++)
+        scale[s] = hone_e4m3_scale(alike ? top : scale[s]);
     for (int64_t k = 0; k < n; k++) {
+        at = code_at(type, k, &s);
         one = (float)x[k];
-        hone_e4m3_codes((uint8_t *)to + k, &one, scale, 1);
-        x[k] = (double)hone_e4m3_load((uint8_t)to[k]) * (double)scale;
+        hone_e4m3_codes((uint8_t *)to + at, &one, scale[s], 1);
+        x[k] = (double)hone_e4m3_load((uint8_t)to[at]) * (double)scale[s];
     }
 }
 
@@ -195,8 +213,9 @@ static void to_slab(trial *t, uint32_t i)
 
     if (t->c.type[i].storage == HONE_NOTHING)
         return;
-    if (t->c.type[i].storage == HONE_FP8) {
-        to_codes(&t->c.type[i], x, t->before + t->from[i]);
+    if (is_codes(t->c.type[i].storage)) { /* only weights are turned */
+        to_codes(&t->c.type[i], !strcmp(t->c.call.op, "convert"), x,
+                 t->before + t->from[i]);
         return;
     }
     if (t->ref_type[i].storage != HONE_F64) {
@@ -218,7 +237,7 @@ static void draw_all(trial *t, uint64_t seed, int sample)
         hone_type *type = &t->ref_type[i];
 
         *type = t->c.type[i];
-        if (type->storage == HONE_F32 || type->storage == HONE_FP8)
+        if (type->storage == HONE_F32 || is_codes(type->storage))
             type->storage = HONE_F64;
         if (type->storage == HONE_NOTHING)
             continue;
@@ -272,6 +291,9 @@ static hone_status prepare(trial *t, const hone_bench *b, const hone_kernel *k,
         want[i] = t->c.type[i].storage;
     t->c.call.device = b->info;
     hone_try(k->prepare(&t->c.call, b->threads, &need, err));
+    if (t->c.copies && !need.twice)
+        return hone_fail(err, HONE_ENOSUP, "%s: nothing is written twice",
+                         k->op);
     for (uint32_t i = 0; i < t->c.call.nin; i++)
         t->c.type[i].storage = want[i]; /* as if it had been converted */
     t->prepared = hone_alloc(&t->arena, (size_t)need.prepared_bytes + 1);
@@ -384,11 +406,19 @@ static hone_status check_gaps(trial *t, const hone_bench *b, hone_err *err)
 }
 
 /* Element K of an operand as a number. */
-static double number(hone_storage s, const void *at, int64_t k)
+static double number(const hone_type *type, const void *at, int64_t k)
 {
+    hone_storage s = type->storage;
     uint32_t bits, half;
+    int64_t code, scale;
     float f;
 
+    if (is_codes(s)) {
+        code = code_at(type, k, &scale);
+        return (double)hone_e4m3_load(((const uint8_t *)at)[code]) *
+               (double)((const float *)((const char *)at +
+                                        part_at(type, 1)))[scale];
+    }
     if (s == HONE_F64)
         return ((const double *)at)[k];
     if (s == HONE_F32)
@@ -412,8 +442,8 @@ static double largest(const trial *t, uint32_t i)
     double top = 0;
 
     for (int64_t k = 0; k < hone_count(&t->ref_type[i]); k++)
-        top = fmax(top, fabs(number(t->ref_type[i].storage,
-                                    t->ref_ptr[i].part[0], k)));
+        top = fmax(top, fabs(number(&t->ref_type[i], t->ref_ptr[i].part[0],
+                                    k)));
     return top;
 }
 
@@ -434,12 +464,11 @@ static void compare(const trial *t, uint32_t i, double floor_top,
         bound = 0x1p-7; /* one unit, where the rounding is a close call */
     else if (s == HONE_F16)
         bound = bound > 1e-5 ? 0x1p-9 : 0x1p-10;
-    if (t->c.call.nin > 1 && t->c.type[1].storage == HONE_FP8)
-        bound = 0x1p-3; /* half a unit of 3 bits is 2^-4 of the other factor;
-                           twice that of the largest, for sums that cancel */
+    if (s == HONE_FP8)
+        bound = 0x1p-4; /* half a unit of 3 bits, of what is rounded already */
     for (int64_t k = 0; k < n; k++) {
-        double want = number(t->ref_type[i].storage, t->ref_ptr[i].part[0], k);
-        double got = number(s, t->host + t->at[i], k);
+        double want = number(&t->ref_type[i], t->ref_ptr[i].part[0], k);
+        double got = number(&t->c.type[i], t->host + t->at[i], k);
         double off = fabs(got - want);
 
         other += got != want;
@@ -452,6 +481,19 @@ static void compare(const trial *t, uint32_t i, double floor_top,
     /* Wrong random bits are off by one unit, as close calls are; but often. */
     if (s == HONE_BF16 && !strcmp(t->c.call.op, "map") && other > n / 16 + 4)
         v->error = INFINITY;
+}
+
+/* What was written twice is to be what the op's own output is. */
+static void reference_copies(trial *t)
+{
+    uint32_t to = operands(t) - (uint32_t)t->c.copies;
+
+    for (int n = 0; n < t->c.copies; n++, to++) {
+        uint32_t from = t->c.call.nin + t->c.copied[n];
+
+        t->ref_ptr[to] = t->ref_ptr[from];
+        t->ref_type[to] = t->ref_type[from];
+    }
 }
 
 static void say_shapes(const trial *t, char *to, size_t bytes)
@@ -485,6 +527,7 @@ hone_status hone_kernel_check(const hone_bench *b, const hone_kernel *k,
             double top = 0;
 
             t.c.op->ref_f64(&t.ref, t.ref_ptr);
+            reference_copies(&t);
             for (uint32_t i = t.c.call.nin; i < operands(&t); i++)
                 top = fmax(top, largest(&t, i));
             for (uint32_t i = t.c.call.nin; i < operands(&t); i++)

@@ -16,8 +16,8 @@ typedef struct hone_bench {
     void *dev;
     int threads; /* that run() may use */
     hone_storage compute; /* HONE_BF16: activations and weights in bf16;
-                             HONE_FP8: weights of linears in fp8; HONE_NF4:
-                             what reads nf4 */
+                             HONE_FP8: what can be in fp8; HONE_NF4: what reads
+                             nf4 */
     int scale; /* of the rows in timed calls; 0: 1 */
     int can_capture;
 } hone_bench;
@@ -43,6 +43,8 @@ typedef struct hone_case {
     hone_type type[HONE_CASE_OPERANDS];
     uint8_t mode[HONE_CASE_OPERANDS];
     int64_t limit; /* integers that stand for tokens and rows are below it */
+    int copies;    /* the last outputs: of these once more, see HONE_TWICE */
+    uint32_t copied[HONE_CASE_OPERANDS];
 } hone_case;
 
 /* BIG: the shapes of a model of 135 million parameters, for timing, with BIG
@@ -52,8 +54,9 @@ hone_status hone_case_draw(hone_case *, const hone_component *op, uint64_t seed,
                            int big, hone_storage compute, hone_arena *,
                            hone_err *);
 
-/* Whether calls of the op can be drawn with weights held so. */
-int hone_case_reads(const char *op, hone_storage weights);
+/* Whether calls of the op can be drawn with operands in these codes: weights,
+ * what is converted, or written twice. */
+int hone_case_has(const hone_component *op, hone_storage codes);
 
 /* CASES random calls against the reference in double. An error: the kernel
  * wrote where it must not, gave other bits the second time, or refused after

@@ -54,14 +54,13 @@ hone_status hone_limits_product(const hone_bench *b, const char *device,
                                 int64_t side, double least_s,
                                 hone_probed *out, hone_err *err)
 {
-    hone_storage weight = b->compute, other = weight == HONE_FP8 ? HONE_BF16
-                                                                 : weight;
+    hone_storage s = b->compute;
     hone_bench as = *b;
     hone_probe p = { .op = "linear", .nin = 2, .least_s = least_s,
-                     .in = { hone_type_of(other, 2, side, side),
-                             hone_type_of(weight, 2, side, side) } };
+                     .in = { hone_type_of(s, 2, side, side),
+                             hone_type_of(s, 2, side, side) } };
 
-    as.compute = other;
+    as.compute = s == HONE_FP8 ? HONE_BF16 : s;
     return hone_probe_run(&as, device, &p, out, err);
 }
 

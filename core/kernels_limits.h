@@ -19,8 +19,8 @@ typedef struct hone_limits {
 hone_status hone_limits_measure(const hone_bench *, const char *device,
                                 hone_limits *, hone_err *);
 
-/* The two by themselves: a large copy on the device; a product of squares, with
- * compute HONE_FP8 of bf16 with fp8. LEAST_S: see probe.h. */
+/* The two by themselves: a large copy on the device; a product of squares.
+ * LEAST_S: see probe.h. */
 hone_status hone_limits_copy(const hone_bench *, double *bytes_per_s,
                              hone_err *);
 hone_status hone_limits_product(const hone_bench *, const char *device,

@@ -62,7 +62,7 @@ static int64_t lay_out(hone_storage s, int64_t count, int64_t at[HONE_PARTS])
 
     for (int p = 0; p < HONE_PARTS; p++) {
         at[p] = end;
-        if (hone_parts(s)[p].per)
+        if (hone_parts(s)[p].per > 0)
             end += (hone_part_bytes(s, p, count) + HONE_ALIGN - 1) /
                    HONE_ALIGN * HONE_ALIGN;
     }
@@ -110,15 +110,14 @@ static hone_ptr device_address(const ring *r, const piece *p)
 {
     const hone_kept *k = p->of->kept;
     char *at = hone_store_address(r->store, k);
-    int64_t n = hone_count(&k->type);
     hone_ptr to = { { NULL } };
 
     for (int i = 0; i < HONE_PARTS; i++) {
         hone_storage s = k->type.storage;
 
-        if (hone_parts(s)[i].per)
+        if (hone_parts(s)[i].per > 0)
             to.part[i] = at + hone_part_bytes(s, i, p->from);
-        at += (hone_part_bytes(s, i, n) + HONE_ALIGN - 1) / HONE_ALIGN *
+        at += (hone_type_bytes(&k->type, i) + HONE_ALIGN - 1) / HONE_ALIGN *
               HONE_ALIGN;
     }
     return to;

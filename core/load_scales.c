@@ -145,15 +145,14 @@ static hone_status run_pass(pass *p, hone_err *err)
     return p->status;
 }
 
-/* Its last part, the only one that it has once. */
+/* Its last part, which says nothing of single elements. */
 static char *last_part(const hone_store *store, const hone_kept *k)
 {
-    int64_t n = hone_count(&k->type);
     char *at = hone_store_address(store, k);
 
-    for (int p = 0; hone_parts(k->type.storage)[p].per; p++)
-        at += (hone_part_bytes(k->type.storage, p, n) + HONE_ALIGN - 1) /
-              HONE_ALIGN * HONE_ALIGN;
+    for (int p = 0; hone_parts(k->type.storage)[p].per > 0; p++)
+        at += (hone_type_bytes(&k->type, p) + HONE_ALIGN - 1) / HONE_ALIGN *
+              HONE_ALIGN;
     return at;
 }
 
@@ -174,19 +173,23 @@ static void find_scale(const wanted *w)
                                           HONE_NF4_BLOCK));
 }
 
+/* ROWS: room for a number of each row; of fp8 they are all alike. */
 static hone_status put_scale(const hone_store *store, hone_machine *m,
-                             const hone_filling *f, hone_err *err)
+                             const hone_filling *f, float *rows, hone_err *err)
 {
     hone_storage s = f->kept->type.storage;
     float mean[2] = { f->scale, hone_nf4_lowest() };
-    const void *from = mean;
+    int64_t bytes = s == HONE_FP8 ? hone_type_bytes(&f->kept->type, 1)
+                                  : (int64_t)sizeof mean;
+    const void *from = s == HONE_FP8 ? rows : mean;
 
     if (f->data || (s != HONE_FP8 && s != HONE_NF4))
         return HONE_OK;
     if (s == HONE_NF4 && f->weight && f->weight->type.storage == s)
         from = f->weight->codes->mean;
-    return hone_machine_put(m, last_part(store, f->kept), from,
-                            s == HONE_FP8 ? sizeof f->scale : sizeof mean, err);
+    for (int64_t i = 0; s == HONE_FP8 && i < bytes / (int64_t)sizeof *rows; i++)
+        rows[i] = f->scale;
+    return hone_machine_put(m, last_part(store, f->kept), from, bytes, err);
 }
 
 hone_status hone_load_scales(const hone_store *store, hone_machine *m,
@@ -195,7 +198,14 @@ hone_status hone_load_scales(const hone_store *store, hone_machine *m,
     hone_arena a = { 0 };
     pass p = { .list = hone_alloc(&a, ((size_t)count + 1) * sizeof *p.list) };
     hone_status s = HONE_OK;
+    int64_t most = 0;
+    float *rows;
 
+    for (int i = 0; i < count; i++)
+        if (list[i].kept->type.storage == HONE_FP8 &&
+            hone_type_bytes(&list[i].kept->type, 1) > most)
+            most = hone_type_bytes(&list[i].kept->type, 1);
+    rows = hone_alloc(&a, (size_t)most + 1);
     for (int i = 0; i < count; i++)
         if (is_wanted(&list[i]))
             p.list[p.count++] = (wanted){
@@ -206,7 +216,7 @@ hone_status hone_load_scales(const hone_store *store, hone_machine *m,
     for (int i = 0; i < p.count && s == HONE_OK; i++)
         find_scale(&p.list[i]);
     for (int i = 0; i < count && s == HONE_OK; i++)
-        s = put_scale(store, m, &list[i], err);
+        s = put_scale(store, m, &list[i], rows, err);
     hone_arena_free(&a);
     return s;
 }

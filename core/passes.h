@@ -105,10 +105,16 @@ hone_status hone_pass_chunk(hone_graph *, hone_id big, int64_t rows,
 
 /* assign.c: a kernel for every node, from the first pack that covers it (or,
  * where device memory is host memory, the op's reference), and `convert`
- * around those that take another storage. With IMAGES a trainable parameter
- * that they take so is held a second time instead, for the update to keep. */
+ * around those that take another storage, unless what they take can be written
+ * a second time where it is made. With IMAGES parameters that they take so are
+ * held a second time instead: trained ones, for the update to keep, or those
+ * that are frozen as codes. */
+enum { HONE_IMAGES_TRAINED = 1, HONE_IMAGES_FROZEN = 2 };
 hone_status hone_pass_assign(hone_graph *, const hone_component *const *packs,
                              const hone_device_info *, int images, hone_err *);
+/* Appends `convert`, from one storage to another. */
+hone_status hone_pass_convert(hone_graph *, hone_id from, hone_id to,
+                              hone_err *);
 
 /* place.c: lifetimes and offsets of the TEMP tensors; the bytes of the region
  * by memory space. Inserts `copy` where an addition needs its operand kept. */

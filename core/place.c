@@ -22,10 +22,10 @@ static int64_t align_up(int64_t n)
 
 int64_t hone_tensor_bytes(const hone_type *t)
 {
-    int64_t n = hone_count(t), bytes = 0;
+    int64_t bytes = 0;
 
     for (int p = 0; p < HONE_PARTS; p++)
-        bytes += align_up(hone_part_bytes(t->storage, p, n));
+        bytes += align_up(hone_type_bytes(t, p));
     return bytes;
 }
 

@@ -223,7 +223,7 @@ static hone_status find_kernel(trial *t, const char *device, hone_arena *a,
 /* Of a part, up to where the next begins. */
 static int64_t room_of(const hone_type *t, int part)
 {
-    return (hone_part_bytes(t->storage, part, hone_count(t)) + HONE_ALIGN - 1) /
+    return (hone_type_bytes(t, part) + HONE_ALIGN - 1) /
            HONE_ALIGN * HONE_ALIGN;
 }
 
@@ -297,8 +297,7 @@ static hone_status run_trial(trial *t, double least_s, hone_probed *out,
     out->bytes = 0;
     for (uint32_t i = 0; i < t->call.nin + t->call.nout; i++)
         for (int p = 0; p < HONE_PARTS; p++)
-            out->bytes += (double)hone_part_bytes(t->type[i].storage, p,
-                                                  hone_count(&t->type[i]));
+            out->bytes += (double)hone_type_bytes(&t->type[i], p);
     return HONE_OK;
 }
 

@@ -222,7 +222,7 @@ static hone_ptr pointer(binder *b, hone_id id)
     type = &b->p->graph.tensor[id].type;
     at = address(b, id);
     for (int i = 0; i < HONE_PARTS; i++) {
-        int64_t n = hone_part_bytes(type->storage, i, hone_count(type));
+        int64_t n = hone_type_bytes(type, i);
         if (!n)
             break;
         ptr.part[i] = at;

@@ -16,6 +16,7 @@ typedef struct hone_model_config {
     int storage;      /* 0: as in the file; else index into its choices */
     int nested;       /* of nf4 */
     int embeddings;   /* 1: on the host */
+    int copies;       /* of fp8 */
     const char *init; /* "random" or NULL */
     const char *revision; /* of a model in the Hub's cache, or NULL */
 } hone_model_config;

@@ -110,6 +110,8 @@ static const hone_option model_options[] = {
              "how weights are held; file: as they are there"),
     ROW_BOOL(hone_model_config, "nested", nested, 1,
              "of nf4: the scales are quantised as well"),
+    ROW_BOOL(hone_model_config, "copies", copies, 1,
+             "of fp8: a second time, as the backward pass reads them"),
     ROW_ENUM(hone_model_config, "embeddings", embeddings, "device", sides,
              "where a table of embeddings lies that is frozen and no LM head"),
     ROW_STR(hone_model_config, "init", init, HONE_FORM_PLAIN, NULL,

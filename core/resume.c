@@ -30,14 +30,14 @@ static void append_host(hone_resume *r, const char *name, hone_storage s,
 static void append_kept(hone_resume *r, hone_arena *a, const hone_kept *k)
 {
     const hone_part *part = hone_parts(k->type.storage);
-    int64_t at = 0, count = hone_count(&k->type);
+    int64_t at = 0;
 
     if (!part[1].bytes) {
         append(r, k->name, k->type)->kept = k;
         return;
     }
     for (int i = 0; i < HONE_PARTS && part[i].bytes; i++) {
-        int64_t bytes = hone_part_bytes(k->type.storage, i, count);
+        int64_t bytes = hone_type_bytes(&k->type, i);
         hone_storage as = part[i].bytes == 4 ? HONE_F32 : HONE_U8;
         hone_memory *m = append(
             r, hone_format_text(a, "%s:%s", k->name, part[i].name),

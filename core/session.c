@@ -43,7 +43,7 @@ static hone_status check_storage(hone_session *s, hone_storage storage,
 {
     static const char *const why[HONE_STORAGES] = {
         [HONE_FP8] = "fp8 needs precision bf16 and a pack with kernels for "
-                     "it: cuda, on cards from 9.0 on" };
+                     "it: cuda, on cards from 8.9 on" };
 
     if (!why[storage])
         return HONE_OK;
@@ -217,7 +217,7 @@ static int computes_in(const hone_session *s, hone_storage weight,
 
             found = !strcmp(k->op, "linear") &&
                     k->prepare(&call, 1, &need, NULL) == HONE_OK &&
-                    want[0] == compute && want[1] == weight;
+                    want[1] == weight && want[2] == compute;
         }
     }
     hone_arena_free(&scratch);
@@ -250,6 +250,15 @@ static hone_status choose_compute(hone_session *s, hone_err *err)
                      f16 ? ", fp16" : bf16 ? "" : " only");
 }
 
+/* What is held twice: memory for time. */
+static int images_of(const hone_session *s, int with_training)
+{
+    if (!with_training)
+        return 0;
+    return (s->machine.info.is_host ? 0 : HONE_IMAGES_TRAINED) |
+           (s->recipe->model.copies ? HONE_IMAGES_FROZEN : 0);
+}
+
 static hone_status compile_all(hone_session *s, int with_training,
                                hone_err *err)
 {
@@ -269,8 +278,7 @@ static hone_status compile_all(hone_session *s, int with_training,
                                       ? HONE_PINNED_SPACE
                                       : HONE_DEVICE_SPACE,
                         .optimizer = &s->optimizer,
-                        .images = with_training &&
-                                  !s->machine.info.is_host,
+                        .images = images_of(s, with_training),
                         .span = lengths.squares / (double)lengths.total };
 
     if (c.early && (!s->single || s->compute == HONE_F16))

@@ -68,13 +68,13 @@ static inline int64_t eager_bytes(hone_type t)
 
 static inline hone_id eager_new(eager *e, hone_type type)
 {
-    int64_t bytes, n = hone_count(&type);
+    int64_t bytes;
     int p;
     assert_true(e->count < EAGER_TENSORS);
     memset(&e->t[e->count], 0, sizeof e->t[e->count]);
     e->t[e->count].type = type;
     for (p = 0; p < HONE_PARTS; p++) {
-        bytes = hone_part_bytes(type.storage, p, n);
+        bytes = hone_type_bytes(&type, p);
         if (p == 0 || bytes)
             e->t[e->count].ptr.part[p] = calloc(1, (size_t)(bytes ? bytes : 1));
     }

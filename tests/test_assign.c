@@ -170,6 +170,109 @@ static void test_nobody_covers_it(void **state)
     hone_arena_free(&arena);
 }
 
+/* A pack of codes: swiglu writes its result twice, linear reads it so;
+ * linear_dx wants the weight turned, rows as they are. */
+static hone_status codes(const hone_call *c, int threads, hone_need *need,
+                         hone_err *err)
+{
+    int is_dx = !strcmp(c->op, "linear_dx");
+
+    (void)threads;
+    need->twice = !strcmp(c->op, "swiglu") && c->nout == 2;
+    if (need->twice || !strcmp(c->op, "convert"))
+        return HONE_OK;
+    if (!strcmp(c->op, "swiglu"))
+        return hone_fail(err, HONE_ENOSUP, "nothing is coded");
+    need->want[!is_dx ? 0 : 1] = is_dx ? HONE_FP8_TURNED : HONE_FP8;
+    return HONE_OK;
+}
+
+static const hone_kernel codes_kernels[] = { { "swiglu", codes, NULL, NULL },
+                                             { "linear", codes, NULL, NULL },
+                                             { "linear_dx", codes, NULL, NULL },
+                                             { "convert", codes, NULL, NULL },
+                                             { NULL, NULL, NULL, NULL } };
+static const hone_pack codes_pack = { .size = sizeof codes_pack,
+                                      .device = "test",
+                                      .kernels = codes_kernels };
+static const hone_component coding = { .size = sizeof coding,
+                                       .kind = HONE_KIND_PACK, .name = "codes",
+                                       .ops = &codes_pack };
+
+/* Two linears in the layers LAYER of what one swiglu in layer 3 makes. */
+static void two_readers(hone_graph *g, hone_arena *a, int layer)
+{
+    const hone_component *packs[] = { &coding, cpu[0], NULL };
+    hone_id y;
+    hone_err err;
+
+    begin(g, a);
+    y = op(g, "swiglu", matrix(g, "gate", HONE_F32, HONE_T_INPUT),
+           matrix(g, "up", HONE_F32, HONE_T_INPUT), HONE_NONE);
+    op(g, "linear", y, matrix(g, "v", HONE_FP8, HONE_T_PARAM), HONE_NONE);
+    op(g, "linear", y, matrix(g, "w", HONE_FP8, HONE_T_PARAM), HONE_NONE);
+    g->node[0].layer = 3;
+    g->node[1].layer = g->node[2].layer = layer;
+    assert_int_equal(hone_pass_assign(g, packs, &host, 0, &err), HONE_OK);
+}
+
+static void test_what_is_written_twice(void **state)
+{
+    hone_arena arena;
+    hone_graph g;
+
+    (void)state;
+    two_readers(&g, &arena, 4);
+    assert_int_equal(g.nodes, 3);
+    assert_string_equal(g.node[0].pack, "codes");
+    assert_int_equal(g.node[0].nout, 2);
+    assert_int_equal(g.node[0].acc[1], HONE_NONE);
+    assert_int_equal(g.tensor[g.node[0].out[0]].type.storage, HONE_F32);
+    assert_int_equal(g.tensor[g.node[0].out[1]].type.storage, HONE_FP8);
+    assert_int_equal(g.node[1].in[0], g.node[0].out[1]);
+    assert_int_equal(g.node[2].in[0], g.node[0].out[1]);
+    hone_arena_free(&arena);
+    /* Further on it would have to be kept: each makes its own. */
+    two_readers(&g, &arena, 5);
+    assert_int_equal(g.nodes, 5);
+    assert_int_equal(g.node[0].nout, 1);
+    assert_op(&g, 1, "convert");
+    assert_op(&g, 3, "convert");
+    hone_arena_free(&arena);
+}
+
+/* A frozen weight in codes is held a second time, or turned at each use. */
+static void test_images_of_codes(void **state)
+{
+    const hone_component *packs[] = { &coding, cpu[0], NULL };
+    hone_arena arena;
+    hone_graph g;
+    hone_err err;
+
+    (void)state;
+    for (int images = 0; images <= HONE_IMAGES_FROZEN; images++) {
+        int held = images == HONE_IMAGES_FROZEN;
+        hone_id w, read;
+
+        begin(&g, &arena);
+        w = matrix(&g, "w", HONE_FP8, HONE_T_PARAM);
+        op(&g, "linear_dx", matrix(&g, "x", HONE_F32, HONE_T_INPUT), w,
+           HONE_NONE);
+        assert_int_equal(hone_pass_assign(&g, packs, &host, images, &err),
+                         HONE_OK);
+        assert_int_equal(g.nodes, held ? 1 : 2);
+        read = g.node[g.nodes - 1].in[1];
+        assert_int_equal(g.tensor[read].type.storage, HONE_FP8_TURNED);
+        assert_int_equal(g.tensor[read].kind,
+                         held ? HONE_T_IMAGE : HONE_T_TEMP);
+        if (held)
+            assert_string_equal(g.tensor[read].alias, "w");
+        else
+            assert_int_equal(g.node[0].in[0], w);
+        hone_arena_free(&arena);
+    }
+}
+
 /* On the host the reference is the last resort, in float and in double. */
 static void test_the_reference_runs(void **state)
 {
@@ -228,6 +331,8 @@ int main(void)
         cmocka_unit_test(test_outputs_are_converted),
         cmocka_unit_test(test_what_is_added_to_is_not_converted),
         cmocka_unit_test(test_nobody_covers_it),
+        cmocka_unit_test(test_what_is_written_twice),
+        cmocka_unit_test(test_images_of_codes),
         cmocka_unit_test(test_the_reference_runs),
     };
     return cmocka_run_group_tests(tests, open_registry, NULL);

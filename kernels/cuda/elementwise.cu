@@ -3,13 +3,9 @@
  * elementwise.cu -- ops whose operands all have one shape: one kernel over the
  * elements, eight a thread, with the arithmetic as its parameter.
  */
-#include "device.cuh"
+#include "elementwise.cuh"
 
 #include "attrs.h"
-
-template <int IN, int OUT> struct operands {
-    cell x[IN], y[OUT];
-};
 
 /* An output may have the bytes of an input: a thread has read all of its
  * elements before it writes one. */
@@ -43,11 +39,6 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 /* ------------------------------------------------------------- arithmetic */
-
-static __device__ __forceinline__ float sigmoid(float x)
-{
-    return 1.0f / (1.0f + expf(-x));
-}
 
 struct plus_of {
     __device__ void operator()(const float *x, float *y) const
@@ -83,30 +74,6 @@ struct silu_slope { /* dy, x */
     {
         float s = sigmoid(x[1]);
         y[0] = x[0] * s * (1.0f + x[1] * (1.0f - s));
-    }
-};
-
-struct swiglu_of { /* gate, up */
-    __device__ void operator()(const float *x, float *y) const
-    {
-        y[0] = x[0] * sigmoid(x[0]) * x[1];
-    }
-};
-
-struct swiglu_slopes { /* dy, gate, up */
-    __device__ void operator()(const float *x, float *y) const
-    {
-        float s = sigmoid(x[1]);
-        y[0] = x[0] * x[2] * s * (1.0f + x[1] * (1.0f - s));
-        y[1] = x[0] * x[1] * s;
-    }
-};
-
-struct swiglu_again { /* dy, gate, up */
-    __device__ void operator()(const float *x, float *y) const
-    {
-        swiglu_slopes{}(x, y);
-        swiglu_of{}(x + 1, y + 2);
     }
 };
 

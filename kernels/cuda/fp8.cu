@@ -1,131 +1,55 @@
 /* SPDX-License-Identifier: MIT
  *
- * fp8.cu -- see fp8.h. A row is quantised by one block, which reads it once
- * and holds it in registers up to 16384 columns; a row's codes depend on
- * nothing but the row, so that the layout of a batch changes nothing.
- * Transposing goes by squares of 128 bytes through shared memory.
+ * fp8.cu -- `convert` to codes: rows in bf16 that no kernel coded as it made
+ * them, and weights to the layout in which linear_dx reads them. A row is
+ * read once, by one block, and held in registers up to 16384 columns.
+ * Transposing goes by squares of 128 bytes through shared memory. And the scales
+ * of a product, for cards whose cuBLASLt applies none of vectors.
  */
-#include <cuda_fp8.h>
+#include "fp8.cuh"
 
-#include "device.cuh"
 #include "fp8.h"
 
 enum { SIDE = 128, LANES = 32, WARPS = THREADS / LANES };
 
-static __device__ __forceinline__ uint32_t four_codes(const float *v,
-                                                      float inverse)
-{
-    __nv_fp8x2_storage_t low = __nv_cvt_float2_to_fp8x2(
-        { v[0] * inverse, v[1] * inverse }, __NV_SATFINITE, __NV_E4M3);
-    __nv_fp8x2_storage_t high = __nv_cvt_float2_to_fp8x2(
-        { v[2] * inverse, v[3] * inverse }, __NV_SATFINITE, __NV_E4M3);
-
-    return low | (uint32_t)high << 16;
-}
-
-static __device__ __forceinline__ void take(float (&v)[VECTOR], const void *x,
-                                            int64_t at)
-{
-    cell c = { const_cast<void *>(x), HONE_BF16, 0 };
-    load_wide(v, c, at);
-}
-
-static __device__ __forceinline__ void give(uint8_t *codes, int64_t at,
-                                            const float (&v)[VECTOR],
-                                            float inverse)
-{
-    *(uint2 *)(codes + at) = { four_codes(v, inverse),
-                               four_codes(v + 4, inverse) };
-}
-
-static __device__ __forceinline__ float top_of(const float (&v)[VECTOR])
-{
-    float top = 0;
-
-#pragma unroll
-    for (int k = 0; k < VECTOR; k++)
-        top = fmaxf(top, fabsf(v[k]));
-    return top;
-}
-
-struct spreads {
-    cuda_fp8_spread of[CUDA_FP8_MOST];
-};
-
-/* HELD: groups of eight that a thread keeps; 0: the row is read twice. Blocks
- * behind the rows spread: each has an equal part of all lists. */
+/* HELD: groups of eight that a thread keeps; 0: the row is read twice. */
 template <int HELD>
-static __global__ void rows_kernel(const void *x, int64_t rows, int64_t cols,
-                                   uint8_t *codes, float *scales,
-                                   const spreads s, int count)
+static __global__ void rows_kernel(cell x, int64_t cols, coded to)
 {
     __shared__ float shared[WARPS];
     const int64_t step = THREADS * VECTOR, first = threadIdx.x * VECTOR;
-    const int64_t row = blockIdx.x, base = row * cols;
-    float v[HELD ? HELD : 1][VECTOR], top = 0, inverse;
+    const int64_t base = blockIdx.x * cols;
+    float v[HELD ? HELD : 1][VECTOR], top = 0;
 
-    if (row >= rows) {
-        int64_t stride = (int64_t)(gridDim.x - rows) * THREADS;
-#pragma unroll
-        for (int k = 0; k < CUDA_FP8_MOST; k++)
-            if (k < count)
-                for (int64_t i = (row - rows) * THREADS + threadIdx.x;
-                     i < s.of[k].each; i += stride)
-                    s.of[k].to[i] = *s.of[k].one;
-        return;
-    }
     if (HELD) {
 #pragma unroll
         for (int k = 0; k < HELD; k++)
             if (first + k * step < cols)
-                take(v[k], x, base + first + k * step);
+                load_wide(v[k], x, base + first + k * step);
 #pragma unroll
         for (int k = 0; k < HELD; k++)
             if (first + k * step < cols)
                 top = fmaxf(top, top_of(v[k]));
     } else {
         for (int64_t i = first; i < cols; i += step) {
-            take(v[0], x, base + i);
+            load_wide(v[0], x, base + i);
             top = fmaxf(top, top_of(v[0]));
         }
     }
-    /* A row of zeros has a scale, too, and no code overflows its inverse. */
-    top = fmaxf(team_max<THREADS>(top, shared), 1e-30f);
-    inverse = 448.0f / top;
+    top = row_top<THREADS>(top, shared);
     if (threadIdx.x == 0)
-        scales[row] = top / 448.0f;
+        to.scales[blockIdx.x] = scale_of(top);
     if (HELD) {
 #pragma unroll
         for (int k = 0; k < HELD; k++)
             if (first + k * step < cols)
-                give(codes, base + first + k * step, v[k], inverse);
+                put_codes(to, base + first + k * step, v[k], top);
     } else {
         for (int64_t i = first; i < cols; i += step) {
-            take(v[0], x, base + i);
-            give(codes, base + i, v[0], inverse);
+            load_wide(v[0], x, base + i);
+            put_codes(to, base + i, v[0], top);
         }
     }
-}
-
-void cuda_fp8_rows(const void *x, int64_t rows, int64_t cols, void *codes,
-                   float *scales, const cuda_fp8_spread *list, int count,
-                   hone_stream stream)
-{
-    int64_t held = cuda_ceil(cols, THREADS * VECTOR), most = 0;
-    auto kernel = held <= 1   ? rows_kernel<1>
-                  : held <= 2 ? rows_kernel<2>
-                  : held <= 4 ? rows_kernel<4>
-                  : held <= 8 ? rows_kernel<8>
-                              : rows_kernel<0>;
-    spreads s = {};
-
-    for (int i = 0; i < count; i++) {
-        s.of[i] = list[i];
-        most = most > list[i].each ? most : list[i].each;
-    }
-    kernel<<<(unsigned)(rows + cuda_ceil(most, THREADS)), THREADS, 0,
-             (cudaStream_t)stream>>>(x, rows, cols, (uint8_t *)codes, scales,
-                                     s, count);
 }
 
 /* Four words of four bytes, turned. */
@@ -144,8 +68,8 @@ static __device__ __forceinline__ void turn_four(uint32_t (&w)[4])
 
 /* A warp reads four rows of the square, a lane four bytes of each; it writes
  * rows of the result. The exclusive or keeps the banks apart both ways. */
-static __global__ void transpose_kernel(const uint8_t *from, int64_t rows,
-                                        int64_t cols, uint8_t *to)
+static __global__ void turn_kernel(coded from, int64_t rows, int64_t cols,
+                                   coded to)
 {
     __shared__ uint32_t square[SIDE][LANES];
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
@@ -153,6 +77,8 @@ static __global__ void transpose_kernel(const uint8_t *from, int64_t rows,
     const int64_t col0 = (int64_t)blockIdx.x * SIDE;
     uint32_t w[LANES / WARPS][4];
 
+    if (blockIdx.y == 0 && threadIdx.x < SIDE && col0 + threadIdx.x < cols)
+        to.scales[col0 + threadIdx.x] = from.scales[0];
 #pragma unroll
     for (int k = 0; k < LANES / WARPS; k++)
 #pragma unroll
@@ -160,7 +86,7 @@ static __global__ void transpose_kernel(const uint8_t *from, int64_t rows,
             int64_t row = row0 + 4 * (warp + WARPS * k) + j;
             int64_t col = col0 + 4 * lane;
             w[k][j] = row < rows && col < cols
-                          ? *(const uint32_t *)(from + row * cols + col)
+                          ? *(const uint32_t *)(from.codes + row * cols + col)
                           : 0;
         }
 #pragma unroll
@@ -173,15 +99,110 @@ static __global__ void transpose_kernel(const uint8_t *from, int64_t rows,
     __syncthreads();
     for (int c = warp; c < SIDE; c += WARPS)
         if (col0 + c < cols && row0 + 4 * lane < rows)
-            *(uint32_t *)(to + (col0 + c) * rows + row0 + 4 * lane) =
+            *(uint32_t *)(to.codes + (col0 + c) * rows + row0 + 4 * lane) =
                 square[c][lane ^ (c / 4)];
 }
 
-void cuda_fp8_transpose(const void *from, int64_t rows, int64_t cols, void *to,
-                        hone_stream stream)
+static __global__ void __launch_bounds__(THREADS)
+    scale_kernel(cuda_fp8_product p, cell product, cell bias, cell from,
+                 cell col, cell to)
 {
-    dim3 grid((unsigned)cuda_ceil(cols, SIDE), (unsigned)cuda_ceil(rows, SIDE));
+    int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * VECTOR;
+    int64_t row = i / p.cols, at = i % p.cols;
+    float v[VECTOR], s[VECTOR], more[VECTOR];
 
-    transpose_kernel<<<grid, THREADS, 0, (cudaStream_t)stream>>>(
-        (const uint8_t *)from, rows, cols, (uint8_t *)to);
+    if (i >= p.rows * p.cols)
+        return;
+    load_wide(v, product, i);
+    load_wide(s, col, at);
+#pragma unroll
+    for (int e = 0; e < VECTOR; e++)
+        v[e] *= p.alpha * p.row[row] * s[e];
+    if (p.bias) {
+        load_wide(more, bias, at);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            v[e] += more[e];
+    }
+    if (p.from) {
+        load_wide(more, from, i);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            v[e] += more[e];
+    }
+    store_wide(to, i, v);
 }
+
+void cuda_fp8_scale(const cuda_fp8_product *p, hone_stream stream)
+{
+    const hone_ptr ptr[] = { { { (void *)p->product } }, { { (void *)p->bias } },
+                             { { (void *)p->from } }, { { (void *)p->col } },
+                             { { p->to } } };
+
+    scale_kernel<<<blocks_for(p->rows * p->cols, THREADS * VECTOR), THREADS, 0,
+                   (cudaStream_t)stream>>>(
+        *p, cell_of(ptr, 0, HONE_BF16), cell_of(ptr, 1, HONE_BF16),
+        cell_of(ptr, 2, HONE_BF16), cell_of(ptr, 3, HONE_F32),
+        cell_of(ptr, 4, HONE_BF16));
+}
+
+/* -------------------------------------------------------------- the calls */
+
+struct coding {
+    int64_t rows, cols;
+};
+
+static hone_status prepare(const hone_call *c, int threads, hone_need *need,
+                           hone_err *err)
+{
+    hone_storage from = c->type[0].storage, to = c->type[1].storage;
+
+    (void)threads;
+    if (!(from == HONE_BF16 && to == HONE_FP8) &&
+        !(from == HONE_FP8 && to == HONE_FP8_TURNED))
+        return hone_fail(err, HONE_ENOSUP, "cuda: convert: codes are of bf16, "
+                         "or turned");
+    if (c->type[0].rank != 2 || c->type[0].dim[1] % 16 ||
+        (from == HONE_FP8 && c->type[0].dim[0] % 16))
+        return hone_fail(err, HONE_ENOSUP, "cuda: convert: codes have "
+                         "multiples of 16 for dimensions");
+    need->prepared_bytes = sizeof(coding);
+    return HONE_OK;
+}
+
+static hone_status init(const hone_call *c, int threads, void *ctx,
+                        void *prepared, hone_err *err)
+{
+    (void)threads;
+    (void)ctx;
+    (void)err;
+    *(coding *)prepared = { c->type[0].dim[0], c->type[0].dim[1] };
+    return HONE_OK;
+}
+
+static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
+                hone_stream stream)
+{
+    const coding *c = (const coding *)prepared;
+    int64_t held = cuda_ceil(c->cols, THREADS * VECTOR);
+    auto kernel = held <= 1   ? rows_kernel<1>
+                  : held <= 2 ? rows_kernel<2>
+                  : held <= 4 ? rows_kernel<4>
+                  : held <= 8 ? rows_kernel<8>
+                              : rows_kernel<0>;
+    dim3 squares((unsigned)cuda_ceil(c->cols, SIDE),
+                 (unsigned)cuda_ceil(c->rows, SIDE));
+
+    (void)workspace;
+    if (ptr[0].part[1]) /* codes already */
+        turn_kernel<<<squares, THREADS, 0, (cudaStream_t)stream>>>(
+            coded_of(ptr, 0), c->rows, c->cols, coded_of(ptr, 1));
+    else
+        kernel<<<(unsigned)c->rows, THREADS, 0, (cudaStream_t)stream>>>(
+            cell_of(ptr, 0, HONE_BF16), c->cols, coded_of(ptr, 1));
+}
+
+CUDA_KERNELS(fp8) = {
+    { "convert", prepare, init, run },
+    { NULL, NULL, NULL, NULL }
+};

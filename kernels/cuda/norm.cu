@@ -7,7 +7,7 @@
  * many, aligned and all in bf16, so that every load can be on its way before
  * the first number is needed.
  */
-#include "device.cuh"
+#include "fp8.cuh"
 
 #include "attrs.h"
 
@@ -16,7 +16,8 @@ struct norming {
     int d;
     float eps, offset;
     unsigned char storage[8];
-    unsigned char add, halves; /* halves: all operands are bf16 */
+    /* halves: all operands are bf16; twice: the result in codes, too */
+    unsigned char add, halves, twice;
 };
 
 /* The group of this thread's team, its place in the team, what it needs. */
@@ -53,11 +54,32 @@ static __device__ float inverse_rms(const norming &n, float squares,
     return 1.0f / sqrtf(team_sum<W>(squares, sums) / (float)n.d + n.eps);
 }
 
-/* y = x r (w + offset) of the features held. */
+/* The features held, as they were stored, once more as codes. */
 template <int W, int HELD, bool FULL>
 static __device__ __forceinline__ void
-scale_held(const norming &n, const team<W, FULL> &t,
-           const float (&x)[HELD][VECTOR], float r, cell w, cell y)
+code_held(const team<W, FULL> &t, const float (&v)[HELD][VECTOR], coded to,
+          float *shared)
+{
+    float top = 0;
+
+#pragma unroll
+    for (int c = 0; c < HELD; c++)
+        if (t.live(c) > 0)
+            top = fmaxf(top, top_of(v[c]));
+    top = row_top<W>(top, shared);
+#pragma unroll
+    for (int c = 0; c < HELD; c++)
+        if (t.live(c) > 0)
+            put_codes(to, t.at + t.feature(c), v[c], top);
+    if (t.lane == 0)
+        to.scales[t.group] = scale_of(top);
+}
+
+/* y = x r (w + offset) of the features held, which become y. */
+template <int W, int HELD, bool FULL>
+static __device__ __forceinline__ void
+scale_held(const norming &n, const team<W, FULL> &t, float (&x)[HELD][VECTOR],
+           float r, cell w, cell y)
 {
     float v[VECTOR], g[VECTOR];
 
@@ -70,12 +92,15 @@ scale_held(const norming &n, const team<W, FULL> &t,
         for (int e = 0; e < VECTOR; e++)
             v[e] = x[c][e] * r * (g[e] + n.offset);
         store(y, t.at + t.feature(c), v, t.live(c), t.wide);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            x[c][e] = rounded(y.storage, v[e]);
     }
 }
 
 template <int W, int HELD, bool FULL>
 static __global__ void __launch_bounds__(THREADS)
-    rmsnorm(norming n, cell x, cell w, cell y, int aligned)
+    rmsnorm(norming n, cell x, cell w, cell y, coded twice, int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W, FULL> t(n, aligned);
@@ -92,13 +117,15 @@ static __global__ void __launch_bounds__(THREADS)
             squares += v[c][e] * v[c][e];
     }
     scale_held(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
+    if (twice.codes)
+        code_held(t, v, twice, sums);
 }
 
 /* The sum is rounded to its storage before the norm reads it. */
 template <int W, int HELD, bool FULL>
 static __global__ void __launch_bounds__(THREADS)
     add_rmsnorm(norming n, cell a, cell b, cell w, cell sum, cell y,
-                int aligned)
+                coded twice, int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W, FULL> t(n, aligned);
@@ -120,6 +147,8 @@ static __global__ void __launch_bounds__(THREADS)
         store(sum, t.at + t.feature(c), v[c], t.live(c), t.wide);
     }
     scale_held(n, t, v, inverse_rms<W>(n, squares, sums), w, y);
+    if (twice.codes)
+        code_held(t, v, twice, sums);
 }
 
 /* With g = dy (w + offset): dx = r (g - x r^2 mean(g x)). dx may have the
@@ -127,7 +156,8 @@ static __global__ void __launch_bounds__(THREADS)
  * to is loaded with the rest. */
 template <int W, int HELD, bool FULL>
 static __global__ void __launch_bounds__(THREADS)
-    rmsnorm_dx(norming n, cell dy, cell x, cell w, cell dx, int aligned)
+    rmsnorm_dx(norming n, cell dy, cell x, cell w, cell dx, coded twice,
+               int aligned)
 {
     __shared__ float sums[THREADS / 32];
     team<W, FULL> t(n, aligned);
@@ -163,21 +193,38 @@ static __global__ void __launch_bounds__(THREADS)
         for (int e = 0; e < VECTOR; e++)
             s[e] = r * (g[c][e] - v[c][e] * mean) + old[c][e];
         store(to, t.at + t.feature(c), s, t.live(c), t.wide);
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            v[c][e] = rounded(dx.storage, s[e]);
     }
+    if (twice.codes)
+        code_held(t, v, twice, sums);
 }
 
 /* -------------------------------------------------------------- the calls */
 
 enum { MOST_FEATURES = 8 * THREADS * VECTOR };
 
+static uint32_t outputs(const hone_call *c)
+{
+    return strcmp(c->op, "add_rmsnorm") ? 1 : 2;
+}
+
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
                            hone_err *err)
 {
+    hone_call own = cuda_once(c, outputs(c));
+    int64_t d = cuda_count(c, c->nin - 1); /* w is the last input */
+
     (void)threads;
-    if (cuda_count(c, c->nin - 1) > MOST_FEATURES) /* w is the last input */
+    if (d > MOST_FEATURES)
         return hone_fail(err, HONE_ENOSUP, "cuda: %s: groups of more than %d "
                          "features", c->op, (int)MOST_FEATURES);
-    return cuda_plain(c, need, sizeof(norming), err);
+    hone_try(cuda_twice(c, own.nout, need, err));
+    if (need->twice && d != c->type[0].dim[1])
+        return hone_fail(err, HONE_ENOSUP, "cuda: %s: codes have a scale a "
+                         "row, not a group", c->op);
+    return cuda_plain(&own, need, sizeof(norming), err);
 }
 
 static hone_status init(const hone_call *c, int threads, void *ctx,
@@ -195,10 +242,11 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     n->eps = (float)a->eps;
     n->offset = (float)a->offset;
     n->add = (unsigned char)cuda_adds(c, 0);
+    n->twice = c->nout > outputs(c);
     n->halves = 1;
     for (uint32_t i = 0; i < c->nin + c->nout; i++) {
         n->storage[i] = cuda_storage(c, i);
-        n->halves &= n->storage[i] == HONE_BF16;
+        n->halves &= i >= c->nin + outputs(c) || n->storage[i] == HONE_BF16;
     }
     return HONE_OK;
 }
@@ -237,7 +285,8 @@ static void rmsnorm_run(const void *prepared, const hone_ptr *ptr,
 
     (void)workspace;
     LAUNCH(rmsnorm, n, stream, cell_of(ptr, 0, n->storage[0]),
-           cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]));
+           cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
+           n->twice ? coded_of(ptr, 3) : coded{});
 }
 
 static void rmsnorm_dx_run(const void *prepared, const hone_ptr *ptr,
@@ -249,7 +298,8 @@ static void rmsnorm_dx_run(const void *prepared, const hone_ptr *ptr,
     (void)workspace;
     LAUNCH(rmsnorm_dx, n, stream, cell_of(ptr, 0, n->storage[0]),
            cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
-           cell_of(ptr, 3, n->storage[3], n->add));
+           cell_of(ptr, 3, n->storage[3], n->add),
+           n->twice ? coded_of(ptr, 4) : coded{});
 }
 
 static void add_rmsnorm_run(const void *prepared, const hone_ptr *ptr,
@@ -261,7 +311,8 @@ static void add_rmsnorm_run(const void *prepared, const hone_ptr *ptr,
     (void)workspace;
     LAUNCH(add_rmsnorm, n, stream, cell_of(ptr, 0, n->storage[0]),
            cell_of(ptr, 1, n->storage[1]), cell_of(ptr, 2, n->storage[2]),
-           cell_of(ptr, 3, n->storage[3]), cell_of(ptr, 4, n->storage[4]));
+           cell_of(ptr, 3, n->storage[3]), cell_of(ptr, 4, n->storage[4]),
+           n->twice ? coded_of(ptr, 5) : coded{});
 }
 
 CUDA_KERNELS(norm) = {

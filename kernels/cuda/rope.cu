@@ -3,7 +3,7 @@
  * rope.cu -- rotary positions, in place or not. A block has one token: sines
  * and cosines are made once, for all of its heads.
  */
-#include "device.cuh"
+#include "fp8.cuh"
 
 #include "attrs.h"
 
@@ -11,7 +11,7 @@ struct rope {
     int64_t tokens;
     int heads, m, d; /* m pairs of a head of d turn */
     float factor, sign;
-    unsigned char x, freq, y;
+    unsigned char x, freq, y, twice;
 };
 
 /* Pairs STEP at a time: 8 where they lie well, else 1. */
@@ -38,11 +38,32 @@ static __device__ void turn(const rope &r, cell x, cell y, int64_t row,
     }
 }
 
+/* The block's row of y, which it has just written, once more as codes. */
+static __device__ void code_row(cell y, int64_t row, int cols, coded to,
+                                float *tops)
+{
+    float v[VECTOR], top = 0;
+
+    __syncthreads();
+    for (int i = threadIdx.x * VECTOR; i < cols; i += THREADS * VECTOR) {
+        load_wide(v, y, row + i);
+        top = fmaxf(top, top_of(v));
+    }
+    top = row_top<THREADS>(top, tops);
+    for (int i = threadIdx.x * VECTOR; i < cols; i += THREADS * VECTOR) {
+        load_wide(v, y, row + i);
+        put_codes(to, row + i, v, top);
+    }
+    if (threadIdx.x == 0)
+        to.scales[blockIdx.x] = scale_of(top);
+}
+
 static __global__ void __launch_bounds__(THREADS)
     rope_kernel(rope r, cell x, cell freq, const int32_t *position, cell y,
-                int wide)
+                coded twice, int wide)
 {
     extern __shared__ float co[];
+    __shared__ float tops[THREADS / 32];
     float *si = co + r.m;
     int64_t row = (int64_t)blockIdx.x * r.heads * r.d;
     int rest = r.d - 2 * r.m;
@@ -62,16 +83,21 @@ static __global__ void __launch_bounds__(THREADS)
         int64_t at = row + (int64_t)(p / rest) * r.d + 2 * r.m + p % rest;
         put(y, at, get(x, at));
     }
+    if (twice.codes)
+        code_row(y, row, r.heads * r.d, twice, tops);
 }
 
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
                            hone_err *err)
 {
+    hone_call own = cuda_once(c, 1);
+
     (void)threads;
+    hone_try(cuda_twice(c, 1, need, err));
     if (cuda_count(c, 1) > 4096)
         return hone_fail(err, HONE_ENOSUP, "cuda: rope: %lld frequencies, "
                          "4096 are covered", (long long)cuda_count(c, 1));
-    return cuda_plain(c, need, sizeof(rope), err);
+    return cuda_plain(&own, need, sizeof(rope), err);
 }
 
 static hone_status init(const hone_call *c, int threads, void *ctx,
@@ -92,6 +118,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     r->x = cuda_storage(c, 0);
     r->freq = cuda_storage(c, 1);
     r->y = cuda_storage(c, 3);
+    r->twice = c->nout > 1;
     return HONE_OK;
 }
 
@@ -102,13 +129,15 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
     hone_ptr moved[2] = { ptr[0], ptr[3] };
     int wide = r->m % VECTOR == 0 && r->d % VECTOR == 0 &&
                cuda_aligned(moved, 2);
-    int threads = r->heads * r->m / (wide ? VECTOR : 1) > 128 ? THREADS : 128;
+    int threads = r->twice || r->heads * r->m / (wide ? VECTOR : 1) > 128
+                      ? THREADS : 128;
 
     (void)workspace;
     rope_kernel<<<(unsigned)r->tokens, threads,
                   2 * (size_t)r->m * sizeof(float), (cudaStream_t)stream>>>(
         *r, cell_of(ptr, 0, r->x), cell_of(ptr, 1, r->freq),
-        (const int32_t *)ptr[2].part[0], cell_of(ptr, 3, r->y), wide);
+        (const int32_t *)ptr[2].part[0], cell_of(ptr, 3, r->y),
+        r->twice ? coded_of(ptr, 4) : coded{}, wide);
 }
 
 CUDA_KERNELS(rope) = {

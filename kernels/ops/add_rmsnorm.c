@@ -99,7 +99,8 @@ static const hone_option options[] = {
 OP(add_rmsnorm, "sum = a + b and rmsnorm of the sum", options,
    sizeof(hone_norm_attrs),
    .in = OPERANDS({ "a", HONE_ROWS }, { "b", HONE_ROWS }, { "w", 0 }),
-   .out = OPERANDS({ "sum", HONE_ROWS | HONE_INPLACE(0) }, { "y", HONE_ROWS }),
+   .out = OPERANDS({ "sum", HONE_ROWS | HONE_INPLACE(0) },
+                   { "y", HONE_ROWS | HONE_TWICE }),
    .shape = shape, .backward = backward, .decompose = decompose,
    .binds = binds, .flops = flops);
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * convert.c -- the same values in another storage, rounded to nearest even.
- * The compiler inserts it where no pack takes a storage as it is.
+ * The compiler inserts it where no pack takes a storage as it is. Numbers
+ * become fp8 with a scale a row, its largest magnitude / 448; codes with one
+ * scale for all rows are turned as they are. This reference is for plain ones.
  */
 #include "op.h"
 
@@ -20,7 +22,7 @@ REF(convert)
 static const char *const storages[] = { "nothing", "f32", "bf16", "f16",
                                         "f64",     "i32", "i64",  "u8",
                                         "nf4",     "fp8", "int8", "uint8",
-                                        "nf4_plain", NULL };
+                                        "nf4_plain", "fp8_turned", NULL };
 
 /* nf4 is made by the engine, as weights are loaded: it is read alone. */
 static hone_status covered(const hone_call *c, hone_storage s, int written,
@@ -34,14 +36,16 @@ static hone_status covered(const hone_call *c, hone_storage s, int written,
     case HONE_F16:
     case HONE_F64:
         return HONE_OK;
+    case HONE_FP8:
+    case HONE_FP8_TURNED:
+        return HONE_OK;
     case HONE_NF4:
     case HONE_NF4_PLAIN:
-    case HONE_FP8:
     case HONE_INT8:
     case HONE_UINT8:
         return hone_fail(err, HONE_ENOSUP,
                          "%s: storage %s is not %s by this version; use f32, "
-                         "bf16 or f16",
+                         "bf16, f16 or fp8",
                          c->op, storages[s], written ? "made" : "read");
     default:
         return hone_fail(err, HONE_EINVAL,

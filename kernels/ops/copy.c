@@ -7,11 +7,10 @@
 
 REF(copy)
 {
-    int64_t n = hone_count(&c->type[0]);
     int i;
 
     for (i = 0; i < HONE_PARTS; i++) {
-        int64_t bytes = hone_part_bytes(c->type[0].storage, i, n);
+        int64_t bytes = hone_type_bytes(&c->type[0], i);
         if (bytes > 0)
             memcpy(p[1].part[i], p[0].part[i], (size_t)bytes);
     }

@@ -146,13 +146,14 @@ static const hone_option dw_options[] = {
 OP(rmsnorm, "x / sqrt(mean x^2 + eps) * (w + offset)", options,
    sizeof(hone_norm_attrs),
    .in = OPERANDS({ "x", HONE_ROWS }, { "w", 0 }),
-   .out = OPERANDS({ "y", HONE_ROWS }),
+   .out = OPERANDS({ "y", HONE_ROWS | HONE_TWICE }),
    .shape = norm_shape, .backward = norm_backward, .flops = norm_flops);
 
 OP(rmsnorm_dx, "gradient of the input of rmsnorm", options,
    sizeof(hone_norm_attrs),
    .in = OPERANDS({ "dy", HONE_ROWS }, { "x", HONE_ROWS }, { "w", 0 }),
-   .out = OPERANDS({ "dx", HONE_ROWS | HONE_CAN_ADD | HONE_INPLACE(0) }),
+   .out = OPERANDS({ "dx", HONE_ROWS | HONE_CAN_ADD | HONE_TWICE |
+                               HONE_INPLACE(0) }),
    .shape = dx_shape, .flops = norm_flops);
 
 OP(rmsnorm_dw, "gradient of the weight of rmsnorm", dw_options,

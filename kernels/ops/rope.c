@@ -91,7 +91,7 @@ static const hone_option options[] = {
 OP(rope, "rotary position embedding", options, sizeof(hone_rope_attrs),
    .in = OPERANDS({ "x", HONE_ROWS }, { "inv_freq", HONE_NO_GRAD },
                   { "positions", HONE_ROWS | HONE_IMPLICIT | HONE_NO_GRAD }),
-   .out = OPERANDS({ "y", HONE_ROWS | HONE_INPLACE(0) }),
+   .out = OPERANDS({ "y", HONE_ROWS | HONE_TWICE | HONE_INPLACE(0) }),
    .shape = shape, .backward = backward, .flops = flops, .sample = sample);
 
 EXPORT_OPS(rope, &rope_component);

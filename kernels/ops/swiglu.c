@@ -96,23 +96,23 @@ static double swiglu_flops(const hone_call *c)
 
 OP(swiglu, "silu(gate) * up", NULL, 0,
    .in = OPERANDS({ "gate", HONE_ROWS }, { "up", HONE_ROWS }),
-   .out = OPERANDS({ "y", HONE_ROWS }),
+   .out = OPERANDS({ "y", HONE_ROWS | HONE_TWICE }),
    .shape = swiglu_shape, .backward = swiglu_backward,
    .decompose = swiglu_decompose, .flops = swiglu_flops);
 
 OP(swiglu_grad, "both gradients of swiglu", NULL, 0,
    .in = OPERANDS({ "dy", HONE_ROWS }, { "gate", HONE_ROWS },
                   { "up", HONE_ROWS }),
-   .out = OPERANDS({ "dgate", HONE_ROWS | HONE_INPLACE(1) },
-                   { "dup", HONE_ROWS | HONE_INPLACE(2) }),
+   .out = OPERANDS({ "dgate", HONE_ROWS | HONE_TWICE | HONE_INPLACE(1) },
+                   { "dup", HONE_ROWS | HONE_TWICE | HONE_INPLACE(2) }),
    .shape = grad_shape, .flops = swiglu_flops,
    .again = "swiglu_regrad", .again_of = "swiglu");
 
 OP(swiglu_regrad, "both gradients of swiglu, and swiglu again", NULL, 0,
    .in = OPERANDS({ "dy", HONE_ROWS }, { "gate", HONE_ROWS },
                   { "up", HONE_ROWS }),
-   .out = OPERANDS({ "dgate", HONE_ROWS | HONE_INPLACE(1) },
-                   { "dup", HONE_ROWS | HONE_INPLACE(2) },
+   .out = OPERANDS({ "dgate", HONE_ROWS | HONE_TWICE | HONE_INPLACE(1) },
+                   { "dup", HONE_ROWS | HONE_TWICE | HONE_INPLACE(2) },
                    { "y", HONE_ROWS | HONE_INPLACE(0) }),
    .shape = grad_shape, .flops = swiglu_flops);
 

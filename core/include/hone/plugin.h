@@ -155,10 +155,11 @@ typedef enum {
     HONE_U8,
     HONE_NF4,  /* codes u8[n/2], absmax u8[n/64], nested f32[n/16384], mean
                   f32[2]; nf4.h */
-    HONE_FP8,  /* e4m3 codes u8[n], scale f32[1] */
+    HONE_FP8,  /* e4m3 codes u8[n], scale f32[rows]; of a weight all alike */
     HONE_INT8, /* block-wise optimizer state: codes u8[n], absmax f32[n/256] */
     HONE_UINT8, /* the same for what is never negative */
     HONE_NF4_PLAIN, /* codes u8[n/2], absmax f32[n/64]; nf4.h */
+    HONE_FP8_TURNED, /* HONE_FP8 of the transposed matrix: scale f32[columns] */
     HONE_STORAGES
 } hone_storage;
 
@@ -172,6 +173,9 @@ typedef struct hone_part {
     uint32_t bytes; /* of one unit of the part; 0: no such part */
     int64_t per;    /* elements that share one unit; 0: all of them */
 } hone_part;
+
+#define HONE_PER_ROW (-1) /* per: a unit for each row, or each column */
+#define HONE_PER_COLUMN (-2)
 
 /* The parts of a storage, as data: planner, loader and packs read this. */
 static inline const hone_part *hone_parts(hone_storage s)
@@ -189,15 +193,17 @@ static inline const hone_part *hone_parts(hone_storage s)
           { "absmax", 1, 64 },
           { "nested", 4, 16384 },
           { "mean", 8, 0 } },
-        { { "codes", 1, 1 }, { "scale", 4, 0 } },
+        { { "codes", 1, 1 }, { "scale", 4, HONE_PER_ROW } },
         { { "codes", 1, 1 }, { "absmax", 4, 256 } },
         { { "codes", 1, 1 }, { "absmax", 4, 256 } },
         { { "codes", 1, 2 }, { "absmax", 4, 64 } },
+        { { "codes", 1, 1 }, { "scale", 4, HONE_PER_COLUMN } },
     };
     return table[s < HONE_STORAGES ? s : 0];
 }
 
-/* Bytes of part P for N elements, without alignment. */
+/* Bytes of part P for N elements, without alignment; not of one for each row
+ * or column. */
 static inline int64_t hone_part_bytes(hone_storage s, int p, int64_t n)
 {
     const hone_part *part = &hone_parts(s)[p];
@@ -237,6 +243,17 @@ static inline hone_type hone_type_of(hone_storage s, int rank, int64_t d0,
     t.dim[0] = d0;
     t.dim[1] = rank > 1 ? d1 : 1;
     return t;
+}
+
+/* Bytes of part P of a tensor, without alignment. */
+static inline int64_t hone_type_bytes(const hone_type *t, int p)
+{
+    const hone_part *part = &hone_parts(t->storage)[p];
+    int64_t columns = t->rank ? t->dim[t->rank - 1] : 1;
+    if (!part->bytes || part->per >= 0)
+        return hone_part_bytes(t->storage, p, hone_count(t));
+    return (part->per == HONE_PER_ROW ? hone_count(t) / columns : columns) *
+           (int64_t)part->bytes;
 }
 
 /* Addresses of the parts of one operand; part[0] alone for plain storages. */
@@ -295,6 +312,7 @@ typedef struct hone_rule {
 #define HONE_UPDATED 32u  /* output: exists already, is read and written */
 #define HONE_SUMMED 64u   /* output: a sum over rows; chunks add into it */
 #define HONE_NO_GRAD 128u /* input: never has a gradient */
+#define HONE_TWICE 256u   /* output: see hone_need.twice */
 #define HONE_INPLACE(i) (((uint32_t)(i) + 1u) << 16) /* output: may take the
                             bytes of input i where that one dies here */
 #define HONE_INPLACE_OF(flags) ((int)((flags) >> 16) - 1)
@@ -400,6 +418,11 @@ typedef struct hone_need {
      * the address of what output i adds to from ptr[nin + nout + i]; it may be
      * the output's own. */
     int32_t adds_from;
+    /* Set where a call has more outputs than its op and the kernel covers it:
+     * for each that is flagged HONE_TWICE, in order, one behind all others
+     * that gets the same values, once rounded, in its own storage. Where
+     * readers want another storage the compiler asks for this first. */
+    int32_t twice;
 } hone_need;
 
 typedef struct hone_kernel {
