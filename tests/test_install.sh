@@ -24,7 +24,7 @@ tree=$scratch/moved
     (cd "$source/tests/outside" && find . -type f \
         -printf 'share/hone/examples/%P\n')
     printf '%s\n' share/hone/examples/hello.c bin/hone \
-        include/hone/plugin.h lib/pkgconfig/hone.pc
+        include/hone/nf4.h include/hone/plugin.h lib/pkgconfig/hone.pc
 } | sort > "$scratch/want"
 (cd "$tree" && find . -type f -printf '%P\n') | sort > "$scratch/have"
 diff -u "$scratch/want" "$scratch/have"
