@@ -109,9 +109,9 @@ static hone_status keep_by_layer(const hone_compiler *c, uint8_t *keep,
             return hone_fail(err, HONE_EINVAL,
                              "keep: there is no layer %d; the model has 0 to "
                              "%d", layer, layers - 1);
-        keep[layer] = !strcmp(word, "none")      ? HONE_KEEP_NONE
-                      : !strcmp(word, "offload") ? HONE_KEEP_OFFLOAD
-                                                 : HONE_KEEP_ALL;
+        for (int k = 0; hone_keep_names[k]; k++)
+            if (!strcmp(word, hone_keep_names[k]) && k)
+                keep[layer] = (uint8_t)(k + 1);
         s += used + (s[used] == ',');
     }
     return HONE_OK;

@@ -226,18 +226,21 @@ static void note_outputs(hone_graph *g, int n)
         g->tensor[g->node[n].out[i]].near = n;
 }
 
+double hone_node_flops(const hone_graph *g, const hone_node *node)
+{
+    hone_call call = hone_node_call(g, node);
+
+    if (node->op->flops)
+        return node->op->flops(&call);
+    return call.nout ? (double)hone_count(&call.type[call.nin]) : 0;
+}
+
 double hone_graph_flops(const hone_graph *g)
 {
     double flops = 0;
 
-    for (int n = 0; n < g->nodes; n++) {
-        hone_call call = hone_node_call(g, &g->node[n]);
-
-        if (g->node[n].op->flops)
-            flops += g->node[n].op->flops(&call);
-        else if (call.nout)
-            flops += (double)hone_count(&call.type[call.nin]);
-    }
+    for (int n = 0; n < g->nodes; n++)
+        flops += hone_node_flops(g, &g->node[n]);
     return flops;
 }
 

@@ -104,9 +104,10 @@ hone_status hone_graph_op(hone_graph *, const char *op, const char *name,
                           const hone_attr *attrs, uint32_t nattrs,
                           const hone_id *in, uint32_t nin, hone_id *out,
                           uint32_t nout, hone_err *);
-/* Attributes by name into a new struct of the op. */
-/* Floating-point operations of all nodes, as the ops count them. */
+/* Floating-point operations, as the ops count them: of one node, of all. */
+double hone_node_flops(const hone_graph *, const hone_node *);
 double hone_graph_flops(const hone_graph *);
+/* Attributes by name into a new struct of the op. */
 hone_status hone_graph_attrs(hone_arena *, const hone_component *op,
                              const hone_attr *, uint32_t count, void **out,
                              hone_err *);

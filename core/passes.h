@@ -72,8 +72,11 @@ void hone_pass_accumulate(hone_graph *);
 int hone_sum_is_free(const hone_graph *, const hone_node *);
 
 /* schedule.c: layers whose keep[layer] is NONE or OFFLOAD are computed again
- * before their backward ops; for OFFLOAD what enters the layer waits in
- * pinned memory, copied on a stream of its own. */
+ * before their backward ops, but for what is small beside what enters them;
+ * for OFFLOAD that waits in pinned memory, copied on a stream of its own. Of
+ * LIGHT ones only what needs no product and no attention, where it saves
+ * bytes. */
+extern const char *const hone_keep_names[]; /* [keep - 1]; ends with NULL */
 hone_status hone_pass_recompute(hone_graph *, const uint8_t *keep, int layers,
                                 hone_err *);
 

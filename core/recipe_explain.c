@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "option.h"
+#include "passes.h"
 
 typedef struct {
     hone_reader *r;
@@ -41,7 +42,7 @@ static const char *value_text(hone_reader *r, const hone_made *n,
     case HONE_FORM_KEEP:
         return hone_format_text(r->arena, "\"%s\"",
                                 keep->layers ? keep->layers
-                                             : hone_keep_word(keep->all));
+                                             : hone_keep_names[keep->all - 1]);
     case HONE_FORM_FUNCTION:
         return *(const int *)at ? "function" : "nil";
     default:

@@ -200,9 +200,6 @@ const char *hone_absolute(hone_arena *, const char *file, const char *path);
 /* --set KEY=VALUE on the value of hone.train. */
 void hone_reader_set(hone_reader *, hone_made *train, const char *set);
 
-/* "auto", "all"... of a hone_keep. */
-const char *hone_keep_word(int keep);
-
 /* Prints option KEY ("optimizer.lr", "optimizer"; NULL: all) with its value and
  * where that comes from. */
 hone_status hone_reader_explain(hone_reader *, const hone_made *train,

@@ -16,6 +16,7 @@
 #include "hub.h"
 #include "modules.h"
 #include "option.h"
+#include "passes.h"
 
 enum { MOST_MESSAGES = 200, MOST_TEXT = 4096, MOST_ITEMS = 4096,
        MOST_LAYERS = 1024, MOST_PATTERNS = 64, MOST_BYTES = 64 << 20 };
@@ -209,18 +210,11 @@ static const char *path_or_hub(hone_reader *r, const hone_where *where,
 
 /* ----------------------------------------------------------- from a text */
 
-static const char *const keeps[] = { "auto", "all", "none", "offload", NULL };
-
-const char *hone_keep_word(int keep)
-{
-    return keeps[keep - HONE_KEEP_AUTO];
-}
-
 /* The hone_keep of a word; 0, with a message, for another one. */
 static int keep_of(hone_reader *r, const char *word, const hone_where *where)
 {
     static const hone_option row = { "keep", NULL, HONE_ENUM, 0, 0, 0, 0, 0,
-                                     NULL, keeps };
+                                     NULL, hone_keep_names };
     hone_err err;
     int choice;
 

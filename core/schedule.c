@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * schedule.c -- trades memory for time: layers that are computed again before
- * their backward ops, and what enters them waiting in pinned memory meanwhile.
- * Recomputing is the same ops once more: random numbers are keyed, so that
- * dropout falls the same. Chen et al., "Training Deep Nets with Sublinear
- * Memory Cost", 2016.
+ * their backward ops, whole or only what is cheap, and what enters them waiting
+ * in pinned memory meanwhile. Recomputing is the same ops once more: random
+ * numbers are keyed, so that dropout falls the same. Chen et al., "Training
+ * Deep Nets with Sublinear Memory Cost", 2016.
  */
 #include <string.h>
 
 #include "passes.h"
+
+enum {
+    SMALL = 64, /* as many tensors fit what enters a layer: not made again */
+    CHEAP = 16  /* operations an element: no product of matrices */
+};
 
 typedef struct {
     hone_graph *g;
@@ -16,7 +21,15 @@ typedef struct {
     uint8_t *again;   /* [nodes] forward nodes to run again */
     hone_id *twin;    /* [tensors] of what they write */
     int *producer;    /* [tensors] its node; -1 */
+    uint8_t *kept;    /* [tensors] of the forward pass, read by backward nodes:
+                         HERE of this layer alone, or else ELSEWHERE too */
+    uint8_t *cheap;   /* [nodes] of the layer, forward */
+    int64_t small;    /* bytes of a tensor that is not worth the work */
 } redo;
+enum { HERE = 1, ELSEWHERE };
+
+const char *const hone_keep_names[] = { "auto", "all", "none", "offload",
+                                        "light", NULL };
 
 static void find_producers(redo *r)
 {
@@ -40,13 +53,19 @@ static int is_backward(const redo *r, int n)
            r->g->node[n].layer == r->layer;
 }
 
+static int64_t bytes_of(const redo *r, hone_id id)
+{
+    return hone_tensor_bytes(&r->g->tensor[id].type);
+}
+
 /* Marks the forward nodes of the layer behind ID. */
 static void want(redo *r, hone_id id)
 {
     const hone_graph *g = r->g;
     int n = id == HONE_NONE ? -1 : r->producer[id];
 
-    if (!is_forward(r, n) || g->tensor[id].kind != HONE_T_TEMP || r->again[n])
+    if (!is_forward(r, n) || g->tensor[id].kind != HONE_T_TEMP ||
+        r->again[n] || bytes_of(r, id) <= r->small)
         return;
     r->again[n] = 1;
     for (uint32_t i = 0; i < g->node[n].nin; i++)
@@ -93,6 +112,22 @@ static int first_backward(const redo *r)
     return -1;
 }
 
+/* What enters the layer says how small a tensor is. */
+static void find_small(redo *r)
+{
+    const hone_graph *g = r->g;
+
+    for (int n = 0; n < g->nodes; n++)
+        for (uint32_t i = 0; is_forward(r, n) && i < g->node[n].nin; i++) {
+            hone_id id = g->node[n].in[i];
+
+            if (id != HONE_NONE && g->tensor[id].kind == HONE_T_TEMP &&
+                !is_forward(r, r->producer[id]) &&
+                bytes_of(r, id) / SMALL > r->small)
+                r->small = bytes_of(r, id) / SMALL;
+        }
+}
+
 static void redo_start(redo *r, hone_graph *g, int layer)
 {
     size_t tensors = (size_t)g->tensors;
@@ -103,9 +138,133 @@ static void redo_start(redo *r, hone_graph *g, int layer)
     memset(r->twin, 0xff, tensors * sizeof *r->twin);
     r->producer = hone_alloc(g->arena, tensors * sizeof *r->producer);
     find_producers(r);
+    find_small(r);
 }
 
-static void recompute(hone_graph *g, int layer)
+/* ------------------------------------------------------- what is cheap */
+
+static void find_kept(redo *r)
+{
+    const hone_graph *g = r->g;
+
+    r->kept = hone_alloc(g->arena, (size_t)g->tensors);
+    for (int n = 0; n < g->nodes; n++)
+        for (uint32_t i = 0; i < g->node[n].nin; i++) {
+            hone_id id = g->node[n].in[i];
+
+            if (g->node[n].phase == HONE_BACKWARD && id != HONE_NONE)
+                r->kept[id] |= is_backward(r, n) ? HERE : ELSEWHERE;
+        }
+}
+
+static void find_cheap(redo *r)
+{
+    const hone_graph *g = r->g;
+
+    r->cheap = hone_alloc(g->arena, (size_t)g->nodes);
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+        double elements = 0;
+
+        if (!is_forward(r, n))
+            continue;
+        for (uint32_t i = 0; i < node->nout; i++)
+            elements += (double)hone_count(&g->tensor[node->out[i]].type);
+        r->cheap[n] = hone_node_flops(g, node) < CHEAP * elements;
+    }
+}
+
+static int64_t price_of(const redo *r, hone_id id);
+
+/* Bytes to keep for node N to run again. */
+static int64_t price(const redo *r, int n)
+{
+    const hone_node *node = &r->g->node[n];
+    int64_t bytes = 0;
+
+    for (uint32_t i = 0; i < node->nin; i++)
+        bytes += price_of(r, node->in[i]);
+    for (uint32_t i = 0; i < node->nout; i++)
+        bytes += price_of(r, node->acc[i]);
+    return bytes;
+}
+
+/* Bytes to keep so that ID can be had: its own, or those it is made of. */
+static int64_t price_of(const redo *r, hone_id id)
+{
+    int64_t own, made;
+
+    if (id == HONE_NONE || r->g->tensor[id].kind != HONE_T_TEMP || r->kept[id])
+        return 0;
+    own = bytes_of(r, id);
+    if (r->producer[id] < 0 || !r->cheap[r->producer[id]])
+        return own;
+    made = price(r, r->producer[id]);
+    return made < own ? made : own;
+}
+
+static void fetch(redo *r, int n);
+
+static void fetch_one(redo *r, hone_id id)
+{
+    if (id == HONE_NONE || r->g->tensor[id].kind != HONE_T_TEMP || r->kept[id])
+        return;
+    if (price_of(r, id) < bytes_of(r, id))
+        fetch(r, r->producer[id]);
+    else
+        r->kept[id] = HERE;
+}
+
+/* Node N runs again: so do those before it that make what is not kept. */
+static void fetch(redo *r, int n)
+{
+    const hone_node *node = &r->g->node[n];
+
+    if (r->again[n])
+        return;
+    r->again[n] = 1;
+    for (uint32_t i = 0; i < node->nin; i++)
+        fetch_one(r, node->in[i]);
+    for (uint32_t i = 0; i < node->nout; i++)
+        fetch_one(r, node->acc[i]);
+}
+
+/* Marks what is cheap to make again from what is kept for less. */
+static void want_cheap(redo *r)
+{
+    const hone_graph *g = r->g;
+
+    find_kept(r);
+    find_cheap(r);
+    for (int n = g->nodes - 1; n >= 0; n--) {
+        const hone_node *node = &g->node[n];
+        int64_t saved = 0;
+
+        if (!r->cheap[n])
+            continue;
+        for (uint32_t i = 0; i < node->nout; i++)
+            if (r->kept[node->out[i]] == HERE)
+                saved += bytes_of(r, node->out[i]);
+        if (saved <= r->small || saved <= price(r, n))
+            continue;
+        for (uint32_t i = 0; i < node->nout; i++)
+            r->kept[node->out[i]] &= ELSEWHERE;
+        fetch(r, n);
+    }
+}
+
+/* ----------------------------------------------------------------- layers */
+
+static void want_all(redo *r, int at)
+{
+    const hone_graph *g = r->g;
+
+    for (int n = at; n < g->nodes; n++)
+        for (uint32_t i = 0; is_backward(r, n) && i < g->node[n].nin; i++)
+            want(r, g->node[n].in[i]);
+}
+
+static void recompute(hone_graph *g, int layer, int keep)
 {
     redo r;
     int at, forward, added;
@@ -114,12 +273,10 @@ static void recompute(hone_graph *g, int layer)
     at = first_backward(&r);
     if (at < 0)
         return;
-    for (int n = at; n < g->nodes; n++) {
-        if (!is_backward(&r, n))
-            continue;
-        for (uint32_t i = 0; i < g->node[n].nin; i++)
-            want(&r, g->node[n].in[i]);
-    }
+    if (keep == HONE_KEEP_LIGHT)
+        want_cheap(&r);
+    else
+        want_all(&r, at);
     forward = g->nodes;
     for (int n = 0; n < forward; n++)
         if (r.again[n])
@@ -158,8 +315,8 @@ static hone_status send_out(hone_graph *g, hone_id id, int layer, hone_err *err)
     g->tensor[out].space = HONE_PINNED_SPACE;
     hone_try(emit_copy(g, id, out, layer, HONE_FORWARD, at, err));
     for (int n = 0; n < g->nodes; n++) {
-        if (g->node[n].phase != HONE_BACKWARD)
-            continue;
+        if (g->node[n].phase != HONE_BACKWARD || g->node[n].stream)
+            continue; /* copies stand ahead of their layer themselves */
         if (ahead < 0 && (g->node[n].layer == layer + 1 ||
                           g->node[n].layer == layer))
             ahead = n;
@@ -206,8 +363,8 @@ hone_status hone_pass_recompute(hone_graph *g, const uint8_t *keep, int layers,
                                 hone_err *err)
 {
     for (int layer = layers - 1; layer >= 0; layer--)
-        if (keep[layer] == HONE_KEEP_NONE || keep[layer] == HONE_KEEP_OFFLOAD)
-            recompute(g, layer);
+        if (keep[layer] != HONE_KEEP_ALL)
+            recompute(g, layer, keep[layer]);
     for (int layer = layers - 1; layer >= 0; layer--)
         if (keep[layer] == HONE_KEEP_OFFLOAD)
             hone_try(offload(g, layer, err));

@@ -61,7 +61,7 @@ if [ $# -gt 1 ]; then
 fi
 python3 "$here/tiny_run.py" "$work/tiny" || exit 1
 for recipe in full lora; do
-    for keep in all none offload; do
+    for keep in all light none offload; do
         compare "$recipe-$keep" "$work/tiny/$recipe.lua" --set keep=$keep
     done
 done

@@ -336,7 +336,16 @@ static void test_in_place_shares(void **state)
 
 /* --------------------------------------------------------- chunk, schedule */
 
-/* Three layers y = x + silu(W x), and the gradients. */
+static int has(const fixture *f, const char *name)
+{
+    int count = 0;
+
+    for (int n = 0; n < f->p.graph.nodes; n++)
+        count += !strcmp(f->p.graph.node[n].component->name, name);
+    return count;
+}
+
+/* Three layers y = x + V silu(W x), and the gradients. */
 static void layers(fixture *f)
 {
     hone_graph *g = begin(f);
@@ -345,10 +354,13 @@ static void layers(fixture *f)
 
     x = op(f, "silu", matrix(f, "x", HONE_T_INPUT), HONE_NONE, HONE_NONE);
     for (g->layer = 0; g->layer < 3; g->layer++) {
-        char name[2] = { (char)('a' + g->layer), 0 };
-        hone_id y = op(f, "linear", x, matrix(f, name, HONE_T_PARAM),
-                       HONE_NONE);
-        x = op(f, "add", x, op(f, "silu", y, HONE_NONE, HONE_NONE), HONE_NONE);
+        char w[2] = { (char)('a' + g->layer), 0 };
+        char v[2] = { (char)('u' + g->layer), 0 };
+        hone_id y = op(f, "linear", x, matrix(f, w, HONE_T_PARAM), HONE_NONE);
+
+        y = op(f, "silu", y, HONE_NONE, HONE_NONE);
+        y = op(f, "linear", y, matrix(f, v, HONE_T_PARAM), HONE_NONE);
+        x = op(f, "add", x, y, HONE_NONE);
     }
     g->layer = -1;
     ok(hone_pass_autodiff(g, x, seed, &err), &err);
@@ -360,26 +372,39 @@ static void test_schedules_give_the_same(void **state)
         { HONE_KEEP_ALL, HONE_KEEP_ALL, HONE_KEEP_ALL },
         { HONE_KEEP_NONE, HONE_KEEP_NONE, HONE_KEEP_NONE },
         { HONE_KEEP_OFFLOAD, HONE_KEEP_OFFLOAD, HONE_KEEP_OFFLOAD },
-        { HONE_KEEP_OFFLOAD, HONE_KEEP_NONE, HONE_KEEP_ALL } };
+        { HONE_KEEP_OFFLOAD, HONE_KEEP_NONE, HONE_KEEP_ALL },
+        { HONE_KEEP_LIGHT, HONE_KEEP_LIGHT, HONE_KEEP_LIGHT },
+        { HONE_KEEP_NONE, HONE_KEEP_LIGHT, HONE_KEEP_ALL } };
+    int64_t bytes[6];
+    int products[6];
     fixture as, f;
 
     (void)state;
     layers(&as);
     eager(&as);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         hone_err err;
 
         layers(&f);
         hone_pass_accumulate(&f.p.graph);
         ok(hone_pass_recompute(&f.p.graph, keep[i], 3, &err), &err);
         check_placed(&f, &as);
-        assert_int_equal(f.p.place.bytes[HONE_PINNED_SPACE] > 0, i > 1);
+        bytes[i] = f.p.place.bytes[HONE_DEVICE_SPACE];
+        products[i] = has(&f, "linear");
+        assert_int_equal(f.p.place.bytes[HONE_PINNED_SPACE] > 0,
+                         i == 2 || i == 3);
         for (int n = 0; n < f.p.graph.nodes; n++) /* joins lie ahead */
             if (f.p.graph.node[n].stream)
                 assert_true(f.p.graph.node[n].join > n);
         end(&f);
     }
     end(&as);
+    /* What is computed again is not kept, and light makes no product. */
+    assert_true(bytes[1] < bytes[4] && bytes[4] < bytes[0]);
+    assert_true(bytes[2] <= bytes[1] && bytes[5] < bytes[0]);
+    assert_int_equal(products[0], 6);
+    assert_int_equal(products[4], 6);
+    assert_int_equal(products[1], 9);
 }
 
 static void test_chunks_give_the_same(void **state)
@@ -429,15 +454,6 @@ static void test_chunk_needed_whole(void **state)
 }
 
 /* -------------------------------------------------------------------- fuse */
-
-static int has(const fixture *f, const char *name)
-{
-    int count = 0;
-
-    for (int n = 0; n < f->p.graph.nodes; n++)
-        count += !strcmp(f->p.graph.node[n].component->name, name);
-    return count;
-}
 
 static void swiglu_by_hand(fixture *f)
 {

@@ -178,6 +178,7 @@ static const struct {
     { "hone.pack { tokens = 512 }", NULL },
     { "hone.pack { tokens = 4096 }", "logits_chunk = 100" },
     { NULL, "keep = \"none\"" },
+    { NULL, "keep = \"light\"" },
     { NULL, "keep = \"offload\"" },
     { "hone.pad { rows = 2 }", "keep = \"offload\", logits_chunk = 64" },
     { "hone.pack { tokens = 1024 }", "keep = { [0] = \"none\", [2] = "
