@@ -107,7 +107,7 @@ static hone_status choose(const assigner *a, hone_node *node,
         const hone_pack *pack = a->packs[p]->ops;
 
         for (const hone_kernel *k = pack->kernels; k->op; k++)
-            if (!strcmp(k->op, call->op) &&
+            if (k->op[0] == call->op[0] && !strcmp(k->op, call->op) &&
                 try_kernel(a, node, call, k, a->packs[p]->name, want) ==
                     HONE_OK)
                 return HONE_OK;

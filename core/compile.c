@@ -90,14 +90,12 @@ static int64_t chunk_rows(const hone_compiler *c, const hone_graph *g,
     return ((total + runs - 1) / runs + 15) / 16 * 16;
 }
 
-static hone_status keep_by_layer(const hone_compiler *c, uint8_t *keep,
-                                 int layers, hone_err *err)
+hone_status hone_keep_read(const hone_compiler *c, uint8_t *keep, int layers,
+                           hone_err *err)
 {
     const char *s = c->keep_layers;
 
-    memset(keep, c->keep_mode == HONE_KEEP_AUTO ? HONE_KEEP_ALL
-                                                : (int)c->keep_mode,
-           (size_t)layers);
+    memset(keep, (int)c->keep_mode, (size_t)layers);
     while (s && *s) {
         int layer, used = 0;
         char word[16];
@@ -110,27 +108,41 @@ static hone_status keep_by_layer(const hone_compiler *c, uint8_t *keep,
                              "keep: there is no layer %d; the model has 0 to "
                              "%d", layer, layers - 1);
         for (int k = 0; hone_keep_names[k]; k++)
-            if (!strcmp(word, hone_keep_names[k]) && k)
+            if (!strcmp(word, hone_keep_names[k]))
                 keep[layer] = (uint8_t)(k + 1);
         s += used + (s[used] == ',');
     }
     return HONE_OK;
 }
 
-static hone_status backward(const hone_compiler *c, hone_graph *g,
+/* The ops around LOGITS, a few rows at a time. */
+static hone_status chunk(const hone_compiler *c, hone_program *p,
+                         hone_id head, hone_id logits, hone_err *err)
+{
+    const hone_type *type = &p->graph.tensor[logits].type;
+
+    p->logits_rows = chunk_rows(c, &p->graph, head, type);
+    if (p->logits_rows > type->dim[0])
+        p->logits_rows = type->dim[0];
+    return hone_pass_chunk(&p->graph, logits, p->logits_rows, err);
+}
+
+static hone_status backward(const hone_compiler *c, hone_program *p,
                             hone_id loss, hone_id seed, hone_id head,
                             hone_id logits, hone_err *err)
 {
+    hone_graph *g = &p->graph;
     int layers = hone_family_layers(c->family);
     uint8_t *keep = hone_alloc(c->scratch, (size_t)layers + 1);
 
-    hone_try(keep_by_layer(c, keep, layers, err));
+    if (c->keep_layer)
+        memcpy(keep, c->keep_layer, (size_t)layers);
+    else
+        hone_try(hone_keep_read(c, keep, layers, err));
     hone_try(hone_pass_autodiff(g, loss, seed, err));
     hone_pass_accumulate(g);
     hone_try(hone_pass_again(g, c->machine->packs, err));
-    hone_try(hone_pass_chunk(g, logits,
-                             chunk_rows(c, g, head, &g->tensor[logits].type),
-                             err));
+    hone_try(chunk(c, p, head, logits, err));
     hone_try(hone_pass_recompute(g, keep, layers, err));
     if (c->single)
         hone_pass_gradients(g, head);
@@ -187,12 +199,10 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
                            err));
     g->node[g->nodes - 1].acc[0] = loss;
     if (train)
-        hone_try(backward(c, g, loss, seed, head, logits, err));
+        hone_try(backward(c, p, loss, seed, head, logits, err));
     else {
         hone_pass_accumulate(g);
-        hone_try(hone_pass_chunk(g, logits,
-                                 chunk_rows(c, g, head,
-                                            &g->tensor[logits].type), err));
+        hone_try(chunk(c, p, head, logits, err));
     }
     return finish(c, p, err);
 }

@@ -20,6 +20,7 @@ typedef struct hone_compiler {
     int64_t logits_chunk;   /* rows; 0: chosen here */
     hone_keep keep_mode;    /* HONE_KEEP_AUTO: all */
     const char *keep_layers; /* "0=none,3=offload": layers of their own */
+    const uint8_t *keep_layer; /* [layers] hone_keep, instead of the two */
     int ranks;
     double span;            /* see program.h */
     int images; /* see hone_pass_assign() */
@@ -28,6 +29,10 @@ typedef struct hone_compiler {
     hone_space states; /* where the optimizer's are; 0: on the device */
     const hone_instance *optimizer;
 } hone_compiler;
+
+/* What the two say of each layer. */
+hone_status hone_keep_read(const hone_compiler *, uint8_t *keep, int layers,
+                           hone_err *);
 
 /* Forward (and backward, if TRAIN) of one micro-batch. Adds its loss sum into
  * "loss_sum" and its gradients into "grad:<parameter>". */

@@ -133,6 +133,11 @@ static const char *const uses[] = { "weights", "adapter", "gradients",
                                     "data", "engine", "results",
                                     "checkpoints" };
 
+const char *hone_use_name(hone_use use)
+{
+    return uses[use];
+}
+
 /* Appends to a text that is cut, not overrun, when it is full. */
 HONE_PRINTF(4, 5)
 static void put(char *to, int bytes, int *at, const char *fmt, ...)
@@ -204,6 +209,8 @@ int hone_plan_json(const hone_plan *p, double price, char *to, int bytes)
         put(to, bytes, &at, "%s%lld", i ? ", " : "",
             (long long)of->bucket[i].tokens);
     put(to, bytes, &at, "], ");
+    if (of->means)
+        put(to, bytes, &at, "%s, ", of->means);
     put_times(p, price, to, bytes, &at);
     put(to, bytes, &at, "}\n");
     return at < bytes ? at : bytes - 1;

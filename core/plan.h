@@ -50,6 +50,7 @@ typedef struct hone_plan_parts {
     int64_t results;         /* on the disk */
     int64_t checkpoint, checkpoints; /* bytes of one; how many stay */
     int64_t context;
+    const char *means; /* of fit.h as JSON, or NULL */
     const hone_card *card; /* that the times are for; NULL: there are none */
     hone_cost step;
     double seconds[HONE_PLAN_PHASES];
@@ -74,6 +75,7 @@ int64_t hone_plan_phase_total(const hone_plan *, hone_plan_place,
 int hone_plan_json(const hone_plan *, double price, char *to, int bytes);
 /* A table for a person, to stdout. */
 void hone_plan_print(const hone_plan *, double price);
+const char *hone_use_name(hone_use); /* "weights" */
 /* "1.25 GiB" */
 const char *hone_bytes_text(int64_t bytes, char to[32]);
 

@@ -252,6 +252,7 @@ static hone_status prepare(run *r, const hone_rank *rank, int fresh,
     hone_session *s = &r->s;
     hone_contents contents;
 
+    s->fresh = fresh;
     hone_try(hone_session_open(s, s->recipe, rank, 1, r->out, err));
     contents = (hone_contents){
         .weights = s->has_weights ? &s->weights : NULL,

@@ -363,7 +363,7 @@ hone_status hone_pass_recompute(hone_graph *g, const uint8_t *keep, int layers,
                                 hone_err *err)
 {
     for (int layer = layers - 1; layer >= 0; layer--)
-        if (keep[layer] != HONE_KEEP_ALL)
+        if (keep[layer] > HONE_KEEP_ALL)
             recompute(g, layer, keep[layer]);
     for (int layer = layers - 1; layer >= 0; layer--)
         if (keep[layer] == HONE_KEEP_OFFLOAD)

@@ -10,12 +10,12 @@
 
 #include "choices.h"
 #include "dataset_map.h"
+#include "fit.h"
 #include "load.h"
 #include "log.h"
 #include "machine.h"
 #include "registry.h"
 #include "option.h"
-#include "pace.h"
 
 /* ----------------------------------------------------------------- opening */
 
@@ -73,11 +73,11 @@ static hone_status open_model(hone_session *s, hone_err *err)
                                                !s->machine.info.is_host };
 
     hone_try(check_storage(s, spec.storage, err));
-    if (!m->init) {
+    if (!m->init && !s->has_weights) {
         hone_try(hone_weights_open(&s->weights, m->path, "model", err));
         s->has_weights = 1;
-        spec.weights = &s->weights;
     }
+    spec.weights = s->has_weights ? &s->weights : NULL;
     hone_try(hone_family_open(&s->family, &spec, &s->keep, err));
     s->init_range = hone_family_number(s->family, "initializer_range", 0.02);
     return HONE_OK;
@@ -98,7 +98,8 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
                                    .exact = hone_peft_is_exact(l->targets) };
     s->lora.targets = l->targets;
     if (l->init) {
-        hone_try(hone_peft_open(&s->peft, l->init, err));
+        if (!s->has_peft)
+            hone_try(hone_peft_open(&s->peft, l->init, err));
         s->has_peft = 1;
         s->adapter = s->peft.spec;
         s->adapter.dropout = l->dropout;
@@ -112,13 +113,19 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
     return HONE_OK;
 }
 
+hone_status hone_session_model(hone_session *s, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+
+    hone_family_close(s->family);
+    s->family = NULL;
+    hone_try(placed(s, r->model_line, "model", open_model(s, err), err));
+    return placed(s, r->adapter_line, "lora", open_adapter(s, err), err);
+}
+
 static hone_status open_components(hone_session *s, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
-    const hone_collator *collator;
-    int64_t ranks = s->rank.ranks;
-    hone_lengths lengths = hone_dataset_lengths(
-        &s->data, (s->batch + ranks - 1 - s->rank.rank) / ranks);
     char where[300], *text;
 
     hone_try(hone_instance_open(&s->collator, r->batch.component,
@@ -127,15 +134,8 @@ static hone_status open_components(hone_session *s, hone_err *err)
                                 r->optimizer.config, &s->keep, err));
     hone_try(hone_instance_open(&s->schedule, r->schedule.component,
                                 r->schedule.config, &s->keep, err));
-    collator = s->collator.component->ops;
-    s->buckets = HONE_MAX_BUCKETS;
-    if (collator->buckets(s->collator.config, &lengths, s->bucket,
-                          &s->buckets, err) == HONE_OK) {
-        s->single = ranks == 1 &&
-                    hone_feed_is_single(&s->collator, s->bucket, s->buckets,
-                                        &s->train_rows);
+    if (hone_session_buckets(s, err) == HONE_OK)
         return HONE_OK;
-    }
     hone_dataset_longest(&s->data, where, sizeof where);
     text = hone_format_text(&s->keep, "%.600s (%s)", err->msg, where);
     return placed(s, r->batch.line, r->batch.component->name,
@@ -250,110 +250,6 @@ static hone_status choose_compute(hone_session *s, hone_err *err)
                      f16 ? ", fp16" : bf16 ? "" : " only");
 }
 
-/* What is held twice: memory for time. */
-static int images_of(const hone_session *s, int with_training)
-{
-    if (!with_training)
-        return 0;
-    return (s->machine.info.is_host ? 0 : HONE_IMAGES_TRAINED) |
-           (s->recipe->model.copies ? HONE_IMAGES_FROZEN : 0);
-}
-
-static hone_status compile_all(hone_session *s, int with_training,
-                               hone_err *err)
-{
-    const hone_recipe *r = s->recipe;
-    const hone_lengths lengths = hone_dataset_lengths(&s->data, 0);
-    hone_compiler c = { .scratch = &s->scratch, .keep = &s->keep,
-                        .family = s->family, .machine = &s->machine,
-                        .lora = r->has_adapter ? &s->lora : NULL,
-                        .compute = s->compute, .logits_chunk = r->logits_chunk,
-                        .keep_mode = (hone_keep)r->keep,
-                        .keep_layers = r->keep_layers,
-                        .ranks = s->rank.ranks, .single = s->single,
-                        .early = with_training &&
-                                 r->update == HONE_UPDATE_BACKWARD,
-                        .states = r->states_on_host &&
-                                          !s->machine.info.is_host
-                                      ? HONE_PINNED_SPACE
-                                      : HONE_DEVICE_SPACE,
-                        .optimizer = &s->optimizer,
-                        .images = images_of(s, with_training),
-                        .span = lengths.squares / (double)lengths.total };
-
-    if (c.early && (!s->single || s->compute == HONE_F16))
-        return hone_fail(err, HONE_EINVAL, "%s:%d: hone.train: 'update' is "
-                         "\"backward\", and %s", r->file, r->line,
-                         s->single ? "precision is fp16, whose gradients may "
-                                     "overflow; take \"after\""
-                                   : "some steps take several micro-batches, "
-                                     "or several ranks; make the batch larger "
-                                     "or global_batch smaller");
-    hone_family_longest(s->family, lengths.max);
-    hone_store_init(&s->store, &s->keep);
-    for (uint32_t i = 0; i < s->buckets; i++) {
-        if (with_training) {
-            hone_try(hone_compile_micro(&c, &s->train[i], "train", s->bucket[i],
-                                        1, err));
-            hone_store_take(&s->store, &s->train[i].graph);
-        }
-        if (s->data.val.rows == 0)
-            continue;
-        hone_try(hone_compile_micro(&c, &s->eval[i], "eval", s->bucket[i], 0,
-                                    err));
-        hone_store_take(&s->store, &s->eval[i].graph);
-    }
-    hone_try(hone_compile_zero(&c, &s->zero_loss, &s->store, 0, err));
-    hone_store_take(&s->store, &s->zero_loss.graph);
-    if (s->rank.ranks > 1)
-        hone_try(hone_compile_reduce(&c, &s->reduce, err));
-    if (!with_training)
-        return HONE_OK;
-    hone_try(hone_compile_zero(&c, &s->zero, &s->store, 1, err));
-    hone_try(hone_compile_update(&c, &s->update, &s->store, &s->optimizer,
-                                 r->clip, err));
-    hone_store_take(&s->store, &s->update.graph);
-    if (c.images)
-        hone_try(hone_compile_images(&c, &s->images, &s->store, err));
-    return HONE_OK;
-}
-
-static hone_status add_logger(hone_session *s, const char *name,
-                              const char *out, hone_err *err)
-{
-    const hone_component *c;
-    void *config;
-
-    if (s->loggers == HONE_MAX_LOGGERS)
-        return hone_fail(err, HONE_EINVAL, "%s:%d: hone.train: 'loggers': at "
-                         "most %d", s->recipe->file, s->recipe->line,
-                         HONE_MAX_LOGGERS - 1);
-    hone_try(hone_need_component(HONE_KIND_LOGGER, name, &c, err));
-    config = hone_alloc(&s->keep, c->config_size);
-    hone_option_defaults(c->options, config);
-    *(const char **)config = out;
-    hone_instance_make(&s->logger[s->loggers++], c, config, &s->keep);
-    return HONE_OK;
-}
-
-static hone_status add_loggers(hone_session *s, const char *out, hone_err *err)
-{
-    const char *names = s->recipe->loggers;
-
-    hone_try(add_logger(s, "metrics", out, err));
-    if (!names || !strcmp(names, "none"))
-        return HONE_OK;
-    for (const char *at = names; *at;) {
-        size_t n = strcspn(at, ",");
-        const char *name = hone_format_text(&s->keep, "%.*s", (int)n, at);
-
-        if (strcmp(name, "metrics"))
-            hone_try(add_logger(s, name, out, err));
-        at += n + (at[n] == ',');
-    }
-    return HONE_OK;
-}
-
 hone_status hone_session_start_loggers(hone_session *s, hone_err *err)
 {
     for (int i = 0; i < s->loggers; i++)
@@ -371,107 +267,13 @@ hone_status hone_session_record(hone_session *s, const hone_field *f,
     return HONE_OK;
 }
 
-static hone_status open_resume(hone_session *s, const char *out, hone_err *err)
-{
-    hone_instance *kept[HONE_MAX_LOGGERS + 4] = { &s->collator, &s->optimizer,
-                                                  &s->schedule };
-
-    for (int i = 0; i < s->loggers; i++)
-        kept[3 + i] = &s->logger[i];
-    return hone_resume_prepare(&s->resume, &s->keep, out, &s->store,
-                               &s->progress, kept, s->recipe->save_keep,
-                               s->results.staging[0], HONE_STAGING_BYTES, err);
-}
-
-/* Where a run puts what comes out of it. */
-static hone_status open_results(hone_session *s, const char *out, hone_err *err)
-{
-    const hone_recipe *r = s->recipe;
-
-    hone_try(hone_results_prepare(&s->results, &s->keep, out, r->model.path,
-                                  s->has_weights ? &s->weights : NULL,
-                                  r->has_adapter ? &s->adapter : NULL,
-                                  &s->store, err));
-    hone_try(add_loggers(s, out, err));
-    return open_resume(s, out, err);
-}
-
-/* Every arena that is there until the end. */
-static int64_t engine_bytes(const hone_session *s)
-{
-    return (int64_t)(s->keep.bytes + s->data.arena.bytes +
-                     s->recipe->arena.bytes);
-}
-
-/* Those that are gone before step 0: the compiler's, and what knows the files
- * of the weights. */
-static int64_t loading_bytes(const hone_session *s)
-{
-    return (int64_t)(s->scratch.bytes + s->weights.arena.bytes +
-                     s->peft.arena.bytes + s->peft.weights.arena.bytes);
-}
-
-static void make_plan(hone_session *s)
-{
-    hone_plan_parts parts = {
-        .machine = &s->machine, .store = &s->store, .train = s->train,
-        .eval = s->eval, .zero = &s->zero, .zero_loss = &s->zero_loss,
-        .reduce = &s->reduce, .update = &s->update, .images = &s->images,
-        .bucket = s->bucket, .buckets = s->buckets,
-        .batch = s->batch, .steps = s->steps, .engine = engine_bytes(s),
-        .loading = loading_bytes(s),
-        .load = hone_load_bytes(&s->store, &s->machine),
-        .feed = hone_feed_bytes(s->batch),
-        .staging = hone_feed_pinned(&s->store, &s->machine) +
-                   hone_scalars_pinned(&s->store, &s->machine),
-        .results = hone_results_bytes(&s->results),
-        .checkpoint = hone_checkpoint_bytes(&s->resume.files),
-        .checkpoints = s->recipe->save_keep < s->steps ? s->recipe->save_keep
-                                                       : s->steps };
-
-    if (s->train[0].name)
-        parts.loader[0] = hone_loader_bytes(&s->train_rows);
-    if (s->data.val.rows)
-        parts.loader[1] = hone_loader_bytes(&s->val_rows);
-    if (!s->machine.info.is_host)
-        parts.context = s->machine.info.context_bytes;
-    hone_pace(s, &parts);
-    hone_plan_make(&s->plan, &parts);
-}
-
-/* What the recipe allows, or else what the device has free now: of host
- * memory on the CPU. */
-static hone_status check_budget(const hone_session *s, hone_err *err)
-{
-    const hone_recipe *r = s->recipe;
-    const hone_device_info *info = &s->machine.info;
-    int64_t needed = hone_plan_total(&s->plan, info->is_host
-                                                   ? HONE_PLAN_HOST
-                                                   : HONE_PLAN_DEVICE);
-    int64_t budget = r->memory ? hone_bytes_parse(r->memory)
-                               : info->free_bytes + s->plan.of.context;
-    char need[32], have[32];
-
-    if (needed <= budget)
-        return HONE_OK;
-    return hone_fail(err, HONE_ENOMEM,
-                     "%s:%d: hone.train: the run needs %s of memory, %s %s; "
-                     "nothing was loaded. Less memory: smaller batches, keep = "
-                     "\"none\", an adapter instead of the whole model",
-                     r->file, r->line, hone_bytes_text(needed, need),
-                     r->memory ? "the recipe allows"
-                     : r->card ? "the card has" : "free are",
-                     hone_bytes_text(budget, have));
-}
-
-static hone_status open_all(hone_session *s, int with_training,
-                            const char *out, hone_tokens_job *tokens,
+static hone_status open_all(hone_session *s, hone_tokens_job *tokens,
                             hone_err *err)
 {
-    const hone_recipe *recipe = s->recipe;
+    const hone_recipe *r = s->recipe;
 
-    hone_try(hone_machine_find(&s->machine, recipe->card, recipe->device,
-                               recipe->packs, &s->card, &s->keep, err));
+    hone_try(hone_machine_find(&s->machine, r->card, r->device, r->packs,
+                               &s->card, &s->keep, err));
     hone_log_time("device");
     if (s->rank.ranks > 1 && !s->rank.collective)
         return hone_fail(err, HONE_EINVAL, "%d ranks need a collective; hone "
@@ -480,21 +282,16 @@ static hone_status open_all(hone_session *s, int with_training,
         hone_machine_join(&s->machine, s->rank.collective, s->rank.group,
                           &s->keep);
     hone_try(choose_compute(s, err));
-    hone_try(placed(s, recipe->model_line, "model", open_model(s, err), err));
-    hone_try(placed(s, recipe->adapter_line, "lora", open_adapter(s, err),
-                    err));
+    hone_try(hone_session_model(s, err));
     hone_log_time("model's files");
-    hone_try(open_data(s, with_training, tokens, err));
+    hone_try(open_data(s, s->with_training, tokens, err));
     hone_log_time("data");
     hone_try(open_components(s, err));
-    hone_try(compile_all(s, with_training, err));
+    hone_try(hone_fit(s, err));
     hone_family_close(s->family);
     s->family = NULL;
     hone_log_time("compiling");
-    if (out && with_training)
-        hone_try(open_results(s, out, err));
-    make_plan(s);
-    return check_budget(s, err);
+    return HONE_OK;
 }
 
 hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
@@ -504,9 +301,14 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
     hone_tokens_job tokens;
     hone_status status;
     hone_err late;
+    int fresh = s->fresh, explore = s->explore;
 
     memset(s, 0, sizeof *s);
+    s->fresh = fresh;
+    s->explore = explore;
     s->recipe = recipe;
+    s->with_training = with_training;
+    s->out = out;
     s->rank = rank ? *rank : (hone_rank){ .ranks = 1 };
     s->resume_from = -1;
     s->progress = (hone_progress){
@@ -514,7 +316,7 @@ hone_status hone_session_open(hone_session *s, const hone_recipe *recipe,
         .report = { .size = sizeof(hone_report), .eval_loss = NAN } };
     hone_log_time("recipe");
     hone_tokens_begin(&tokens, &s->tokens, recipe->model.path);
-    status = open_all(s, with_training, out, &tokens, err);
+    status = open_all(s, &tokens, err);
     (void)hone_tokens_end(&tokens, &late); /* it may have failed before that */
     return status;
 }
@@ -640,7 +442,7 @@ static hone_status check_plan(const hone_session *s, hone_err *err)
         if (place == HONE_PLAN_DEVICE)
             taken += s->plan.of.context;
         if (place == HONE_PLAN_HOST)
-            taken += engine_bytes(s) + loading_bytes(s);
+            taken += hone_session_bytes(s) + hone_session_loading_bytes(s);
         if (taken != planned)
             return hone_fail(err, HONE_EIO, "%lld bytes are planned and %lld "
                              "taken: a fault in hone, please report it",
@@ -728,6 +530,7 @@ void hone_session_close(hone_session *s)
         hone_dataset_close(&s->data);
     hone_tokens_close(&s->tokens);
     hone_arena_free(&s->scratch);
+    hone_arena_free(&s->made);
     hone_arena_free(&s->keep);
     memset(s, 0, sizeof *s);
 }

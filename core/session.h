@@ -19,6 +19,7 @@
 #include "results.h"
 #include "resume.h"
 #include "scalars.h"
+#include "solve.h"
 #include "tokens.h"
 
 /* One of several ranks; all zero: alone. */
@@ -28,13 +29,26 @@ typedef struct hone_rank {
     void *group;
 } hone_rank;
 
-enum { HONE_MAX_LOGGERS = 8 };
+enum { HONE_MAX_LOGGERS = 8, HONE_MOST_RUNNERS = 12 };
+
+/* Means that were tried and not chosen. */
+typedef struct hone_runner {
+    int64_t bytes;        /* of the run */
+    int64_t tokens, rows; /* of the largest micro-batch, of logits */
+    double times;         /* its time, of that of the choice */
+    char keep[200];
+} hone_runner;
 
 typedef struct hone_session {
     const hone_recipe *recipe;
     hone_rank rank;
     const char *folder; /* of the run, where it keeps its choices; NULL */
-    hone_arena keep, scratch;
+    /* Set before open(): a new run whatever lies in OUT; for runners-up. */
+    int fresh, explore;
+    int with_training;
+    const char *out;
+    /* For good; of the programs and what follows from them; of the compiler. */
+    hone_arena keep, made, scratch;
     hone_machine machine;
     hone_card card; /* of that device; without a name: none is known */
     hone_weights weights;
@@ -46,6 +60,11 @@ typedef struct hone_session {
     hone_dataset data;
     int has_weights, has_peft, has_data;
     hone_instance collator, optimizer, schedule;
+    hone_means means;  /* how it is made to fit; see fit.h */
+    int stored;        /* they are those of the run that is gone on with */
+    int only_top;      /* of the sizes of micro-batches only the largest */
+    hone_runner runner[HONE_MOST_RUNNERS];
+    int runners;
     hone_bucket bucket[HONE_MAX_BUCKETS];
     uint32_t buckets;
     int single; /* every step is one micro-batch, that of the only rank */
@@ -78,6 +97,18 @@ hone_status hone_session_open(hone_session *, const hone_recipe *,
                               const char *out, hone_err *);
 hone_status hone_session_reserve(hone_session *, hone_err *);
 hone_status hone_session_load(hone_session *, hone_err *);
+/* Of open(), for fit.c: the model's graph and the adapter as the recipe has
+ * them; what programs are compiled with; the sizes of micro-batches; all
+ * programs and the plan with the means of the session, in the place of those
+ * there are. */
+hone_status hone_session_model(hone_session *, hone_err *);
+hone_compiler hone_session_compiler(hone_session *);
+hone_status hone_session_buckets(hone_session *, hone_err *);
+hone_status hone_session_lay_out(hone_session *, hone_err *);
+/* Every arena that is there until the end; those that are gone before step 0:
+ * the compiler's, and what knows the files of the weights. */
+int64_t hone_session_bytes(const hone_session *);
+int64_t hone_session_loading_bytes(const hone_session *);
 /* Loggers: metrics first, then those of the recipe. Every record goes to each
  * of them. */
 hone_status hone_session_start_loggers(hone_session *, hone_err *);

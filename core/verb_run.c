@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fit.h"
 #include "log.h"
 #include "run.h"
 #include "train.h"
@@ -75,14 +76,20 @@ static int print_plan(const hone_recipe *r, int json, double price)
     static char text[16384];
     hone_session *s = calloc(1, sizeof *s);
     hone_err err = { 0 };
-    hone_status status = s ? hone_session_open(s, r, NULL, 1, r->out, &err)
-                           : hone_fail(&err, HONE_ENOMEM, "no memory");
+    hone_status status;
+    int at;
 
+    if (s)
+        s->explore = 1;
+    status = s ? hone_session_open(s, r, NULL, 1, r->out, &err)
+               : hone_fail(&err, HONE_ENOMEM, "no memory");
     if (s && s->plan.of.machine && json) {
-        hone_plan_json(&s->plan, price, text, sizeof text);
-        fputs(text, stdout);
+        at = hone_plan_json(&s->plan, price, text, sizeof text) - 2;
+        at += hone_means_runners_json(s, text + at, (int)sizeof text - at - 2);
+        printf("%.*s}\n", at, text);
     } else if (s && s->plan.of.machine) {
         hone_plan_print(&s->plan, price);
+        hone_means_print(s);
     }
     if (s)
         hone_session_close(s);

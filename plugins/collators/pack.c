@@ -101,7 +101,8 @@ static int choose_ends(const double *weight, int bins, int *end)
 }
 
 /* A step may be too small to fill `tokens`: no bucket is larger than the
- * largest step, or the plan would reserve memory that nothing can use. */
+ * largest step, or the plan would reserve memory that nothing can use. Nor
+ * than what there is memory for. */
 static hone_status buckets(const void *config, const hone_lengths *in,
                            hone_bucket *out, uint32_t *count, hone_err *err)
 {
@@ -115,6 +116,9 @@ static hone_status buckets(const void *config, const hone_lengths *in,
     if (in->batch <= top / (in->max > 0 ? in->max : 1) &&
         round_up(in->batch * in->max, UNIT) < top)
         top = round_up(in->batch * in->max, UNIT);
+    if (in->size > offsetof(hone_lengths, tokens) && in->tokens &&
+        in->tokens < top)
+        top = in->tokens > in->max ? in->tokens : in->max;
     bin = round_up((top + MOST_BINS - 1) / MOST_BINS, UNIT);
     bins = (int)((top + bin - 1) / bin);
     weigh_rests(in, top, bin, bins, weight);

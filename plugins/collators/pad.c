@@ -59,9 +59,14 @@ static hone_status buckets(const void *config, const hone_lengths *in,
                            hone_bucket *out, uint32_t *count, hone_err *err)
 {
     const struct pad *c = config;
-    int64_t rows = c->rows < in->batch ? c->rows : in->batch;
-    int64_t rest = in->batch % rows;
+    int64_t rows = c->rows < in->batch ? c->rows : in->batch, rest;
 
+    if (in->size > offsetof(hone_lengths, tokens) && in->tokens) {
+        int64_t most = in->tokens / round_up(in->max, c->multiple);
+
+        rows = rows < most ? rows : most > 1 ? most : 1;
+    }
+    rest = in->batch % rows;
     if (round_up(in->max, c->multiple) > INT32_MAX / rows)
         return hone_fail(err, HONE_EINVAL,
                          "%lld rows of %lld tokens are too many for "

@@ -697,6 +697,8 @@ typedef struct hone_lengths {
     int64_t rows, min, max, total; /* of the prepared data, train and val */
     int64_t batch;                 /* rows of a step on this rank, at most */
     double squares;                /* sum of the squares of the lengths */
+    int64_t tokens; /* most of a micro-batch that there is memory for, if rows
+                       are not longer; 0: any number */
 } hone_lengths;
 
 /* The layout of one step: row i lies in micro-batch micro[i], from token

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fit.c -- see fit.h. First everything is kept; if that does not fit, each
+ * size of micro-batch is solved for (solve.c), with fewer and fewer tokens in
+ * the largest as long as that promises more tokens a second. What was chosen
+ * is compiled and planned like any other run, and checked against the budget
+ * again.
+ */
+#include "fit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "option.h"
+
+enum {
+    ROUNDS = 4,     /* until the whole plan fits, not only its temporaries */
+    UNIT = 64,      /* of tokens */
+    FEW_TOKENS = 512 /* a micro-batch is not made smaller than that */
+};
+/* A smaller micro-batch must promise to be faster by this. */
+static const double FASTER = 0.99;
+
+/* What devices are about like where nothing is known of one: only what one way
+ * takes beside another follows from it. */
+static const hone_card about = {
+    .figure = { [HONE_CARD_LAUNCH] = { 5e-6, 0 },
+                [HONE_CARD_TO_DEVICE] = { 1e10, 0 },
+                [HONE_CARD_TO_HOST] = { 1e10, 0 },
+                [HONE_CARD_BOTH] = { 8e9, 0 },
+                [HONE_CARD_ATTENTION] = { 0.5, 0 },
+                [HONE_CARD_ATTENTION_GRAD] = { 0.5, 0 } },
+    .rate = { [HONE_CARD_COPY] = { 1, { 1 }, { 2e10 }, 0 },
+              [HONE_CARD_BF16] = { 1, { 1 }, { 4e11 }, 0 },
+              [HONE_CARD_F16] = { 1, { 1 }, { 4e11 }, 0 },
+              [HONE_CARD_F32] = { 1, { 1 }, { 2e11 }, 0 },
+              [HONE_CARD_FP8] = { 1, { 1 }, { 8e11 }, 0 } } };
+
+static const hone_card *card_of(const hone_session *s)
+{
+    return s->card.name[0] ? &s->card : &about;
+}
+
+static hone_plan_place place_of(const hone_session *s)
+{
+    return s->machine.info.is_host ? HONE_PLAN_HOST : HONE_PLAN_DEVICE;
+}
+
+int64_t hone_fit_needed(const hone_session *s)
+{
+    return hone_plan_total(&s->plan, place_of(s));
+}
+
+int64_t hone_fit_budget(const hone_session *s)
+{
+    return s->recipe->memory
+               ? hone_bytes_parse(s->recipe->memory)
+               : s->machine.info.free_bytes + s->plan.of.context;
+}
+
+static int top_of(const hone_session *s)
+{
+    int top = 0;
+
+    for (uint32_t i = 1; i < s->buckets; i++)
+        if (s->bucket[i].tokens > s->bucket[top].tokens)
+            top = (int)i;
+    return top;
+}
+
+double hone_fit_pace(const hone_session *s)
+{
+    int top = top_of(s);
+
+    return hone_program_seconds(&s->train[top], card_of(s)) /
+           (double)s->bucket[top].tokens;
+}
+
+/* ----------------------------------------------------------------- choosing */
+
+typedef struct {
+    hone_session *s;
+    hone_arena arena;
+    hone_compiler compiler;
+    hone_solver solver;
+    int64_t rest;   /* bytes of a run but for those of its micro-batches */
+    int64_t temps;  /* for these */
+    int64_t least;  /* that any way took */
+    int held;       /* rows of logits and tokens stay as they are */
+} fit;
+
+static hone_status begin(fit *f, hone_session *s, hone_err *err)
+{
+    int layers = hone_family_layers(s->family);
+    uint8_t *pinned;
+
+    *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
+    f->rest = hone_plan_phase_total(&s->plan, place_of(s), HONE_PLAN_TRAIN) -
+              s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN]
+                           [HONE_USE_ACTIVATIONS];
+    pinned = hone_alloc(&f->arena, (size_t)layers + 1);
+    f->compiler = hone_session_compiler(s);
+    hone_try(hone_keep_read(&f->compiler, pinned, layers, err));
+    f->solver = (hone_solver){
+        .arena = &f->arena, .compiler = &f->compiler, .card = card_of(s),
+        .pinned = pinned, .layers = layers,
+        .chunk = f->compiler.logits_chunk,
+        .chunk_is_free = !f->compiler.logits_chunk && !f->held };
+    return HONE_OK;
+}
+
+static int keeps_all(const hone_way_out *w, int layers)
+{
+    for (int i = 0; i < layers; i++)
+        if (w->keep[i] > HONE_KEEP_ALL)
+            return 0;
+    return w->asked == 0;
+}
+
+/* The largest micro-batch that is fastest by the token, and its way. */
+static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
+                               hone_err *err)
+{
+    hone_session *s = f->s;
+    hone_solver *solver = &f->solver;
+    int64_t last = INT64_MAX, cap = f->held ? s->means.tokens : 0;
+    double rate = 0;
+
+    best->keep = NULL;
+    for (;;) {
+        hone_bucket top;
+        hone_way_out way;
+        hone_status status;
+
+        s->means.tokens = cap;
+        hone_try(hone_session_buckets(s, err));
+        top = s->bucket[top_of(s)];
+        if (top.tokens >= last)
+            break;
+        last = top.tokens;
+        solver->limit = FASTER * rate * (double)top.tokens;
+        status = hone_solve(solver, top, &way, err);
+        if (status != HONE_OK && status != HONE_ENOMEM)
+            return status;
+        f->least = solver->least < f->least ? solver->least : f->least;
+        if (status == HONE_OK) {
+            *best = way;
+            *tokens = cap;
+            rate = way.seconds / (double)top.tokens;
+        }
+        if (f->held || top.tokens <= FEW_TOKENS ||
+            (status == HONE_OK && keeps_all(&way, solver->layers)))
+            break;
+        cap = (top.tokens / 2 + UNIT - 1) / UNIT * UNIT;
+    }
+    solver->limit = 0;
+    return best->keep ? HONE_OK
+                      : hone_fail(err, HONE_ENOMEM, "no way was found");
+}
+
+/* Means with which no micro-batch takes more than f->temps. */
+static hone_status choose(fit *f, hone_err *err)
+{
+    hone_session *s = f->s;
+    hone_solver *solver = &f->solver;
+    hone_solver each;
+    hone_way_out best, way;
+    int64_t tokens = 0;
+    size_t layers = (size_t)solver->layers;
+
+    solver->budget = f->temps;
+    hone_try(choose_size(f, &best, &tokens, err));
+    s->means = (hone_means){ .tokens = tokens, .layers = solver->layers,
+                             .logits_chunk = best.asked, .solved = 1 };
+    hone_try(hone_session_buckets(s, err));
+    each = *solver;
+    each.chunk = best.asked; /* one for all */
+    each.chunk_is_free = 0;
+    for (int i = 0; i < (int)s->buckets; i++) {
+        way = best;
+        if (i != top_of(s))
+            hone_try(hone_solve_like(&each, &best, s->bucket[i], &way, err));
+        s->means.keep[i] = hone_copy(&s->keep, way.keep, layers, layers + 1, 1);
+    }
+    return HONE_OK;
+}
+
+/* Until the plan of the whole run is within the budget. */
+static hone_status squeeze(fit *f, hone_err *err)
+{
+    hone_session *s = f->s;
+    int64_t budget = hone_fit_budget(s);
+
+    f->temps = budget - f->rest;
+    for (int i = 0; i < ROUNDS; i++) {
+        hone_try(choose(f, err));
+        hone_try(hone_session_lay_out(s, err));
+        if (hone_fit_needed(s) <= budget)
+            return HONE_OK;
+        f->temps -= hone_fit_needed(s) - budget;
+    }
+    return hone_fail(err, HONE_ENOMEM, "no way was found");
+}
+
+hone_status hone_fit_make(hone_session *s, hone_need_of *need, hone_err *err)
+{
+    const hone_means means = s->means;
+    hone_status status;
+    fit f;
+
+    hone_try(hone_session_lay_out(s, err));
+    *need = (hone_need_of){ hone_fit_needed(s),
+                            s->with_training ? hone_fit_pace(s) : 0 };
+    if (need->bytes <= hone_fit_budget(s))
+        return HONE_OK;
+    if (!s->with_training)
+        return hone_fail(err, HONE_ENOMEM, "it does not fit");
+    status = begin(&f, s, err);
+    if (status == HONE_OK)
+        status = squeeze(&f, err);
+    if (f.least < INT64_MAX)
+        need->bytes = f.rest + f.least;
+    if (status == HONE_ENOMEM) { /* the plan is that with all kept again */
+        s->means = means;
+        hone_try(hone_session_buckets(s, err));
+    }
+    if (s->explore && status == HONE_OK)
+        hone_means_runners(s, &f.solver, f.rest);
+    hone_arena_free(&f.arena);
+    return status;
+}
+
+/* What each level would have taken, where all could be kept. */
+static hone_status explore(hone_session *s, hone_err *err)
+{
+    hone_way_out way;
+    hone_bucket top = s->bucket[top_of(s)];
+    fit f;
+    hone_status status = begin(&f, s, err);
+
+    f.solver.chunk_is_free = 0;
+    for (int i = 0; i < 2 && status == HONE_OK; i++) {
+        status = hone_solve(&f.solver, top, &way, err); /* nothing fits in 0 */
+        status = status == HONE_ENOMEM ? HONE_OK : status;
+        top.tokens = (top.tokens / 2 + UNIT - 1) / UNIT * UNIT;
+    }
+    if (status == HONE_OK)
+        hone_means_runners(s, &f.solver, f.rest);
+    hone_arena_free(&f.arena);
+    return status;
+}
+
+static void say(const hone_session *s)
+{
+    char budget[32], keep[400];
+    int top = top_of(s);
+
+    hone_means_text(keep, sizeof keep, s->means.keep[top], s->means.layers);
+    hone_log(HONE_LOG_NOTE, "made to fit %s: micro-batches of %lld tokens at "
+             "most, %lld rows of logits at a time, layers: %s",
+             hone_bytes_text(hone_fit_budget(s), budget),
+             (long long)s->bucket[top].tokens,
+             (long long)s->train[top].logits_rows, keep);
+}
+
+/* What the recipe says itself, written into the means like what was chosen. */
+static hone_status complete(hone_session *s, hone_err *err)
+{
+    hone_compiler c = hone_session_compiler(s);
+    size_t layers = (size_t)hone_family_layers(s->family);
+
+    s->means.layers = (int)layers;
+    s->means.logits_chunk = c.logits_chunk;
+    for (uint32_t i = 0; i < s->buckets; i++) {
+        uint8_t *keep = s->means.keep[i];
+
+        if (keep)
+            continue;
+        s->means.keep[i] = keep = hone_alloc(&s->keep, layers + 1);
+        hone_try(hone_keep_read(&c, keep, (int)layers, err));
+        for (size_t k = 0; k < layers; k++)
+            keep[k] = keep[k] == HONE_KEEP_AUTO ? HONE_KEEP_ALL : keep[k];
+    }
+    return HONE_OK;
+}
+
+hone_status hone_fit(hone_session *s, hone_err *err)
+{
+    hone_need_of need;
+    hone_status status;
+
+    hone_means_read(s);
+    status = hone_fit_make(s, &need, err);
+    if (status == HONE_ENOMEM)
+        return hone_fit_refuse(s, &need, err);
+    hone_try(status);
+    if (s->means.solved && s->with_training && !s->explore)
+        say(s);
+    if (s->with_training && s->explore && !s->means.solved)
+        hone_try(explore(s, err));
+    if (s->with_training)
+        hone_try(complete(s, err));
+    s->plan.of.means = hone_means_json(s);
+    return HONE_OK;
+}

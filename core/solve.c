@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * solve.c -- see solve.h. Layers of a model are much alike, so that the search
+ * is one of counts: the first M layers at one level, the others at a level that
+ * keeps more. The first ones, because what they hold is held longest. Which two
+ * levels follows from what each takes when all layers are at it: bytes and
+ * seconds of a mix lie about on the line between the two, and the line that is
+ * lowest where it crosses the budget is the one to walk down.
+ */
+#include "solve.h"
+
+#include <string.h>
+
+enum { LEVELS = HONE_SOLVE_LEVELS, SMALLEST_CHUNK = 64, FEW = 6 };
+/* Lines whose promise is this close to the best are walked too; closer where
+ * there are many layers, and one more or less is little. */
+static double close_to(double best, int layers)
+{
+    return best * (1 + 0.3 / layers);
+}
+
+static const uint8_t levels[LEVELS] = { HONE_KEEP_ALL, HONE_KEEP_LIGHT,
+                                        HONE_KEEP_NONE, HONE_KEEP_OFFLOAD };
+
+hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
+                           const uint8_t *keep, int64_t chunk,
+                           hone_way_out *out, hone_err *err)
+{
+    hone_arena scratch = { 0 }, made = { 0 };
+    hone_compiler c = *s->compiler;
+    hone_program p;
+    hone_status status;
+
+    c.scratch = &scratch;
+    c.keep = &made;
+    c.keep_layer = keep;
+    c.logits_chunk = chunk;
+    status = hone_compile_micro(&c, &p, "train", bucket, 1, err);
+    if (status == HONE_OK) {
+        *out = (hone_way_out){
+            .keep = hone_copy(s->arena, keep, (size_t)s->layers,
+                              (size_t)s->layers + 1, 1),
+            .tokens = bucket.tokens, .asked = chunk, .rows = p.logits_rows,
+            .bytes = p.place.bytes[HONE_DEVICE_SPACE],
+            .seconds = hone_program_seconds(&p, s->card) };
+        if (c.machine->info.is_host)
+            out->bytes += p.place.bytes[HONE_PINNED_SPACE];
+        s->least = out->bytes < s->least ? out->bytes : s->least;
+        hone_push(s->arena, s->tried, s->count, s->cap);
+        s->tried[s->count++] = *out;
+    }
+    hone_arena_free(&scratch);
+    hone_arena_free(&made);
+    return status;
+}
+
+/* ------------------------------------------------------------ one search */
+
+typedef struct {
+    hone_solver *s;
+    hone_bucket bucket;
+    int64_t chunk;
+    int free;                   /* layers that may be chosen */
+    hone_way_out level[LEVELS]; /* all free layers at it */
+    hone_way_out best;          /* .keep NULL: none yet */
+    double limit;               /* its seconds, or those of the solver */
+    hone_err *err;
+} search;
+
+static int fits(const search *f, const hone_way_out *w)
+{
+    return w->bytes <= f->s->budget;
+}
+
+/* Tries the first M free layers at B, the one before the first of the others
+ * at LAST, and the others at A. */
+static hone_status attempt(search *f, int a, int b, int last, int m,
+                           hone_way_out *w)
+{
+    hone_solver *s = f->s;
+    uint8_t *keep = hone_copy(s->arena, s->pinned, (size_t)s->layers,
+                              (size_t)s->layers + 1, 1);
+    int at = 0;
+
+    for (int i = 0; i < s->layers; i++) {
+        if (keep[i] != HONE_KEEP_AUTO)
+            continue;
+        keep[i] = levels[at < m - 1 ? b : at < m ? last : a];
+        at++;
+    }
+    hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, w, f->err));
+    if (fits(f, w) && (f->limit == 0 || w->seconds < f->limit)) {
+        f->best = *w;
+        f->limit = w->seconds;
+        s->more = a == b ? 0 : a;
+        s->less = b;
+        for (int i = 0; i < LEVELS; i++)
+            s->level_bytes[i] = f->level[i].bytes;
+    }
+    return HONE_OK;
+}
+
+/* From A, which does not fit, to B, which does: as few layers as will do, then
+ * the last of them at a level in between. */
+static hone_status walk(search *f, int a, int b)
+{
+    int low = 0, high = f->free, tries = 0;
+    double above = (double)f->level[a].bytes, below = (double)f->level[b].bytes;
+    hone_way_out w = f->level[b];
+
+    while (high - low > 1) {
+        double share = (above - (double)f->s->budget) / (above - below);
+        int m = low + (int)(share * (high - low)) + 1;
+
+        if (++tries > 3)
+            m = (low + high) / 2;
+        m = m >= high ? high - 1 : m <= low ? low + 1 : m;
+        hone_try(attempt(f, a, b, b, m, &w));
+        if (fits(f, &w)) {
+            high = m;
+            below = (double)w.bytes;
+        } else {
+            low = m;
+            above = (double)w.bytes;
+        }
+    }
+    for (int i = 0; i < LEVELS; i++)
+        if (i != a && i != b && f->level[i].keep &&
+            f->level[i].seconds < f->level[b].seconds)
+            hone_try(attempt(f, a, b, i, high, &w));
+    return HONE_OK;
+}
+
+/* Seconds at the budget, on the line between two levels. */
+static double promise(const search *f, int a, int b)
+{
+    const hone_way_out *x = &f->level[a], *y = &f->level[b];
+    double share = (double)(x->bytes - f->s->budget) /
+                   (double)(x->bytes - y->bytes);
+
+    return x->seconds + share * (y->seconds - x->seconds);
+}
+
+/* Where all is kept it takes longer already than the best that there is. */
+static int too_slow(const search *f)
+{
+    return f->limit > 0 && f->level[0].seconds > f->limit;
+}
+
+/* Sending out is nothing where host memory is all there is. */
+static int levels_of(const search *f)
+{
+    return f->s->compiler->machine->info.is_host ? LEVELS - 1 : LEVELS;
+}
+
+/* Whether the least that there is fits. With few layers that need not be the
+ * level that keeps least. */
+static hone_status try_least(search *f)
+{
+    int count = levels_of(f), from = f->free < FEW ? 0 : count - 1;
+    int64_t chunk = f->chunk;
+    hone_way_out w;
+
+    if (f->s->chunk_is_free && f->bucket.tokens > SMALLEST_CHUNK)
+        f->chunk = SMALLEST_CHUNK;
+    for (int i = from; i < count; i++)
+        hone_try(attempt(f, i, i, i, 0, &w));
+    f->chunk = chunk;
+    return HONE_OK;
+}
+
+/* All layers at each level, if that can be of use: less is taken than with MOST
+ * bytes for the first, or nothing fits yet. */
+static hone_status try_levels(search *f, int64_t most)
+{
+    memset(f->level, 0, sizeof f->level);
+    for (int i = 0; i < levels_of(f); i++) {
+        hone_try(attempt(f, i, i, i, 0, &f->level[i]));
+        if (i == 0 && (fits(f, &f->level[i]) || f->free == 0 || too_slow(f) ||
+                       (f->best.keep && f->level[0].bytes > most)))
+            return HONE_OK;
+    }
+    return HONE_OK;
+}
+
+static hone_status try_pairs(search *f)
+{
+    double least = 0, here;
+
+    for (int pass = 0; pass < 2; pass++)
+        for (int a = 0; a < LEVELS; a++)
+            for (int b = 0; b < LEVELS; b++) {
+                const hone_way_out *x = &f->level[a], *y = &f->level[b];
+
+                if (!x->keep || !y->keep || fits(f, x) || !fits(f, y))
+                    continue;
+                here = promise(f, a, b);
+                if (pass == 0)
+                    least = least == 0 || here < least ? here : least;
+                else if (here <= close_to(least, f->free))
+                    hone_try(walk(f, a, b));
+            }
+    return HONE_OK;
+}
+
+static void count_free(search *f)
+{
+    for (int i = 0; i < f->s->layers; i++)
+        f->free += f->s->pinned[i] == HONE_KEEP_AUTO;
+}
+
+hone_status hone_solve(hone_solver *s, hone_bucket bucket, hone_way_out *out,
+                       hone_err *err)
+{
+    search f = { .s = s, .bucket = bucket, .chunk = s->chunk,
+                 .limit = s->limit, .err = err };
+    int64_t most = INT64_MAX;
+
+    count_free(&f);
+    s->least = INT64_MAX;
+    hone_try(try_least(&f));
+    do { /* fewer rows of logits at a time, which take longer */
+        if (s->least > s->budget)
+            break;
+        hone_try(try_levels(&f, most));
+        if (!too_slow(&f))
+            hone_try(try_pairs(&f));
+        if (too_slow(&f) || fits(&f, &f.level[0]) || f.level[0].bytes > most)
+            break;
+        most = f.level[0].bytes - f.level[0].bytes / 128;
+        f.chunk = (f.level[0].rows / 4 + 15) / 16 * 16;
+    } while (s->chunk_is_free && f.chunk >= SMALLEST_CHUNK);
+    *out = f.best;
+    if (!f.best.keep)
+        return hone_fail(err, HONE_ENOMEM, "a micro-batch of %lld tokens needs "
+                         "%lld bytes at least", (long long)bucket.tokens,
+                         (long long)s->least);
+    return HONE_OK;
+}
+
+/* Bytes go with the tokens, about: that is where the walk begins. */
+hone_status hone_solve_like(hone_solver *s, const hone_way_out *as,
+                            hone_bucket bucket, hone_way_out *out,
+                            hone_err *err)
+{
+    search f = { .s = s, .bucket = bucket, .chunk = as->asked, .err = err };
+    double share = (double)bucket.tokens / (double)as->tokens;
+    int64_t of_level[LEVELS];
+
+    memcpy(of_level, s->level_bytes, sizeof of_level);
+    count_free(&f);
+    s->least = INT64_MAX;
+    hone_try(attempt(&f, 0, 0, 0, 0, out));
+    if (!f.best.keep && f.free) {
+        for (int i = 0; i < LEVELS; i++)
+            f.level[i].bytes = (int64_t)(share * (double)of_level[i]);
+        hone_try(walk(&f, s->more, s->less));
+    }
+    if (!f.best.keep) /* all of them, then, or another pair */
+        return hone_solve(s, bucket, out, err);
+    *out = f.best;
+    return HONE_OK;
+}
