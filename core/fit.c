@@ -85,7 +85,8 @@ typedef struct {
     hone_compiler compiler;
     hone_solver solver;
     int64_t rest;   /* bytes of a run but for those of its micro-batches */
-    int64_t temps;  /* for these */
+    int64_t others; /* bytes of the phases that have none */
+    int64_t temps;  /* for the micro-batches */
     int64_t least;  /* that any way took */
     int held;       /* rows of logits and tokens stay as they are */
 } fit;
@@ -99,6 +100,12 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
     f->rest = hone_plan_phase_total(&s->plan, place_of(s), HONE_PLAN_TRAIN) -
               s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN]
                            [HONE_USE_ACTIVATIONS];
+    for (int p = 0; p < HONE_PLAN_PHASES; p++) {
+        int64_t total = hone_plan_phase_total(&s->plan, place_of(s),
+                                              (hone_plan_phase)p);
+        if (p != HONE_PLAN_TRAIN && p != HONE_PLAN_EVAL && total > f->others)
+            f->others = total;
+    }
     pinned = hone_alloc(&f->arena, (size_t)layers + 1);
     f->compiler = hone_session_compiler(s);
     hone_try(hone_keep_read(&f->compiler, pinned, layers, err));
@@ -192,6 +199,8 @@ static hone_status squeeze(fit *f, hone_err *err)
     hone_session *s = f->s;
     int64_t budget = hone_fit_budget(s);
 
+    if (f->others > budget)
+        return hone_fail(err, HONE_ENOMEM, "no way was found");
     f->temps = budget - f->rest;
     for (int i = 0; i < ROUNDS; i++) {
         hone_try(choose(f, err));
@@ -206,10 +215,12 @@ static hone_status squeeze(fit *f, hone_err *err)
 hone_status hone_fit_make(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_means means = s->means;
+    hone_plan plan;
     hone_status status;
     fit f;
 
     hone_try(hone_session_lay_out(s, err));
+    plan = s->plan;
     *need = (hone_need_of){ hone_fit_needed(s),
                             s->with_training ? hone_fit_pace(s) : 0 };
     if (need->bytes <= hone_fit_budget(s))
@@ -219,11 +230,14 @@ hone_status hone_fit_make(hone_session *s, hone_need_of *need, hone_err *err)
     status = begin(&f, s, err);
     if (status == HONE_OK)
         status = squeeze(&f, err);
-    if (f.least < INT64_MAX)
-        need->bytes = f.rest + f.least;
     if (status == HONE_ENOMEM) { /* the plan is that with all kept again */
+        need->bytes = f.others;
+        if (f.least < INT64_MAX && f.rest + f.least > need->bytes)
+            need->bytes = f.rest + f.least;
         s->means = means;
+        s->plan = plan;
         hone_try(hone_session_buckets(s, err));
+        return hone_fail(err, HONE_ENOMEM, "it does not fit");
     }
     if (s->explore && status == HONE_OK)
         hone_means_runners(s, &f.solver, f.rest);

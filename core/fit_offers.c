@@ -18,17 +18,20 @@ typedef struct {
     double times; /* the time of a token, of that with all kept */
 } variant;
 
+/* Most do not: the largest micro-batch alone is enough to see that. */
 static int would_fit(hone_session *s, variant *v, double pace)
 {
     hone_need_of need;
     hone_err why;
 
     s->recipe = &v->recipe;
-    s->means = (hone_means){ 0 };
     s->stored = 0;
-    if (hone_session_model(s, &why) != HONE_OK ||
-        hone_fit_make(s, &need, &why) != HONE_OK)
-        return 0;
+    for (s->only_top = 1; s->only_top >= 0; s->only_top--) {
+        s->means = (hone_means){ 0 };
+        if (hone_session_model(s, &why) != HONE_OK ||
+            hone_fit_make(s, &need, &why) != HONE_OK)
+            return 0;
+    }
     v->bytes = hone_fit_needed(s);
     v->times = hone_fit_pace(s) / pace;
     return 1;
@@ -143,12 +146,15 @@ static void put(char *to, size_t bytes, size_t *at, const char *fmt, ...)
 /* What takes most. */
 static void put_most(const hone_session *s, char *to, size_t bytes, size_t *at)
 {
-    const int64_t *use =
-        s->plan.bytes[s->machine.info.is_host ? HONE_PLAN_HOST
-                                              : HONE_PLAN_DEVICE]
-                     [s->with_training ? HONE_PLAN_TRAIN : HONE_PLAN_EVAL];
+    hone_plan_place place = s->machine.info.is_host ? HONE_PLAN_HOST
+                                                    : HONE_PLAN_DEVICE;
+    const int64_t *use = s->plan.bytes[place][0];
     char text[32];
 
+    for (int p = 1; p < HONE_PLAN_PHASES; p++)
+        if (hone_plan_phase_total(&s->plan, place, (hone_plan_phase)p) ==
+            hone_plan_total(&s->plan, place))
+            use = s->plan.bytes[place][p];
     for (int n = 0, last = -1; n < 3; n++) {
         int best = -1;
 
@@ -175,9 +181,7 @@ static void put_offers(hone_session *s, double pace, char *to, size_t bytes,
     char text[32];
 
     memcpy(bucket, s->bucket, sizeof bucket);
-    s->only_top = 1;
     s->explore = 0;
-    s->out = NULL;
     for (size_t i = 0; i < sizeof changers / sizeof *changers; i++)
         for (int try = 0, fits = 0; !fits; try++) {
             variant v = { .recipe = *r };
@@ -211,8 +215,8 @@ hone_status hone_fit_refuse(hone_session *s, const hone_need_of *needed,
         "memory%s, %s %s; nothing was loaded. ", r->file, r->line,
         hone_bytes_text(needed->bytes, need),
         s->with_training ? " at the least" : "",
-        hone_bytes_text(hone_fit_budget(s), have),
-        r->memory ? "are allowed" : r->card ? "the card has" : "are free");
+        r->memory ? "the recipe allows" : r->card ? "the card has" : "free are",
+        hone_bytes_text(hone_fit_budget(s), have));
     if (s->stored)
         put(text, sizeof text, &at, "It was begun with more; --fresh starts "
             "over. ");

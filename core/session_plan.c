@@ -198,8 +198,10 @@ hone_status hone_session_buckets(hone_session *s, hone_err *err)
 
     int64_t most = s->recipe->data.max_tokens;
 
-    if (most && lengths.max > most) /* of a recipe that is tried: fit.h */
+    if (most && lengths.max > most) { /* a recipe that is tried: fit.h */
         lengths.max = most;
+        lengths.min = lengths.min < most ? lengths.min : most;
+    }
     lengths.tokens = s->means.tokens;
     s->buckets = HONE_MAX_BUCKETS;
     hone_try(collator->buckets(s->collator.config, &lengths, s->bucket,
