@@ -199,9 +199,7 @@ static hone_status squeeze(fit *f, hone_err *err)
     hone_session *s = f->s;
     int64_t budget = hone_fit_budget(s);
 
-    if (f->others > budget)
-        return hone_fail(err, HONE_ENOMEM, "no way was found");
-    f->temps = budget - f->rest;
+    f->temps = f->others > budget ? 0 : budget - f->rest; /* 0: no way */
     for (int i = 0; i < ROUNDS; i++) {
         hone_try(choose(f, err));
         hone_try(hone_session_lay_out(s, err));
@@ -271,8 +269,9 @@ static void say(const hone_session *s)
     int top = top_of(s);
 
     hone_means_text(keep, sizeof keep, s->means.keep[top], s->means.layers);
-    hone_log(HONE_LOG_NOTE, "made to fit %s: micro-batches of %lld tokens at "
+    hone_log(HONE_LOG_NOTE, "%smade to fit %s: micro-batches of %lld tokens at "
              "most, %lld rows of logits at a time, layers: %s",
+             s->stored ? "what it was begun with no longer fits; " : "",
              hone_bytes_text(hone_fit_budget(s), budget),
              (long long)s->bucket[top].tokens,
              (long long)s->train[top].logits_rows, keep);

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A run keeps to its budget, or is refused before it takes anything.
+
+A hundred recipes that cannot fit end with exit 3, on the CPU and on the device
+`fake`, and leave no folder. What fits learns the same whatever the budget, and
+what a refusal offers does fit. A run that is gone on with keeps the means that
+it began with.
+"""
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).parent
+BUILD = pathlib.Path(sys.argv[1])
+HONE = str(BUILD / "bin/hone")
+FAKE = ["--plugin-dir", str(BUILD / "tests/plugins"), "--set", "device=fake"]
+CPU = ["--set", "device=cpu"]
+REFUSALS = 100
+UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+bad = []
+
+
+def hone(*args):
+    return subprocess.run([HONE, *map(str, args)], text=True,
+                          capture_output=True)
+
+
+def sets(*pairs):
+    return [a for pair in pairs for a in ("--set", pair)]
+
+
+def least_of(text):
+    found = re.search(r"needs ([0-9.]+) (\w+) of memory at the least", text)
+    if not found:
+        sys.exit("no figure in: " + text)
+    return float(found[1]) * UNITS[found[2]]
+
+
+def losses(out):
+    return [json.loads(line) for line in open(out / "metrics.jsonl")]
+
+
+def plan_of(*args):
+    out = hone("plan", "--json", *args)
+    if out.returncode:
+        sys.exit(f"{args}: {out.stderr}")
+    return json.loads(out.stdout)
+
+
+def total(plan):
+    return max(plan["device_bytes"]["total"], plan["host_bytes"]["total"]
+               if not plan["device_bytes"]["total"] else 0)
+
+
+# ------------------------------------------------------------ a hundred times
+
+def variants(rng):
+    """Settings that change what a run takes, drawn at random."""
+    while True:
+        yield sets(
+            f"global_batch={rng.choice([4, 6, 9])}",
+            f"keep={rng.choice(['auto', 'auto', 'all', 'none', 'light'])}",
+            f"logits_chunk={rng.choice([0, 0, 64, 128])}",
+            f"data.max_tokens={rng.choice([200, 224, 256])}",
+            f"steps={rng.choice([2, 5])}")
+
+
+def refuse_many(work):
+    rng = random.Random(7)
+    draw = variants(rng)
+    done = offers = 0
+    while done < REFUSALS:
+        recipe = work / "tiny" / rng.choice(["full.lua", "lora.lua"])
+        how = [recipe, *rng.choice([CPU, FAKE]), *next(draw)]
+        budget, least = "memory=64KiB", 0
+        for share in (0, 0.5, 0.97):
+            if least:
+                budget = f"memory={int(least * share) >> 10}KiB"
+            out = work / "never"
+            run = hone("run", *how, "--set", budget, "--out", out)
+            done += 1
+            if run.returncode != 3 or "nothing was loaded" not in run.stderr:
+                bad.append(f"{how} {budget}: {run.returncode}: {run.stderr}")
+            if out.exists():
+                bad.append(f"{how} {budget}: {out} was made")
+            least = least or least_of(run.stderr)
+        offer = re.search(r"\n  (data\.max_tokens|adapter\.r) = (\d+)",
+                          run.stderr)
+        if offer and offers < 8:
+            offers += 1
+            again = hone("plan", *how, "--set", budget, "--set",
+                         f"{offer[1]}={offer[2]}")
+            # Rows may have become too short to learn from: no longer a row.
+            if again.returncode and "no row" not in again.stderr:
+                bad.append(f"{how} {budget}: offered {offer[0].strip()}: "
+                           f"{again.stderr}")
+    if not offers:
+        bad.append("nothing was ever offered")
+
+
+# --------------------------------------------------------- the same is learned
+
+def same_whatever(work, recipe, device):
+    """Budgets from all that it takes down to the least."""
+    how = [work / "tiny" / recipe, *device]
+    if recipe == "full.lua": # so that training takes more than loading
+        how += sets("batch.rows=6")
+    whole = work / "whole"
+    hone("run", *how, "--out", whole, "--fresh")
+    most = total(json.load(open(whole / "plan.json")))
+    least = least_of(hone("plan", *how, "--set", "memory=64KiB").stderr)
+    kinds = set()
+    for i in range(5):
+        budget = int(least * 1.03 + (most - least) * i / 5)
+        out = work / f"fits.{i}"
+        run = hone("run", *how, "--set", f"memory={budget >> 10}KiB", "--out",
+                   out, "--fresh")
+        if run.returncode:
+            bad.append(f"{recipe} {device[-1]}: {budget}: {run.stderr}")
+            continue
+        plan = json.load(open(out / "plan.json"))
+        means = plan["means"]
+        kinds.add(json.dumps(means))
+        if total(plan) > budget:
+            bad.append(f"{recipe}: {total(plan)} bytes, {budget} are allowed")
+        exact = means["tokens"] == 0 and means["logits_chunk"] == 0
+        for a, b in zip(losses(whole), losses(out), strict=True):
+            for key in ("loss", "grad_norm", "eval_loss"):
+                x, y = a.get(key), b.get(key)
+                if x != y and (exact or abs(x / y - 1) > 1e-4):
+                    bad.append(f"{recipe} {device[-1]} {means}: {key} {x} {y}")
+    if len(kinds) < 2:
+        bad.append(f"{recipe} {device[-1]}: one way for all budgets")
+
+
+# ------------------------------------------------------------------ gone on
+
+def interrupted(work, how, out):
+    """The run, ended by a signal after some steps."""
+    run = subprocess.Popen([HONE, "run", *map(str, how), "--out", str(out)],
+                           stderr=subprocess.DEVNULL)
+    metrics = out / "metrics.jsonl"
+    while run.poll() is None:
+        if metrics.exists() and '"step": 5,' in metrics.read_text():
+            run.send_signal(signal.SIGINT)
+            break
+        time.sleep(0.01)
+    if run.wait() != 130:
+        bad.append(f"{how}: not interrupted")
+
+
+def goes_on(work):
+    how = [work / "tiny/full.lua", *FAKE, *sets("steps=60")]
+    least = least_of(hone("plan", *how, "--set", "memory=64KiB").stderr)
+    tight = ["--set", f"memory={int(least * 1.2) >> 10}KiB"]
+    whole, out = work / "straight", work / "stopped"
+    hone("run", *how, *tight, "--out", whole)
+    began = json.load(open(whole / "plan.json"))["means"]
+    if not any("none" in k or "light" in k or "offload" in k
+               for k in began["keep"]):
+        bad.append(f"nothing is computed again: {began}")
+    interrupted(work, [*how, *tight], out)
+    run = hone("run", *how, "--set", "memory=1GiB", "--out", out)
+    if run.returncode or json.load(open(out / "plan.json"))["means"] != began:
+        bad.append(f"gone on with other means: {run.stderr}")
+    for a, b in zip(losses(whole), losses(out), strict=True):
+        if (a["loss"] if "loss" in a else a["eval_loss"]) != \
+                (b["loss"] if "loss" in b else b["eval_loss"]):
+            bad.append(f"gone on: {a} {b}")
+    # Where they do not fit any more it is said.
+    interrupted(work, [*how, *sets("memory=1GiB")], work / "wide")
+    run = hone("run", *how, *tight, "--out", work / "wide")
+    if run.returncode or "no longer fits" not in run.stderr:
+        bad.append(f"fits no longer: {run.returncode} {run.stderr}")
+    interrupted(work, [*how, *sets("memory=1GiB")], work / "narrow")
+    run = hone("run", *how, "--set", f"memory={int(least * 0.9) >> 10}KiB",
+               "--out", work / "narrow")
+    if run.returncode != 3 or "--fresh" not in run.stderr:
+        bad.append(f"does not fit: {run.returncode} {run.stderr}")
+
+
+# ------------------------------------------------------------------- the plan
+
+def shows(work):
+    how = [work / "tiny/lora.lua", *CPU]
+    plan = plan_of(*how)
+    if len(plan["means"]["keep"]) != len(plan["buckets"]) or \
+            {*plan["means"]["keep"]} != {"3 all"}:
+        bad.append(f"all should be kept: {plan['means']}")
+    runners = plan["runners_up"]
+    if not runners or any(not r["bytes"] or not r["times"] or not r["keep"]
+                          for r in runners):
+        bad.append(f"runners-up: {runners}")
+    pinned = plan_of(*how, *sets("keep=none", "logits_chunk=64"))
+    if {*pinned["means"]["keep"]} != {"3 none"} or \
+            pinned["means"]["logits_chunk"] != 64:
+        bad.append(f"pinned: {pinned['means']}")
+    text = hone("plan", *how).stdout
+    if "chosen  " not in text or "\nor  " not in text:
+        bad.append(f"not shown: {text}")
+
+
+def main():
+    os.environ["OMP_NUM_THREADS"] = "2"
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    with tempfile.TemporaryDirectory() as folder:
+        work = pathlib.Path(folder)
+        os.environ["HONE_CACHE"] = str(work / "cache")
+        subprocess.run([sys.executable, HERE / "tiny_run.py", work / "tiny"],
+                       check=True)
+        shows(work)
+        for recipe in ("full.lua", "lora.lua"):
+            for device in (CPU, FAKE):
+                same_whatever(work, recipe, device)
+        goes_on(work)
+        refuse_many(work)
+    for line in bad[:20]:
+        print(line)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
