@@ -89,6 +89,8 @@ typedef struct {
     int64_t temps;  /* for the micro-batches */
     int64_t least;  /* that any way took */
     int held;       /* rows of logits and tokens stay as they are */
+    int is_single;  /* a step must stay one micro-batch, which is learnt from
+                       in another way */
 } fit;
 
 static hone_status begin(fit *f, hone_session *s, hone_err *err)
@@ -106,6 +108,8 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
         if (p != HONE_PLAN_TRAIN && p != HONE_PLAN_EVAL && total > f->others)
             f->others = total;
     }
+    f->is_single = s->single && (!s->recipe->master ||
+                                 s->recipe->update == HONE_UPDATE_BACKWARD);
     pinned = hone_alloc(&f->arena, (size_t)layers + 1);
     f->compiler = hone_session_compiler(s);
     hone_try(hone_keep_read(&f->compiler, pinned, layers, err));
@@ -143,8 +147,9 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
         s->means.tokens = cap;
         hone_try(hone_session_buckets(s, err));
         top = s->bucket[top_of(s)];
-        if (top.tokens >= last)
+        if (top.tokens >= last || (f->is_single && !s->single))
             break;
+        f->compiler.single = s->single;
         last = top.tokens;
         solver->limit = FASTER * rate * (double)top.tokens;
         status = hone_solve(solver, top, &way, err);
@@ -181,6 +186,7 @@ static hone_status choose(fit *f, hone_err *err)
     s->means = (hone_means){ .tokens = tokens, .layers = solver->layers,
                              .logits_chunk = best.asked, .solved = 1 };
     hone_try(hone_session_buckets(s, err));
+    f->compiler.single = s->single;
     each = *solver;
     each.chunk = best.asked; /* one for all */
     each.chunk_is_free = 0;

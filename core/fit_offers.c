@@ -54,6 +54,20 @@ static int unpinned(hone_session *s, variant *v, int try)
     return 1;
 }
 
+/* What lies in host memory instead. */
+static int on_host(hone_session *s, variant *v, int try)
+{
+    if (try > 1 || s->machine.info.is_host)
+        return 0;
+    if (try == 0)
+        v->recipe.states_on_host = 1;
+    else
+        v->recipe.model.embeddings = 1;
+    snprintf(v->text, sizeof v->text, "%s = \"host\"",
+             try ? "model.embeddings" : "states");
+    return 1;
+}
+
 static int other_storage(hone_session *s, variant *v, int try)
 {
     static const struct { hone_storage storage; int choice; const char *name; }
@@ -127,9 +141,9 @@ static int shorter_rows(hone_session *s, variant *v, int try)
 }
 
 typedef int (*changer)(hone_session *, variant *, int try);
-static const changer changers[] = { unpinned,     smaller_states,
-                                    smaller_rank, other_storage,
-                                    an_adapter,   shorter_rows };
+static const changer changers[] = { unpinned,      on_host,
+                                    smaller_states, smaller_rank,
+                                    other_storage, an_adapter, shorter_rows };
 
 /* Appends to a text that is cut, not overrun, when it is full. */
 HONE_PRINTF(4, 5)
