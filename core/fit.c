@@ -207,7 +207,12 @@ static hone_status squeeze(fit *f, hone_err *err)
 
     f->temps = f->others > budget ? 0 : budget - f->rest; /* 0: no way */
     for (int i = 0; i < ROUNDS; i++) {
-        hone_try(choose(f, err));
+        hone_status status = choose(f, err);
+
+        hone_log(HONE_LOG_DETAIL, "round %d: %d ways were compiled for %lld "
+                 "bytes", i + 1, f->solver.count,
+                 (long long)f->temps);
+        hone_try(status);
         hone_try(hone_session_lay_out(s, err));
         if (hone_fit_needed(s) <= budget)
             return HONE_OK;
