@@ -194,7 +194,8 @@ static hone_status choose(fit *f, hone_err *err)
         way = best;
         if (i != top_of(s))
             hone_try(hone_solve_like(&each, &best, s->bucket[i], &way, err));
-        s->means.keep[i] = hone_copy(&s->keep, way.keep, layers, layers + 1, 1);
+        s->means.keep[i] = hone_copy(&s->chosen, way.keep, layers,
+                                     layers + 1, 1);
     }
     return HONE_OK;
 }
@@ -207,7 +208,12 @@ static hone_status squeeze(fit *f, hone_err *err)
 
     f->temps = f->others > budget ? 0 : budget - f->rest; /* 0: no way */
     for (int i = 0; i < ROUNDS; i++) {
-        hone_try(choose(f, err));
+        hone_status status = choose(f, err);
+
+        hone_log(HONE_LOG_DETAIL, "round %d: %d ways were compiled for %lld "
+                 "bytes", i + 1, f->solver.count,
+                 (long long)f->temps);
+        hone_try(status);
         hone_try(hone_session_lay_out(s, err));
         if (hone_fit_needed(s) <= budget)
             return HONE_OK;
@@ -296,7 +302,7 @@ static hone_status complete(hone_session *s, hone_err *err)
 
         if (keep)
             continue;
-        s->means.keep[i] = keep = hone_alloc(&s->keep, layers + 1);
+        s->means.keep[i] = keep = hone_alloc(&s->chosen, layers + 1);
         hone_try(hone_keep_read(&c, keep, (int)layers, err));
         for (size_t k = 0; k < layers; k++)
             keep[k] = keep[k] == HONE_KEEP_AUTO ? HONE_KEEP_ALL : keep[k];

@@ -65,7 +65,7 @@ static void take(hone_session *s, const json_t *means)
     for (size_t i = 0; i < json_array_size(list) && i < HONE_MAX_BUCKETS; i++)
         if (r->keep == HONE_KEEP_AUTO && !r->keep_layers) /* not pinned now */
             s->means.keep[i] = read_keep(
-                &s->keep, json_string_value(json_array_get(list, i)));
+                &s->chosen, json_string_value(json_array_get(list, i)));
 }
 
 void hone_means_read(hone_session *s)
@@ -89,7 +89,7 @@ const char *hone_means_json(hone_session *s)
 {
     const hone_means *m = &s->means;
     const char *text = hone_format_text(
-        &s->keep, "\"memory\": %lld, \"means\": {\"tokens\": %lld, "
+        &s->chosen, "\"memory\": %lld, \"means\": {\"tokens\": %lld, "
         "\"logits_chunk\": %lld, \"keep\": [",
         (long long)hone_fit_budget(s), (long long)m->tokens,
         (long long)m->logits_chunk);
@@ -98,10 +98,10 @@ const char *hone_means_json(hone_session *s)
         char keep[600];
 
         hone_means_text(keep, sizeof keep, m->keep[i], m->layers);
-        text = hone_format_text(&s->keep, "%s%s\"%s\"", text, i ? ", " : "",
+        text = hone_format_text(&s->chosen, "%s%s\"%s\"", text, i ? ", " : "",
                                 keep);
     }
-    return hone_format_text(&s->keep, "%s]}", text);
+    return hone_format_text(&s->chosen, "%s]}", text);
 }
 
 /* ---------------------------------------------------------------- runners-up */

@@ -531,6 +531,7 @@ void hone_session_close(hone_session *s)
     hone_tokens_close(&s->tokens);
     hone_arena_free(&s->scratch);
     hone_arena_free(&s->made);
+    hone_arena_free(&s->chosen);
     hone_arena_free(&s->keep);
     memset(s, 0, sizeof *s);
 }

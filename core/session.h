@@ -61,6 +61,7 @@ typedef struct hone_session {
     int has_weights, has_peft, has_data;
     hone_instance collator, optimizer, schedule;
     hone_means means;  /* how it is made to fit; see fit.h */
+    hone_arena chosen; /* of them: a few KiB, beside the plan that they are in */
     int stored;        /* they are those of the run that is gone on with */
     int only_top;      /* of the sizes of micro-batches only the largest */
     hone_runner runner[HONE_MOST_RUNNERS];

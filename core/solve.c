@@ -13,7 +13,8 @@
 
 enum { LEVELS = HONE_SOLVE_LEVELS, SMALLEST_CHUNK = 64, FEW = 6 };
 /* Lines whose promise is this close to the best are walked too; closer where
- * there are many layers, and one more or less is little. */
+ * there are many layers, and one more or less is little. Where there are few,
+ * all are. */
 static double close_to(double best, int layers)
 {
     return best * (1 + 0.3 / layers);
@@ -72,6 +73,16 @@ static int fits(const search *f, const hone_way_out *w)
     return w->bytes <= f->s->budget;
 }
 
+/* Whether it is the best so far. */
+static int take(search *f, const hone_way_out *w)
+{
+    if (!fits(f, w) || (f->limit > 0 && w->seconds >= f->limit))
+        return 0;
+    f->best = *w;
+    f->limit = w->seconds;
+    return 1;
+}
+
 /* Tries the first M free layers at B, the one before the first of the others
  * at LAST, and the others at A. */
 static hone_status attempt(search *f, int a, int b, int last, int m,
@@ -89,9 +100,7 @@ static hone_status attempt(search *f, int a, int b, int last, int m,
         at++;
     }
     hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, w, f->err));
-    if (fits(f, w) && (f->limit == 0 || w->seconds < f->limit)) {
-        f->best = *w;
-        f->limit = w->seconds;
+    if (take(f, w)) {
         s->more = a == b ? 0 : a;
         s->less = b;
         for (int i = 0; i < LEVELS; i++)
@@ -197,9 +206,38 @@ static hone_status try_pairs(search *f)
                 here = promise(f, a, b);
                 if (pass == 0)
                     least = least == 0 || here < least ? here : least;
-                else if (here <= close_to(least, f->free))
+                else if (f->free < FEW ||
+                         (here <= close_to(least, f->free) &&
+                          (f->limit == 0 || here < f->limit)))
                     hone_try(walk(f, a, b));
             }
+    return HONE_OK;
+}
+
+/* Where layers are few, one is much: each of the best way's once more at every
+ * other level, as long as that is faster. */
+static hone_status polish(search *f)
+{
+    hone_solver *s = f->s;
+    double before = 0;
+
+    while (f->best.keep && f->free < FEW && before != f->best.seconds) {
+        const hone_way_out from = f->best;
+
+        before = from.seconds;
+        for (int i = 0; i < s->layers * levels_of(f); i++) {
+            int layer = i / levels_of(f), to = levels[i % levels_of(f)];
+            uint8_t *keep = hone_copy(s->arena, from.keep, (size_t)s->layers,
+                                      (size_t)s->layers + 1, 1);
+            hone_way_out w;
+
+            if (s->pinned[layer] != HONE_KEEP_AUTO || keep[layer] == to)
+                continue;
+            keep[layer] = (uint8_t)to;
+            hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, &w, f->err));
+            take(f, &w);
+        }
+    }
     return HONE_OK;
 }
 
@@ -225,6 +263,8 @@ hone_status hone_solve(hone_solver *s, hone_bucket bucket, hone_way_out *out,
         hone_try(try_levels(&f, most));
         if (!too_slow(&f))
             hone_try(try_pairs(&f));
+        if (!too_slow(&f))
+            hone_try(polish(&f));
         if (too_slow(&f) || fits(&f, &f.level[0]) || f.level[0].bytes > most)
             break;
         most = f.level[0].bytes - f.level[0].bytes / 128;

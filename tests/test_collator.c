@@ -35,11 +35,11 @@ static void setup(collator *c, const char *name, int64_t a, int64_t b)
     c->out = (hone_layout){ 0, c->micro, c->start, c->sizes, c->scratch };
 }
 
-static hone_status plan(collator *c, const int32_t *lengths, int64_t rows,
-                        int64_t batch)
+static hone_status plan_within(collator *c, const int32_t *lengths,
+                               int64_t rows, int64_t batch, int64_t tokens)
 {
     hone_lengths in = { .size = sizeof in, .rows = rows, .min = INT32_MAX,
-                        .batch = batch };
+                        .batch = batch, .tokens = tokens };
 
     for (int64_t i = 0; i < rows; i++) {
         in.total += lengths[i];
@@ -48,6 +48,12 @@ static hone_status plan(collator *c, const int32_t *lengths, int64_t rows,
         in.max = lengths[i] > in.max ? lengths[i] : in.max;
     }
     return c->api->buckets(c->config, &in, c->bucket, &c->buckets, &c->err);
+}
+
+static hone_status plan(collator *c, const int32_t *lengths, int64_t rows,
+                        int64_t batch)
+{
+    return plan_within(c, lengths, rows, batch, 0);
 }
 
 static hone_status lay(collator *c, const int32_t *lengths, int64_t rows)
@@ -193,6 +199,33 @@ static void buckets_are_no_larger_than_a_step(void **state)
     assert_int_equal(c.bucket[0].tokens, 2 * 64);
 }
 
+/* What there is memory for; a row is held in any case. */
+static void buckets_are_no_larger_than_memory(void **state)
+{
+    const int32_t lengths[] = { 100, 500, 20, 90 };
+    static const struct {
+        int64_t tokens, pack, pad;
+    } cases[] = { { 4096, 1536, 1536 }, { 1024, 1024, 1024 },
+                  { 600, 600, 512 }, { 64, 500, 512 } };
+    collator c;
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        setup(&c, "pack", 8192, 0);
+        assert_int_equal(plan_within(&c, lengths, 4, 3, cases[i].tokens),
+                         HONE_OK);
+        assert_int_equal(c.bucket[c.buckets - 1].tokens, cases[i].pack);
+        assert_int_equal(lay(&c, lengths, 3), HONE_OK);
+        check(&c, lengths, 3);
+        setup(&c, "pad", 8, 64);
+        assert_int_equal(plan_within(&c, lengths, 4, 3, cases[i].tokens),
+                         HONE_OK);
+        assert_int_equal(c.bucket[c.buckets - 1].tokens, cases[i].pad);
+        assert_int_equal(lay(&c, lengths, 3), HONE_OK);
+        check(&c, lengths, 3);
+    }
+}
+
 static void a_rest_has_its_own_buckets(void **state)
 {
     const int32_t lengths[] = { 60, 10, 64, 20, 100 };
@@ -272,6 +305,7 @@ int main(void)
         cmocka_unit_test(every_row_once),
         cmocka_unit_test(pack_wastes_little),
         cmocka_unit_test(buckets_are_no_larger_than_a_step),
+        cmocka_unit_test(buckets_are_no_larger_than_memory),
         cmocka_unit_test(a_rest_has_its_own_buckets),
         cmocka_unit_test(same_layout_every_time),
         cmocka_unit_test(pad_has_sizes_for_short_rows),

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_solve.c -- the solver beside a search of everything: all ways to keep
+ * the layers of small models, with all numbers of rows of logits that it may
+ * choose. For budgets from the least to the most it must come within 5 % of
+ * the best, and never be over the budget.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "machine.h"
+#include "registry.h"
+#include "solve.h"
+
+enum { LAYERS = 4, BUDGETS = 24, MOST_CHUNKS = 3 };
+
+static hone_machine machine;
+static hone_arena forever;
+static char folder[] = "/tmp/hone-solve-XXXXXX";
+
+/* Rates between those of products and of memory as cards have them: with a
+ * small model on them, ops of every kind matter. */
+static const hone_card card = {
+    .name = "test",
+    .figure = { [HONE_CARD_LAUNCH] = { 1e-7, 0 },
+                [HONE_CARD_TO_DEVICE] = { 2e9, 0 },
+                [HONE_CARD_TO_HOST] = { 2e9, 0 },
+                [HONE_CARD_BOTH] = { 1.6e9, 0 },
+                [HONE_CARD_ATTENTION] = { 0.6, 0 },
+                [HONE_CARD_ATTENTION_GRAD] = { 0.5, 0 } },
+    .rate = { [HONE_CARD_COPY] = { 1, { 1 }, { 1e11 }, 0 },
+              [HONE_CARD_F32] = { 1, { 1 }, { 2e12 }, 0 } } };
+
+typedef struct {
+    int hidden, inner, vocab, rank; /* rank 0: the whole model is trained */
+    int64_t tokens, docs;
+} shape;
+
+static const shape shapes[] = {
+    { 64, 160, 512, 8, 512, 4 },   /* an adapter */
+    { 64, 160, 512, 0, 512, 4 },   /* the whole model */
+    { 128, 512, 256, 8, 256, 1 },  /* a wide MLP */
+    { 32, 64, 4096, 4, 256, 2 },   /* logits are most of it */
+    { 64, 96, 512, 8, 1024, 1 },   /* one long row: attention */
+    { 96, 128, 300, 0, 300, 3 },
+};
+
+static void write_config(const shape *s)
+{
+    char path[64];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    f = fopen(path, "w");
+    fprintf(f, "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": "
+            "\"llama\", \"hidden_size\": %d, \"intermediate_size\": %d, "
+            "\"num_hidden_layers\": %d, \"num_attention_heads\": 4, "
+            "\"num_key_value_heads\": 2, \"max_position_embeddings\": 4096, "
+            "\"rms_norm_eps\": 1e-5, \"hidden_act\": \"silu\", "
+            "\"tie_word_embeddings\": true, \"vocab_size\": %d}",
+            s->hidden, s->inner, LAYERS, s->vocab);
+    fclose(f);
+}
+
+typedef struct {
+    hone_way_out *list;
+    int count, cap;
+} ways;
+
+/* Every way, with the rows of logits of CHUNKS. */
+static void try_everything(hone_solver *s, hone_bucket b, const int64_t *chunks,
+                           int count, ways *all)
+{
+    static const uint8_t levels[] = { HONE_KEEP_ALL, HONE_KEEP_LIGHT,
+                                      HONE_KEEP_NONE, HONE_KEEP_OFFLOAD };
+    hone_err err;
+
+    for (int c = 0; c < count; c++)
+        for (int code = 0; code < 1 << (2 * LAYERS); code++) {
+            uint8_t keep[LAYERS];
+            hone_way_out w;
+
+            for (int i = 0; i < LAYERS; i++)
+                keep[i] = levels[code >> (2 * i) & 3];
+            if (hone_solve_try(s, b, keep, chunks[c], &w, &err) != HONE_OK)
+                fail_msg("%s", err.msg);
+            hone_push(s->arena, all->list, all->count, all->cap);
+            all->list[all->count++] = w;
+        }
+}
+
+static const hone_way_out *best_within(const ways *all, int64_t budget)
+{
+    const hone_way_out *best = NULL;
+
+    for (int i = 0; i < all->count; i++)
+        if (all->list[i].bytes <= budget &&
+            (!best || all->list[i].seconds < best->seconds))
+            best = &all->list[i];
+    return best;
+}
+
+/* The worst that the solver is off, as a factor. */
+static double compare(hone_solver *s, hone_bucket b, const ways *all)
+{
+    int64_t least = INT64_MAX, most = 0;
+    double worst = 1;
+
+    for (int i = 0; i < all->count; i++) {
+        least = all->list[i].bytes < least ? all->list[i].bytes : least;
+        most = all->list[i].bytes > most ? all->list[i].bytes : most;
+    }
+    for (int i = 0; i <= BUDGETS; i++) {
+        const hone_way_out *best;
+        hone_way_out way;
+        hone_err err;
+
+        s->budget = least + (most - least) * i / BUDGETS;
+        best = best_within(all, s->budget);
+        if (hone_solve(s, b, &way, &err) != HONE_OK)
+            fail_msg("%lld of %lld bytes: %s", (long long)s->budget,
+                     (long long)most, err.msg);
+        assert_true(way.bytes <= s->budget);
+        if (way.seconds / best->seconds > worst)
+            worst = way.seconds / best->seconds;
+    }
+    s->budget = least - 1;
+    hone_way_out none;
+    assert_int_equal(hone_solve(s, b, &none, NULL), HONE_ENOMEM);
+    return worst;
+}
+
+static double check(const shape *sh)
+{
+    static const uint8_t pinned[LAYERS] = { HONE_KEEP_AUTO, HONE_KEEP_AUTO,
+                                            HONE_KEEP_AUTO, HONE_KEEP_AUTO };
+    int64_t chunks[] = { 0, (sh->tokens / 4 + 15) / 16 * 16, 64 };
+    hone_bucket bucket = { sh->tokens, sh->docs };
+    hone_arena arena = { 0 };
+    hone_lora lora = { .r = sh->rank, .alpha = 16, .targets = "all-linear",
+                       .train = 1 };
+    hone_family *family;
+    hone_family_spec spec = { .model = folder, .storage = HONE_F32,
+                              .trained = HONE_F32, .trainable = !sh->rank };
+    hone_compiler c = { .machine = &machine, .compute = HONE_F32, .ranks = 1,
+                        .lora = sh->rank ? &lora : NULL };
+    hone_solver s = { .arena = &arena, .compiler = &c, .card = &card,
+                      .pinned = pinned, .layers = LAYERS, .chunk_is_free = 1 };
+    ways all = { 0 };
+    hone_err err;
+    double worst;
+
+    write_config(sh);
+    if (hone_family_open(&family, &spec, &arena, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    c.family = family;
+    try_everything(&s, bucket, chunks, MOST_CHUNKS, &all);
+    worst = compare(&s, bucket, &all);
+    hone_family_close(family);
+    hone_arena_free(&arena);
+    return worst;
+}
+
+static void test_near_the_best(void **state)
+{
+    int bad = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        double worst = check(&shapes[i]);
+
+        printf("shape %zu: at most %.2f times the best\n", i, worst);
+        bad |= worst > 1.05;
+    }
+    assert_false(bad);
+}
+
+/* What is pinned stays. */
+static void test_pinned(void **state)
+{
+    static const uint8_t pinned[LAYERS] = { HONE_KEEP_ALL, HONE_KEEP_AUTO,
+                                            HONE_KEEP_NONE, HONE_KEEP_AUTO };
+    hone_arena arena = { 0 };
+    hone_family *family;
+    hone_family_spec spec = { .model = folder, .storage = HONE_F32,
+                              .trained = HONE_F32, .trainable = 1 };
+    hone_compiler c = { .machine = &machine, .compute = HONE_F32, .ranks = 1 };
+    hone_solver s = { .arena = &arena, .compiler = &c, .card = &card,
+                      .pinned = pinned, .layers = LAYERS, .chunk = 96 };
+    hone_bucket bucket = { 512, 4 };
+    hone_way_out way;
+    hone_err err;
+    int64_t most;
+
+    (void)state;
+    write_config(&shapes[0]);
+    if (hone_family_open(&family, &spec, &arena, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    c.family = family;
+    s.budget = INT64_MAX;
+    assert_int_equal(hone_solve(&s, bucket, &way, &err), HONE_OK);
+    assert_int_equal(way.keep[1], HONE_KEEP_ALL);
+    most = way.bytes;
+    s.budget = most - 1;
+    assert_int_equal(hone_solve(&s, bucket, &way, &err), HONE_OK);
+    assert_true(way.bytes < most);
+    assert_int_equal(way.keep[0], HONE_KEEP_ALL);
+    assert_int_equal(way.keep[2], HONE_KEEP_NONE);
+    assert_int_equal(way.rows, 96);
+    /* As a guess for another size. */
+    s.budget = most / 2;
+    assert_int_equal(hone_solve_like(&s, &way, (hone_bucket){ 256, 4 }, &way,
+                                     &err), HONE_OK);
+    assert_true(way.bytes <= most / 2);
+    assert_int_equal(way.keep[2], HONE_KEEP_NONE);
+    hone_family_close(family);
+    hone_arena_free(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_near_the_best),
+        cmocka_unit_test(test_pinned),
+    };
+    char path[64];
+    hone_err err;
+    int failed;
+
+    setenv("HONE_SHARE", HONE_SOURCE "/recipes", 1);
+    if (!mkdtemp(folder) || hone_registry_open(NULL, &err) != HONE_OK ||
+        hone_machine_open(&machine, "cpu", NULL, &forever, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    machine.info.is_host = 0; /* so that sending out is worth something */
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    machine.info.is_host = 1;
+    hone_machine_close(&machine);
+    hone_arena_free(&forever);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    remove(path);
+    remove(folder);
+    return failed;
+}
