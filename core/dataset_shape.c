@@ -475,6 +475,12 @@ static hone_status encode_chat(hone_shape *s, int which, json_t *variables,
     } else if (r.raised) {
         hone_fail(err, status, "the chat template refuses it: %.900s",
                   r.raised);
+    } else {
+        const char *path = s->tokens->path, *slash = strrchr(path, '/');
+        hone_err why = *err;
+
+        hone_fail(err, status, "the chat template of %.*s: %.700s",
+                  slash ? (int)(slash - path) : 1, slash ? path : ".", why.msg);
     }
     s->chat.api->release(&r);
     return status;

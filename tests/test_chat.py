@@ -245,6 +245,23 @@ def test_broken(folder):
     check("and the exit status", done.returncode, 0)
 
 
+def test_left_out(folder):
+    """A template that keeps the last answer to itself: the row, the template
+    and the cure are named, and the cure works."""
+    to = model(folder, "pieces", "{% for m in messages %}{% if m.role == 'user'"
+               " or not loop.last %}<{{ m.role }}>{{ m.content }}</s>"
+               "{% endif %}{% endfor %}")
+    done = prep(folder, 'messages { "rows.jsonl" }', [{"messages": CHAT}])
+    check("exit status of a turn left out: " + done.stderr, done.returncode, 2)
+    for words in ("rows.jsonl: row 1 ", f"the chat template of {to}: message 4",
+                  '"weight": 0'):
+        check(words, words in done.stderr, True)
+    done = prep(folder, 'messages { "rows.jsonl" }',
+                [{"messages": CHAT[:3] + [dict(CHAT[3], weight=0)]}])
+    check("without weight: " + done.stderr, shown(done),
+          ["<user>the cat</s>⟦<assistant>sat on</s>⟧<user>a mat</s>\n"])
+
+
 def test_weights_and_parts(folder):
     model(folder, "pieces")
     chat = [dict(CHAT[0], content=[{"type": "text", "text": "the "},
@@ -274,8 +291,8 @@ def test_generate(folder):
 def main():
     with tempfile.TemporaryDirectory() as name:
         for test in (test_sources, test_tokenize, test_messages,
-                     test_sharegpt, test_preference, test_broken, test_weights_and_parts,
-                     test_generate):
+                     test_sharegpt, test_preference, test_broken, test_left_out,
+                     test_weights_and_parts, test_generate):
             folder = pathlib.Path(name) / test.__name__
             folder.mkdir()
             test(folder)

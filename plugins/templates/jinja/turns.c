@@ -216,24 +216,43 @@ static size_t find_start(chat *c, size_t i, ji_list *other)
     return same_start(c->whole, changed);
 }
 
-/* Whether the last of what the turn says stands in the whole chat from FROM
- * on, but not before TO. Its first may be thoughts that are left out. */
-static int ends_later(chat *c, size_t i, size_t from, size_t to)
+/* The last of what the turn says, not more than a few words, and no thoughts:
+ * those may be left out. NULL: it says nothing, or no text. */
+static ji_str *last_words(chat *c, size_t i)
 {
     enum { ENOUGH = 24 }; /* bytes */
     ji_val *content = ji_get_text(c->r, c->messages->at[i].u.d, "content");
-    ji_str part = { c->whole->at, to, JI_UNKNOWN, NULL, 0 }, *last;
+    const ji_str *thought = ji_wrap(c->r, "</think>", 8);
+    ji_str *all;
     size_t at;
 
     if (!content || content->kind != JI_STR)
-        return 0;
-    last = ji_strip(c->r, content->u.s, NULL, 3);
-    at = last->len > ENOUGH ? last->len - ENOUGH : 0;
-    while (at < last->len && ((unsigned char)last->at[at] & 0xC0) == 0x80)
+        return NULL;
+    all = content->u.s;
+    while ((at = ji_find(all, thought, 0)) != JI_UNKNOWN)
+        all = ji_part(c->r, all, at + thought->len, all->len);
+    all = ji_strip(c->r, all, NULL, 3);
+    at = all->len > ENOUGH ? all->len - ENOUGH : 0;
+    while (at < all->len && ((unsigned char)all->at[at] & 0xC0) == 0x80)
         at++;
-    last = ji_part(c->r, last, at, last->len);
-    return last->len && ji_find(&part, last, from) == JI_UNKNOWN &&
-           ji_find(c->whole, last, from) != JI_UNKNOWN;
+    return all->len ? ji_part(c->r, all, at, all->len) : NULL;
+}
+
+/* Whether they stand between two places of the whole chat. */
+static int are_between(chat *c, const ji_str *words, size_t from, size_t to)
+{
+    ji_str part = { c->whole->at, to, JI_UNKNOWN, NULL, 0 };
+
+    return ji_find(&part, words, from) != JI_UNKNOWN;
+}
+
+/* Whether what the turn says ends behind TO. */
+static int ends_later(chat *c, size_t i, size_t from, size_t to)
+{
+    const ji_str *words = last_words(c, i);
+
+    return words && !are_between(c, words, from, to) &&
+           are_between(c, words, from, c->whole->len);
 }
 
 /* Where the turn ends that starts at START, if the chat up to it is UPTO: the
@@ -340,6 +359,8 @@ static size_t find_end(chat *c, size_t i, size_t start, ji_list *other)
 
     if (i + 1 == c->messages->n)
         return c->whole->len;
+    if (c->parting)
+        return other ? find_parting(c, i, start, other) : JI_UNKNOWN;
     upto = beginning(c, i + 1, 0);
     if (!upto)
         return JI_UNKNOWN;
@@ -350,8 +371,6 @@ static size_t find_end(chat *c, size_t i, size_t start, ji_list *other)
         end = find_common(c, i, upto, start);
     if (end == JI_UNKNOWN && other)
         end = find_tail(c, i, upto, start, other);
-    if (end == JI_UNKNOWN && other && c->parting)
-        end = find_parting(c, i, start, other);
     return end;
 }
 
@@ -373,13 +392,34 @@ static size_t find_text(chat *c, size_t i, size_t from, size_t *end)
     return at;
 }
 
-/* Whether there is something to say: an empty turn may leave no trace. */
-static int says_something(chat *c, size_t i)
+/* Nothing of the turn is in the whole chat. */
+static int left_out(chat *c, size_t i)
 {
-    ji_val *content = ji_get_text(c->r, c->messages->at[i].u.d, "content");
+    ji_list *l = ji_list_new(c->r, c->messages->n);
+    ji_dict *d = ji_dict_new(c->r);
+    ji_str *text;
 
-    return content && content->kind == JI_STR &&
-           !blank(content->u.s->at, content->u.s->len);
+    for (size_t k = 0; k < c->messages->n; k++)
+        ji_push(c->r, l, c->messages->at[k]);
+    ji_set(c->r, d, ji_of(c->r, "role"), ji_of(c->r, "assistant"));
+    ji_set(c->r, d, ji_of(c->r, "content"), ji_of(c->r, "\uE0A1"));
+    l->at[i] = (ji_val){ .kind = JI_DICT, .u.d = d };
+    text = render(c, l, 0);
+    return text && ji_same(text, c->whole);
+}
+
+/* Whether these bytes can be the turn: what it says is there, or in no other
+ * place. The template may have changed it, but not left it out. */
+static int may_be(chat *c, size_t i, ji_span turn)
+{
+    const ji_str *words = last_words(c, i);
+
+    if (!words || are_between(c, words, turn.from, turn.to))
+        return 1;
+    if (ji_get_text(c->r, c->messages->at[i].u.d, "tool_calls"))
+        return turn.to > turn.from; /* said without what is beside them */
+    return turn.to > turn.from && !are_between(c, words, 0, c->whole->len) &&
+           !left_out(c, i);
 }
 
 /* FROM: the end of the turn before. 0: it is not found. */
@@ -392,8 +432,8 @@ static int look_for(chat *c, size_t i, size_t from, ji_span *turn)
     if (end == JI_UNKNOWN || end < start)
         start = find_text(c, i, from, &end);
     *turn = (ji_span){ start, end };
-    return start != JI_UNKNOWN && end != JI_UNKNOWN &&
-           end >= start + says_something(c, i);
+    return start != JI_UNKNOWN && end != JI_UNKNOWN && end >= start &&
+           may_be(c, i, *turn);
 }
 
 /* The messages without the thoughts that the template leaves out of the whole
@@ -431,22 +471,6 @@ static ji_list *without_thoughts(chat *c)
             l->at[i] = old;
     }
     return dropped ? l : NULL;
-}
-
-/* Nothing of the turn is in the whole chat. */
-static int left_out(chat *c, size_t i)
-{
-    ji_list *l = ji_list_new(c->r, c->messages->n);
-    ji_dict *d = ji_dict_new(c->r);
-    ji_str *text;
-
-    for (size_t k = 0; k < c->messages->n; k++)
-        ji_push(c->r, l, c->messages->at[k]);
-    ji_set(c->r, d, ji_of(c->r, "role"), ji_of(c->r, "assistant"));
-    ji_set(c->r, d, ji_of(c->r, "content"), ji_of(c->r, "\uE0A1"));
-    l->at[i] = (ji_val){ .kind = JI_DICT, .u.d = d };
-    text = render(c, l, 0);
-    return text && ji_same(text, c->whole);
 }
 
 static ji_span find_turn(chat *c, size_t i, size_t from)
