@@ -44,6 +44,7 @@ CASES = {
                 'keep = "none",'),
     "8b8-lora": ("8b8", LORA, 4, 2048, 9, "", "", ""),
     "8b8-fp8": ("8b8", LORA, 4, 2048, 9, ', storage = "fp8"', "", ""),
+    "8b8-nf4": ("8b8", LORA, 4, 2048, 9, ', storage = "nf4"', "", ""),
     "8b8-none": ("8b8", LORA, 4, 2048, 9, "", "", 'keep = "none",'),
     "8b8-offload": ("8b8", LORA, 4, 2048, 9, "", "", 'keep = "offload",'),
     "8b8-long": ("8b8", LORA, 1, 8192, 9, "", "", ""),
