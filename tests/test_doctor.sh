@@ -32,8 +32,8 @@ assert 0 < card["launch_s"] < 0.1
 
 def plan(*args):
     out = subprocess.run([hone, "plan", work + "/tiny/lora.lua", "--json",
-                          "--set", "device=cpu", *args], text=True,
-                         capture_output=True)
+                          "--set", "device=cpu", "--set", "memory=2GiB",
+                          *args], text=True, capture_output=True)
     if out.returncode:
         sys.exit(out.stderr)
     return json.loads(out.stdout)

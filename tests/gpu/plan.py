@@ -44,6 +44,7 @@ CASES = {
                 'keep = "none",'),
     "8b8-lora": ("8b8", LORA, 4, 2048, 9, "", "", ""),
     "8b8-fp8": ("8b8", LORA, 4, 2048, 9, ', storage = "fp8"', "", ""),
+    "8b8-nf4": ("8b8", LORA, 4, 2048, 9, ', storage = "nf4"', "", ""),
     "8b8-none": ("8b8", LORA, 4, 2048, 9, "", "", 'keep = "none",'),
     "8b8-offload": ("8b8", LORA, 4, 2048, 9, "", "", 'keep = "offload",'),
     "8b8-long": ("8b8", LORA, 1, 8192, 9, "", "", ""),
@@ -124,15 +125,15 @@ return hone.train {{
   optimizer = hone.adamw {{ lr = 1e-5{states} }},
   schedule = hone.constant {{}},
   global_batch = {rows}, steps = {steps}, device = "cuda", {more}
-  out = "{folder / 'out'}",
+  out = "{folder / 'out'}", memory = "{memory('total') - 2048}MiB",
 }}
 """)
     return recipe
 
 
-def used():
-    """MiB of the GPU that are taken."""
-    out = subprocess.run(["nvidia-smi", "--query-gpu=memory.used",
+def memory(what):
+    """MiB of the GPU: used, or total."""
+    out = subprocess.run(["nvidia-smi", f"--query-gpu=memory.{what}",
                           "--format=csv,noheader,nounits"],
                          capture_output=True, text=True)
     return int(out.stdout.split()[0])
@@ -140,12 +141,12 @@ def used():
 
 def run(hone, recipe):
     """The most MiB that it took beside what was taken before."""
-    before = used()
+    before = memory("used")
     with open(recipe.with_suffix(".log"), "w") as log:
         child = subprocess.Popen([hone, "run", recipe, "--fresh"], stderr=log)
         most = before
         while child.poll() is None:
-            most = max(most, used())
+            most = max(most, memory("used"))
             time.sleep(0.1)
     if child.returncode:
         sys.exit(recipe.with_suffix(".log").read_text())
