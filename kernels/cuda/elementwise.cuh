@@ -14,7 +14,7 @@ template <int IN, int OUT> struct operands {
 
 static __device__ __forceinline__ float sigmoid(float x)
 {
-    return __fdividef(1.0f, 1.0f + expf(-x));
+    return 1.0f / (1.0f + expf(-x));
 }
 
 struct swiglu_of { /* gate, up */

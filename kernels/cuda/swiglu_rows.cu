@@ -7,8 +7,8 @@
 #include "elementwise.cuh"
 #include "fp8.cuh"
 
-/* Groups of eight that a thread has, and of those on their way at a time. */
-enum { HELD = 4, AHEAD = 2, WARP = 32, MOST_THREADS = 1024 };
+/* Groups of eight that a thread reads ahead of what it writes. */
+enum { AHEAD = 2, WARP = 32, MOST_THREADS = 1024, MOST_HELD = 4 };
 
 struct both {
     coded of[2];
@@ -50,9 +50,10 @@ static __device__ __forceinline__ void block_max(float (&top)[N],
         top[n] = row_top<WARP>(lane < warps ? shared[n][lane] : 0.0f, NULL);
 }
 
-/* The first TWICE outputs are coded. All in bf16; an output may have the bytes
- * of an input, which its thread has read by then. */
-template <int IN, int OUT, int TWICE, class F>
+/* HELD: groups that a thread has. The first TWICE outputs are coded. All in
+ * bf16; an output may have the bytes of an input, which its thread has read by
+ * then. */
+template <int HELD, int IN, int OUT, int TWICE, class F>
 static __global__ void __launch_bounds__(MOST_THREADS)
     each_row(operands<IN, OUT> o, int groups, both twice, F f)
 {
@@ -155,7 +156,7 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
         if (c->type[i].storage != HONE_BF16)
             return hone_fail(err, HONE_ENOSUP, "cuda: %s: rows are coded as "
                              "they are made in bf16 alone", c->op);
-    if (c->type[0].dim[1] > HELD * MOST_THREADS * VECTOR)
+    if (c->type[0].dim[1] > MOST_HELD * MOST_THREADS * VECTOR)
         return hone_fail(err, HONE_ENOSUP, "cuda: %s: rows of %lld are too "
                          "long to be coded as they are made", c->op,
                          (long long)c->type[0].dim[1]);
@@ -179,7 +180,10 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
                 hone_stream stream)
 {
     const rows *r = (const rows *)prepared;
-    const unsigned warps = (unsigned)cuda_ceil(r->groups, HELD * WARP);
+    const int held = r->groups <= AHEAD * MOST_THREADS ? AHEAD : MOST_HELD;
+    const unsigned warps = (unsigned)cuda_ceil(r->groups, held * WARP);
+    auto kernel = held == AHEAD ? each_row<AHEAD, IN, OUT, TWICE, F>
+                                : each_row<MOST_HELD, IN, OUT, TWICE, F>;
     operands<IN, OUT> o;
     both twice = {};
 
@@ -190,9 +194,8 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
         o.y[i] = cell_of(ptr, IN + i, HONE_BF16);
     for (int i = 0; i < TWICE; i++)
         twice.of[i] = coded_of(ptr, IN + OUT + i);
-    each_row<IN, OUT, TWICE>
-        <<<(unsigned)r->count, WARP * warps, 0, (cudaStream_t)stream>>>(
-            o, r->groups, twice, F{});
+    kernel<<<(unsigned)r->count, WARP * warps, 0, (cudaStream_t)stream>>>(
+        o, r->groups, twice, F{});
 }
 
 CUDA_KERNELS(swiglu_rows) = {
