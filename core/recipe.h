@@ -15,7 +15,7 @@ typedef struct hone_model_config {
     const char *path; /* absolute */
     int storage;      /* 0: as in the file; else index into its choices */
     int nested;       /* of nf4 */
-    int embeddings;   /* 1: on the host */
+    int embeddings;   /* 0: with nf4 on the host; 1: device; 2: host */
     int copies;       /* of fp8 */
     const char *init; /* "random" or NULL */
     const char *revision; /* of a model in the Hub's cache, or NULL */

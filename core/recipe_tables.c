@@ -36,7 +36,7 @@ static const char *const precisions[] = { "auto", "fp32", "bf16", "fp16",
                                           NULL };
 static const char *const storages[] = { "file", "bf16", "fp32", "nf4", "fp8",
                                         NULL };
-static const char *const sides[] = { "device", "host", NULL };
+static const char *const sides[] = { "auto", "device", "host", NULL };
 static const char *const longs[] = { "cut", "drop", "split", "error", NULL };
 static const char *const brokens[] = { "error", "skip", NULL };
 static const char *const losses[] = { "assistant", "last", "all", NULL };
@@ -113,8 +113,8 @@ static const hone_option model_options[] = {
              "of nf4: the scales are quantised as well"),
     ROW_BOOL(hone_model_config, "copies", copies, 1,
              "of fp8: a second time, as the backward pass reads them"),
-    ROW_ENUM(hone_model_config, "embeddings", embeddings, "device", sides,
-             "where a table of embeddings lies that is frozen and no LM head"),
+    ROW_ENUM(hone_model_config, "embeddings", embeddings, "auto", sides,
+             "where a frozen table lies that is no LM head; auto: of nf4 host"),
     ROW_STR(hone_model_config, "init", init, HONE_FORM_PLAIN, NULL,
             "\"random\": from scratch, config.json is enough"),
     ROW_STR(hone_model_config, "revision", revision, HONE_FORM_PLAIN, NULL,

@@ -11,6 +11,7 @@
 #include "choices.h"
 #include "dataset_map.h"
 #include "fit.h"
+#include "hone/nf4.h"
 #include "load.h"
 #include "log.h"
 #include "machine.h"
@@ -69,9 +70,10 @@ static hone_status open_model(hone_session *s, hone_err *err)
                               .trainable = !s->recipe->has_adapter,
                               .trained = s->recipe->master ? HONE_F32
                                                            : HONE_BF16,
-                              .words_on_host = m->embeddings &&
-                                               !s->machine.info.is_host };
+                              .words_on_host = !s->machine.info.is_host };
 
+    spec.words_on_host &= m->embeddings ? m->embeddings == 2
+                                        : hone_is_nf4(spec.storage);
     hone_try(check_storage(s, spec.storage, err));
     if (!m->init && !s->has_weights) {
         hone_try(hone_weights_open(&s->weights, m->path, "model", err));
