@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # What hone says of device "cuda" where there is no driver: the plugin loads,
-# asking for it fails with a cure, and "auto" takes the CPU.
+# asking for it fails with a cure, and "auto" takes the CPU. And that kernels
+# which cover a few calls stand before those that cover nearly all.
 set -uo pipefail
 build=$1
 hone=$build/bin/hone
@@ -18,6 +19,10 @@ if [ ! -e "$build/lib/hone/plugins/cuda.so" ]; then
     echo "skipped: pack cuda was not built (no CUDA Toolkit)"
     exit 0
 fi
+kernels=$(tr -d '\n' < "$build/gen/cuda.list")
+for own in factor factor_dw factor_pair factor_wide; do
+    expect "$own before linear" "$kernels" "KERNELS($own).*KERNELS(linear)"
+done
 if ldconfig -p | grep -q 'libcuda\.so\.1'; then
     echo "skipped: there is a driver; tests/gpu/run is for this machine"
     exit 0

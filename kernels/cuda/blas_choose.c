@@ -16,10 +16,11 @@
 
 enum {
     ASKED = 8,       /* algorithms */
-    ROUNDS = 4,
-    ROUND_US = 2000, /* of one algorithm in a round, or MOST_RUNS */
+    CLOSER = 3,      /* of them, that are measured closely */
+    ROUNDS = 6,
+    ROUND_US = 2000, /* of one of these in a round, or MOST_RUNS */
     MOST_RUNS = 20,
-    HEAT_MS = 100,
+    HEAT_MS = 60,
     KEY = 512,
     VALUE = 2 * sizeof(cublasLtMatmulAlgo_t) + 1
 };
@@ -27,9 +28,7 @@ enum {
 /* All measuring of a process: behind that the heuristic's first is kept. */
 #define MOST_MS 1500.0
 /* As good as the heuristic's first: then that, lest noise decides. */
-#define AS_GOOD 0.99f
-/* Not measured more closely. */
-#define TOO_SLOW 1.08f
+#define AS_GOOD 0.98f
 
 /* ------------------------------------------------------------ what is kept */
 
@@ -185,29 +184,47 @@ static int runs_of(float ms)
     return runs < MOST_RUNS ? runs : MOST_RUNS;
 }
 
-/* All that are not too slow in turns, one behind the other without a pause: a
- * card at its limit of power is another one than a card at rest. Their times
- * become sums over the rounds. */
-static void take_turns(cuda_matmul *m, const cuda_product *s,
-                       const cublasLtMatmulHeuristicResult_t *list, int count,
-                       const places *p, const clock_marks *c, float *ms)
+/* ALL: milliseconds of a run each. The heuristic's first, and the fastest of
+ * the others. */
+static int find_close(const float *all, int count, int *close)
 {
-    const float least = ms[least_of(ms, count)];
-    float sum[ASKED] = { 0 };
+    float left[ASKED];
+    int n = 0;
 
+    memcpy(left, all, sizeof left);
+    if (left[0] > 0)
+        close[n++] = 0;
+    left[0] = 0;
+    while (n < CLOSER) {
+        const int best = least_of(left, count);
+
+        if (left[best] <= 0)
+            break;
+        close[n++] = best;
+        left[best] = 0;
+    }
+    return n;
+}
+
+/* COUNT of them in turns, one behind the other without a pause, and each time
+ * another one first: a card at its limit of power is another one than a card at
+ * rest. SUM: milliseconds over all rounds. */
+static void take_turns(cuda_matmul *m, const cuda_product *s,
+                       const cublasLtMatmulHeuristicResult_t *list,
+                       const int *close, int count, int runs, const places *p,
+                       const clock_marks *c, float *sum)
+{
+    memset(sum, 0, CLOSER * sizeof *sum);
     for (int round = 0; round < ROUNDS; round++) {
         (void)cudaEventRecord(c->at[0], NULL);
         for (int i = 0; i < count; i++) {
-            m->algo = list[i].algo;
-            if (ms[i] > 0 && ms[i] < TOO_SLOW * least)
-                (void)issue(m, s, p, runs_of(least));
+            m->algo = list[close[(i + round) % count]].algo;
+            (void)issue(m, s, p, runs);
             (void)cudaEventRecord(c->at[i + 1], NULL);
         }
         for (int i = 0; i < count; i++)
-            sum[i] += between(c, i, i + 1);
+            sum[(i + round) % count] += between(c, i, i + 1);
     }
-    for (int i = 0; i < count; i++)
-        ms[i] = ms[i] > 0 && ms[i] < TOO_SLOW * least ? sum[i] : 0;
 }
 
 /* The fastest of COUNT algorithms. */
@@ -215,20 +232,22 @@ static int fastest(cuda_blas *b, const cuda_matmul *mm, const cuda_product *s,
                    const cublasLtMatmulHeuristicResult_t *list, int count,
                    const places *p, const clock_marks *c)
 {
-    float ms[ASKED];
+    float ms[ASKED] = { 0 }, sum[CLOSER];
     cuda_matmul m = *mm;
-    int best;
+    int close[CLOSER] = { 0 }, n, best, runs;
 
     try_each(&m, s, list, count, p, c, ms);
+    n = find_close(ms, count, close);
+    if (n < 2)
+        return close[0];
     best = least_of(ms, count);
-    if (ms[best] <= 0)
-        return 0;
+    runs = runs_of(ms[best]);
     m.algo = list[best].algo;
-    while (b->heated_ms < HEAT_MS && issue(&m, s, p, runs_of(ms[best])))
-        b->heated_ms += (double)(ms[best] * (float)runs_of(ms[best]));
-    take_turns(&m, s, list, count, p, c, ms);
-    best = least_of(ms, count);
-    return ms[0] > 0 && ms[best] > AS_GOOD * ms[0] ? 0 : best;
+    while (b->heated_ms < HEAT_MS && issue(&m, s, p, runs))
+        b->heated_ms += (double)(ms[best] * (float)runs);
+    take_turns(&m, s, list, close, n, runs, p, c, sum);
+    best = least_of(sum, n);
+    return close[close[0] == 0 && sum[best] > AS_GOOD * sum[0] ? 0 : best];
 }
 
 static double now_ms(void)

@@ -3,10 +3,8 @@
  * factor.cu -- products with a narrow result: u = x A^T for one factor or for
  * a list of them, du = dy B. A block has a few rows of x; its warps take turns
  * along them, 64 elements at a time, and add up at the end in a fixed order.
- * For u each has a ring of its own in shared memory, in which its next elements
- * arrive while it multiplies, and waits for no other.
  *
- * A thread takes 16 bytes of a row of x, which are elements 8 t to 8 t + 7 of
+ * A thread loads 16 bytes of a row of x, which are elements 8 t to 8 t + 7 of
  * 32, and uses them as what the tensor core calls 2 t, 2 t + 1, 2 t + 8 and
  * 2 t + 9 of two products: in which order a sum is taken is ours to choose, as
  * long as both factors agree.
@@ -69,35 +67,16 @@ static __device__ __forceinline__ void stage(const narrow_job &j, bf16 *to,
     __syncwarp();
 }
 
-/* acc += 16 rows of x times w^T over 32 elements; w: of each tile the second
- * factors of two products. */
-template <int N>
-static __device__ __forceinline__ void multiply_rows(float (&acc)[N][4],
-                                                     const uint4 &low,
-                                                     const uint4 &high,
-                                                     const uint4 (&w)[N])
-{
-    const uint32_t first[4] = { low.x, high.x, low.y, high.y };
-    const uint32_t second[4] = { low.z, high.z, low.w, high.w };
-
-#pragma unroll
-    for (int n = 0; n < N; n++) {
-        multiply(acc[n], first, w[n].x, w[n].y);
-        multiply(acc[n], second, w[n].z, w[n].w);
-    }
-}
-
-/* w with its narrow side as columns. */
-template <int M, int N>
-static __device__ __forceinline__ void add_columns(float (&acc)[M][N][4],
-                                                   const narrow_job &j,
-                                                   int64_t row0, bf16 *staged)
+template <int M, int N, bool COLUMNS>
+static __device__ __forceinline__ void accumulate(float (&acc)[M][N][4],
+                                                  const narrow_job &j,
+                                                  int64_t row0, bf16 *staged)
 {
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
     for (int k0 = threadIdx.x / 32 * STEP; k0 < j.k;
          k0 += FACTOR_WARPS * STEP) {
-        uint4 x[M][2][2], w[N];
+        uint4 x[M][2][2];
 
 #pragma unroll
         for (int m = 0; m < M; m++)
@@ -105,84 +84,33 @@ static __device__ __forceinline__ void add_columns(float (&acc)[M][N][4],
             for (int h = 0; h < 4; h++)
                 x[m][h / 2][h % 2] = row_piece(j, row0 + 16 * m + h / 2 * 8 + g,
                                                k0 + h % 2 * 32 + 8 * t);
-        stage<N>(j, staged, k0);
+        if (COLUMNS)
+            stage<N>(j, staged, k0);
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
+        for (int c = 0; c < 2; c++)
 #pragma unroll
             for (int n = 0; n < N; n++) {
-                uint32_t b[4];
+                uint32_t b[4] = { 0, 0, 0, 0 };
 
-                load_columns(b, staged + (32 * c + lane) * (8 * N + 8) + 8 * n);
-                w[n] = { b[0], b[1], b[2], b[3] };
+                if (COLUMNS) {
+                    load_columns(b, staged + (32 * c + lane) * (8 * N + 8) +
+                                        8 * n);
+                } else if (j.tile[n].w) {
+                    uint4 w = __ldg((const uint4 *)(j.tile[n].w +
+                                                    (int64_t)g * j.k + k0 +
+                                                    32 * c + 8 * t));
+                    b[0] = w.x, b[1] = w.y, b[2] = w.z, b[3] = w.w;
+                }
+#pragma unroll
+                for (int m = 0; m < M; m++) {
+                    uint4 low = x[m][0][c], high = x[m][1][c];
+                    uint32_t first[4] = { low.x, high.x, low.y, high.y };
+                    uint32_t second[4] = { low.z, high.z, low.w, high.w };
+                    multiply(acc[m][n], first, b[0], b[1]);
+                    multiply(acc[m][n], second, b[2], b[3]);
+                }
             }
-#pragma unroll
-            for (int m = 0; m < M; m++)
-                multiply_rows<N>(acc[m], x[m][0][c], x[m][1][c], w);
-        }
     }
-}
-
-/* A warp's ring: stages of 16 M rows by STEP elements of x. */
-template <int M> struct ring {
-    static constexpr int STAGES = M == 4 ? 3 : 4, ROW = STEP + 8;
-    bf16 stage[STAGES][16 * M * ROW];
-};
-
-/* Elements from K on; zeros behind the last row and the last element. */
-template <int M>
-static __device__ __forceinline__ void fetch(bf16 *to, const narrow_job &j,
-                                             int64_t row0, int k)
-{
-#pragma unroll
-    for (int i = threadIdx.x % 32; i < 16 * M * STEP / 8; i += 32) {
-        const int r = i / (STEP / 8), c = i % (STEP / 8) * 8;
-        const bool there = k < j.k && row0 + r < j.rows;
-
-        copy_async(to + r * ring<M>::ROW + c,
-                   there ? j.x + (row0 + r) * j.k + k + c : j.x, there);
-    }
-    copies_close();
-}
-
-/* w with its narrow side as rows. */
-template <int M, int N>
-static __device__ __forceinline__ void add_rows(float (&acc)[M][N][4],
-                                                const narrow_job &j,
-                                                int64_t row0, ring<M> *r)
-{
-    constexpr int STAGES = ring<M>::STAGES, TURN = FACTOR_WARPS * STEP;
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    int k0 = threadIdx.x / 32 * STEP, at = 0;
-
-#pragma unroll
-    for (int s = 0; s < STAGES - 1; s++)
-        fetch<M>(r->stage[s], j, row0, k0 + s * TURN);
-    for (; k0 < j.k; k0 += TURN, at = (at + 1) % STAGES) {
-        const bf16 *x = r->stage[at] + g * ring<M>::ROW + 8 * t;
-        uint4 w[2][N];
-
-#pragma unroll
-        for (int i = 0; i < 2 * N; i++)
-            w[i / N][i % N] =
-                j.tile[i % N].w
-                    ? __ldg((const uint4 *)(j.tile[i % N].w +
-                                            (int64_t)g * j.k + k0 +
-                                            i / N * 32 + 8 * t))
-                    : uint4{ 0, 0, 0, 0 };
-        copies_wait<STAGES - 2>();
-        __syncwarp();
-#pragma unroll
-        for (int i = 0; i < 2 * M; i++) {
-            const bf16 *piece = x + i / 2 * 16 * ring<M>::ROW + i % 2 * 32;
-            multiply_rows<N>(acc[i / 2], *(const uint4 *)piece,
-                             *(const uint4 *)(piece + 8 * ring<M>::ROW),
-                             w[i % 2]);
-        }
-        __syncwarp();
-        fetch<M>(r->stage[(at + STAGES - 1) % STAGES], j, row0,
-                 k0 + (STAGES - 1) * TURN);
-    }
-    copies_wait<0>();
 }
 
 /* The sums of warps [HALF, 2 HALF) are added to those of [0, HALF). */
@@ -217,11 +145,9 @@ static __global__ void __launch_bounds__(FACTOR_THREADS, 1)
     const int64_t row0 = (int64_t)blockIdx.x * 16 * M;
     float acc[M][N][4] = {};
 
-    if constexpr (COLUMNS)
-        add_columns<M, N>(acc, j, row0,
-                          (bf16 *)shared + warp * STEP * (8 * N + 8));
-    else
-        add_rows<M, N>(acc, j, row0, (ring<M> *)shared + warp);
+    accumulate<M, N, COLUMNS>(acc, j, row0,
+                              (bf16 *)shared +
+                                  warp * STEP * (8 * N + 8));
     join_warps<M, N>(acc, (float *)shared);
     if (warp)
         return;
@@ -279,11 +205,11 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
 
 template <int M, int N, bool COLUMNS> static size_t shared_bytes(void)
 {
-    const size_t sums = 4 * M * N * 4 * 32 * sizeof(float);
-    const size_t x = COLUMNS ? FACTOR_WARPS * STEP * (8 * N + 8) * sizeof(bf16)
-                             : FACTOR_WARPS * sizeof(ring<M>);
+    size_t sums = 4 * M * N * 4 * 32 * sizeof(float);
+    size_t staged = COLUMNS ? FACTOR_WARPS * STEP * (8 * N + 8) * sizeof(bf16)
+                            : 0;
 
-    return sums > x ? sums : x;
+    return sums > staged ? sums : staged;
 }
 
 /* F<M, N, COLUMNS>() for the sizes of a prepared call. */
@@ -308,13 +234,6 @@ static auto choose(const narrow *w, A... a)
     default: return F<1, 16, COLUMNS>()(a...);
     }
 }
-
-template <int M, int N, bool COLUMNS> struct need_shared {
-    size_t operator()() const
-    {
-        return shared_bytes<M, N, COLUMNS>();
-    }
-};
 
 template <int M, int N, bool COLUMNS> struct allow {
     cudaError_t operator()() const
@@ -353,10 +272,6 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
         factor_add(&w->f, (int)i, c->type[1 + i].dim[w->columns]);
     w->n = tiles_of_kernel(w->f.count);
     w->m = rows_of_block(w->rows, w->n);
-    while (w->m > 1 && (w->columns ? choose<need_shared, true>(w)
-                                   : choose<need_shared, false>(w)) >
-                           (size_t)((const cuda_device *)ctx)->shared_bytes)
-        w->m /= 2;
     e = w->columns ? choose<allow, true>(w) : choose<allow, false>(w);
     return e == cudaSuccess ? HONE_OK
                             : hone_fail(err, HONE_EIO, "cuda: %s: %s", c->op,
