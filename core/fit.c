@@ -246,8 +246,9 @@ hone_status hone_fit_make(hone_session *s, hone_need_of *need, hone_err *err)
             need->bytes = f.rest + f.least;
         s->means = means;
         s->plan = plan;
-        hone_try(hone_session_buckets(s, err));
-        return hone_fail(err, HONE_ENOMEM, "it does not fit");
+        status = hone_session_buckets(s, err);
+        if (status == HONE_OK)
+            status = hone_fail(err, HONE_ENOMEM, "it does not fit");
     }
     if (s->explore && status == HONE_OK)
         hone_means_runners(s, &f.solver, f.rest);
