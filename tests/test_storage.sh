@@ -84,6 +84,6 @@ a, b = losses("fp32"), losses("fp8")
 assert losses("once") == b, (losses("once"), b)
 assert len(a) == len(b) == 6, (a, b)
 off = max(abs(x - y) / x for x, y in zip(a, b))
-assert 0 < off < 0.05, (a, b)
+assert 0 < off < 0.1 and abs(sum(a) - sum(b)) < 0.02 * sum(a), (a, b)
 P
 exit $bad
