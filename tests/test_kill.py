@@ -198,7 +198,8 @@ def cases(build, folder):
 
 def main():
     build = pathlib.Path(sys.argv[1]).resolve()
-    kills = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    few = os.environ.get("HONE_TEST_DRAWS") == "few"
+    kills = int(sys.argv[2]) if len(sys.argv) > 2 else 1 if few else 2
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else int(time.time())
     print(f"seed {seed}")
     rng = random.Random(seed)
