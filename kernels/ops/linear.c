@@ -3,55 +3,30 @@
  * linear.c -- y = scale * x w^T + bias with w [O,I], its two gradients, and
  * the sum over rows, which is the gradient of the bias.
  */
-#include "op.h"
+#include "products.h"
+
+static real scale_of(const hone_call *c)
+{
+    return (real)((const hone_linear_attrs *)c->attrs)->scale;
+}
 
 REF(linear)
 {
-    view x = input(c, p, 0), w = input(c, p, 1), y = output(c, p, 0);
-    const hone_linear_attrs *a = c->attrs;
-    const real scale = (real)a->scale;
-    int64_t t, o, i;
+    view bias = input(c, p, c->nin - 1);
 
-    for (t = 0; t < y.rows; t++)
-        for (o = 0; o < y.cols; o++) {
-            real sum = 0;
-            for (i = 0; i < x.cols; i++)
-                sum += get(x, t * x.cols + i) * get(w, o * x.cols + i);
-            sum *= scale;
-            if (c->nin > 2 && has(c, 2))
-                sum += get(input(c, p, 2), o);
-            put(y, t * y.cols + o, sum);
-        }
+    product_y(input(c, p, 0), input(c, p, 1),
+              c->nin > 2 && has(c, 2) ? &bias : NULL, output(c, p, 0),
+              scale_of(c));
 }
 
 REF(linear_dx)
 {
-    view dy = input(c, p, 0), w = input(c, p, 1), dx = output(c, p, 0);
-    const hone_linear_attrs *a = c->attrs;
-    int64_t t, o, i;
-
-    for (t = 0; t < dx.rows; t++)
-        for (i = 0; i < dx.cols; i++) {
-            real sum = 0;
-            for (o = 0; o < dy.cols; o++)
-                sum += get(dy, t * dy.cols + o) * get(w, o * dx.cols + i);
-            put(dx, t * dx.cols + i, (real)a->scale * sum);
-        }
+    product_dx(input(c, p, 0), input(c, p, 1), output(c, p, 0), scale_of(c));
 }
 
 REF(linear_dw)
 {
-    view dy = input(c, p, 0), x = input(c, p, 1), dw = output(c, p, 0);
-    const hone_linear_attrs *a = c->attrs;
-    int64_t t, o, i;
-
-    for (o = 0; o < dw.rows; o++)
-        for (i = 0; i < dw.cols; i++) {
-            real sum = 0;
-            for (t = 0; t < x.rows; t++)
-                sum += get(dy, t * dy.cols + o) * get(x, t * x.cols + i);
-            put(dw, o * dw.cols + i, (real)a->scale * sum);
-        }
+    product_dw(input(c, p, 0), input(c, p, 1), output(c, p, 0), scale_of(c));
 }
 
 REF(sum_rows)

@@ -5,30 +5,17 @@
  * gradients of one x. Nobody names these: the group pass puts them where a pack
  * covers them.
  */
-#include "op.h"
+#include "products.h"
 
 /* dx = scale * dy w, dw = scale * dy^T x */
 REF(linear_grads)
 {
-    view dy = input(c, p, 0), w = input(c, p, 1), x = input(c, p, 2);
-    view dx = output(c, p, 0), dw = output(c, p, 1);
-    const real scale = (real)((const hone_linear_attrs *)c->attrs)->scale;
-    int64_t t, o, i;
+    const hone_linear_attrs *a = c->attrs;
 
-    for (t = 0; t < dx.rows; t++)
-        for (i = 0; i < dx.cols; i++) {
-            real sum = 0;
-            for (o = 0; o < dy.cols; o++)
-                sum += get(dy, t * dy.cols + o) * get(w, o * dx.cols + i);
-            put(dx, t * dx.cols + i, scale * sum);
-        }
-    for (o = 0; o < dw.rows; o++)
-        for (i = 0; i < dw.cols; i++) {
-            real sum = 0;
-            for (t = 0; t < x.rows; t++)
-                sum += get(dy, t * dy.cols + o) * get(x, t * x.cols + i);
-            put(dw, o * dw.cols + i, scale * sum);
-        }
+    product_dx(input(c, p, 0), input(c, p, 1), output(c, p, 0),
+               (real)a->scale);
+    product_dw(input(c, p, 0), input(c, p, 2), output(c, p, 1),
+               (real)a->scale);
 }
 
 /* dx = scale * (dy_0 w_0 + dy_1 w_1 + ...) */

@@ -4,46 +4,28 @@
  * of one x, in one op: the low-rank factors of q, k and v read x once. Nobody
  * names these: the group pass puts them where a pack covers them.
  */
-#include "op.h"
+#include "products.h"
 
 /* y_i = scale * x w_i^T */
 REF(linear_list)
 {
-    view x = input(c, p, 0);
     const hone_linear_attrs *a = c->attrs;
-    int64_t t, o, i;
     uint32_t n;
 
-    for (n = 0; n < c->nout; n++) {
-        view w = input(c, p, n + 1), y = output(c, p, n);
-        for (t = 0; t < y.rows; t++)
-            for (o = 0; o < y.cols; o++) {
-                real sum = 0;
-                for (i = 0; i < x.cols; i++)
-                    sum += get(x, t * x.cols + i) * get(w, o * x.cols + i);
-                put(y, t * y.cols + o, (real)a->scale * sum);
-            }
-    }
+    for (n = 0; n < c->nout; n++)
+        product_y(input(c, p, 0), input(c, p, n + 1), NULL, output(c, p, n),
+                  (real)a->scale);
 }
 
 /* dw_i = scale * dy_i^T x */
 REF(linear_dw_list)
 {
-    view x = input(c, p, 0);
     const hone_linear_attrs *a = c->attrs;
-    int64_t t, o, i;
     uint32_t n;
 
-    for (n = 0; n < c->nout; n++) {
-        view dy = input(c, p, n + 1), dw = output(c, p, n);
-        for (o = 0; o < dw.rows; o++)
-            for (i = 0; i < dw.cols; i++) {
-                real sum = 0;
-                for (t = 0; t < x.rows; t++)
-                    sum += get(dy, t * dy.cols + o) * get(x, t * x.cols + i);
-                put(dw, o * dw.cols + i, (real)a->scale * sum);
-            }
-    }
+    for (n = 0; n < c->nout; n++)
+        product_dw(input(c, p, n + 1), input(c, p, 0), output(c, p, n),
+                   (real)a->scale);
 }
 
 #ifndef HONE_REF_DOUBLE
