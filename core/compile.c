@@ -17,15 +17,6 @@ static hone_id input(hone_graph *g, const char *name, hone_storage s,
                              HONE_T_INPUT);
 }
 
-static hone_id scalar(hone_graph *g, const char *name, hone_tensor_kind kind)
-{
-    hone_id id = hone_graph_find(g, name);
-
-    if (id != HONE_NONE)
-        return id;
-    return hone_graph_tensor(g, name, hone_type_of(HONE_F32, 1, 1, 1), kind);
-}
-
 static void start(const hone_compiler *c, hone_program *p, const char *name)
 {
     memset(p, 0, sizeof *p);
@@ -160,7 +151,7 @@ static hone_status scale_seed(hone_graph *g, hone_id *seed, hone_err *err)
     const hone_attr attrs[2] = { { "program", 0,
                                    "s0 s1 s1 65536 select * =y0" },
                                  { "scalars", 2, NULL } };
-    hone_id in[2] = { *seed, scalar(g, "step.scale", HONE_T_STATE) };
+    hone_id in[2] = { *seed, hone_graph_scalar(g, "step.scale", HONE_T_STATE) };
 
     if (g->compute != HONE_F16)
         return HONE_OK;
@@ -180,8 +171,8 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
     inputs(g, bucket);
     input(g, "targets", HONE_I32, bucket.tokens, 1);
     at = input(g, "target_at", HONE_I32, bucket.tokens, 1);
-    seed = scalar(g, "dloss", HONE_T_INPUT);
-    loss = scalar(g, "loss_sum", HONE_T_STATE);
+    seed = hone_graph_scalar(g, "dloss", HONE_T_INPUT);
+    loss = hone_graph_scalar(g, "loss_sum", HONE_T_STATE);
     if (train)
         hone_try(scale_seed(g, &seed, err));
     hone_try(model(c, g, train, &hidden, &head, err));
@@ -242,7 +233,7 @@ hone_status hone_compile_zero(const hone_compiler *c, hone_program *p,
     ids = of_kind(c, g, store, HONE_T_GRAD, &n);
     if (!grads)
         n = 0;
-    ids[n++] = scalar(g, "loss_sum", HONE_T_STATE);
+    ids[n++] = hone_graph_scalar(g, "loss_sum", HONE_T_STATE);
     hone_try(hone_graph_op(g, "fill", NULL, NULL, 0, NULL, 0, ids, n, err));
     return finish(c, p, err);
 }
@@ -255,7 +246,7 @@ hone_status hone_compile_reduce(const hone_compiler *c, hone_program *p,
 
     start(c, p, "reduce");
     g->phase = HONE_STEP;
-    loss = scalar(g, "loss_sum", HONE_T_STATE);
+    loss = hone_graph_scalar(g, "loss_sum", HONE_T_STATE);
     hone_try(hone_graph_op(g, "all_reduce", NULL, NULL, 0, NULL, 0, &loss, 1,
                            err));
     return finish(c, p, err);
@@ -283,11 +274,12 @@ static hone_status step_scalars(hone_graph *g, hone_id squares, double clip,
                                          "step.t", "step.scale", "step.good",
                                          "step.again" };
     const uint32_t count = g->compute == HONE_F16 ? 7 : 4;
-    hone_id in[2] = { squares, scalar(g, "loss_sum", HONE_T_STATE) }, out[7];
+    hone_id in[2] = { squares, hone_graph_scalar(g, "loss_sum", HONE_T_STATE) };
+    hone_id out[7];
     char limit[64] = "1", text[512];
 
     for (uint32_t i = 0; i < count; i++)
-        out[i] = scalar(g, names[i], HONE_T_STATE);
+        out[i] = hone_graph_scalar(g, names[i], HONE_T_STATE);
     if (clip > 0)
         snprintf(limit, sizeof limit, "%.9g r0 1e-6 + / 1 min", clip);
     if (count == 7)
@@ -390,9 +382,9 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
     group.grad = grads;
     group.type = types;
     group.name = names;
-    group.lr = scalar(g, "lr", HONE_T_INPUT);
+    group.lr = hone_graph_scalar(g, "lr", HONE_T_INPUT);
     if (c->ranks > 1) {
-        grads[n] = scalar(g, "loss_sum", HONE_T_STATE);
+        grads[n] = hone_graph_scalar(g, "loss_sum", HONE_T_STATE);
         hone_try(hone_graph_op(g, "all_reduce", NULL, NULL, 0, NULL, 0, grads,
                                n + 1, err));
     }

@@ -383,6 +383,25 @@ void hone_graph_replace(hone_graph *g, hone_id from, hone_id to, int at,
     }
 }
 
+hone_id hone_graph_scalar(hone_graph *g, const char *name,
+                          hone_tensor_kind kind)
+{
+    hone_id id = hone_graph_find(g, name);
+
+    if (id != HONE_NONE)
+        return id;
+    return hone_graph_tensor(g, name, hone_type_of(HONE_F32, 1, 1, 1), kind);
+}
+
+hone_status hone_graph_copy(hone_graph *g, hone_id from, hone_id to, int at,
+                            hone_err *err)
+{
+    hone_try(hone_graph_op(g, "copy", NULL, NULL, 0, &from, 1, &to, 1, err));
+    g->node[g->nodes - 1].stream = 1;
+    hone_graph_move(g, 1, at);
+    return HONE_OK;
+}
+
 void hone_graph_move(hone_graph *g, int count, int at)
 {
     int from = g->nodes - count;

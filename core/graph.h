@@ -126,6 +126,11 @@ void hone_graph_compact(hone_graph *);
 /* Replaces reads of FROM by TO in nodes [at, end). */
 void hone_graph_replace(hone_graph *, hone_id from, hone_id to, int at,
                         int end);
+/* The f32[1] of that name; made as KIND if there is none. */
+hone_id hone_graph_scalar(hone_graph *, const char *name, hone_tensor_kind);
+/* A copy on the stream beside, before the node at AT. */
+hone_status hone_graph_copy(hone_graph *, hone_id from, hone_id to, int at,
+                            hone_err *);
 /* Moves the last COUNT nodes so that they begin at position AT. */
 void hone_graph_move(hone_graph *, int count, int at);
 

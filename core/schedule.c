@@ -295,11 +295,9 @@ static hone_status emit_copy(hone_graph *g, hone_id from, hone_id to, int layer,
 {
     g->layer = layer;
     g->phase = phase;
-    hone_try(hone_graph_op(g, "copy", NULL, NULL, 0, &from, 1, &to, 1, err));
-    g->node[g->nodes - 1].stream = 1;
+    hone_try(hone_graph_copy(g, from, to, at, err));
     g->layer = -1;
     g->phase = HONE_FORWARD;
-    hone_graph_move(g, 1, at);
     return HONE_OK;
 }
 

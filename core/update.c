@@ -61,24 +61,17 @@ static int64_t state_bytes(const hone_graph *g, const hone_group *group,
     return bytes;
 }
 
-/* --------------------------------------------- bringing and sending them back */
+/* ------------------------------------------- bringing and sending them back */
 
+/* All that reads or writes FROM in nodes [at, end) does so with TO. */
 static void rename_from(hone_graph *g, hone_id from, hone_id to, int at,
                         int end)
 {
-    for (int n = at; n < end; n++) {
-        hone_node *node = &g->node[n];
-
-        for (uint32_t i = 0; i < node->nin; i++)
-            if (node->in[i] == from)
-                node->in[i] = to;
-        for (uint32_t i = 0; i < node->nout; i++) {
-            if (node->out[i] == from)
-                node->out[i] = to;
-            if (node->acc[i] == from)
-                node->acc[i] = to;
-        }
-    }
+    hone_graph_replace(g, from, to, at, end);
+    for (int n = at; n < end; n++)
+        for (uint32_t i = 0; i < g->node[n].nout; i++)
+            if (g->node[n].out[i] == from)
+                g->node[n].out[i] = to;
 }
 
 /* The start of the nodes of one layer that end before AT, and of those of the
@@ -100,15 +93,6 @@ static int one_ahead(const hone_graph *g, int at)
     return at;
 }
 
-static hone_status emit_copy(hone_graph *g, hone_id from, hone_id to, int at,
-                             hone_err *err)
-{
-    hone_try(hone_graph_op(g, "copy", NULL, NULL, 0, &from, 1, &to, 1, err));
-    g->node[g->nodes - 1].stream = 1;
-    hone_graph_move(g, 1, at);
-    return HONE_OK;
-}
-
 /* The update of GROUP stands at [AT, END): its states are copies there. */
 static hone_status bring_states(hone_graph *g, const hone_group *group, int at,
                                 int end, hone_err *err)
@@ -124,8 +108,8 @@ static hone_status bring_states(hone_graph *g, const hone_group *group, int at,
             here = hone_graph_tensor(g, NULL, g->tensor[kept].type,
                                      HONE_T_TEMP);
             rename_from(g, kept, here, at, end);
-            hone_try(emit_copy(g, here, kept, end, err));
-            hone_try(emit_copy(g, kept, here, ahead, err));
+            hone_try(hone_graph_copy(g, here, kept, end, err));
+            hone_try(hone_graph_copy(g, kept, here, ahead, err));
             at++;
             end++;
         }
@@ -217,15 +201,6 @@ static int last_touch(const early *e, uint32_t i)
     return -1;
 }
 
-static hone_id scalar(hone_graph *g, const char *name, hone_tensor_kind kind)
-{
-    hone_id id = name ? hone_graph_find(g, name) : HONE_NONE;
-
-    return id != HONE_NONE
-               ? id : hone_graph_tensor(g, name, hone_type_of(HONE_F32, 1, 1, 1),
-                                        kind);
-}
-
 /* A map of scalars at the end of the graph. */
 static hone_status emit_scalars(hone_graph *g, const char *name,
                                 const char *program, const hone_id *in,
@@ -244,15 +219,15 @@ static hone_status emit_scalars(hone_graph *g, const char *name,
 static hone_status begin_step(early *e, hone_id loss, hone_err *err)
 {
     hone_graph *g = e->g;
-    hone_id out[3] = { scalar(g, "step.ok", HONE_T_STATE),
-                       scalar(g, "step.t", HONE_T_STATE),
-                       scalar(g, "step.clip", HONE_T_STATE) };
+    hone_id out[3] = { hone_graph_scalar(g, "step.ok", HONE_T_STATE),
+                       hone_graph_scalar(g, "step.t", HONE_T_STATE),
+                       hone_graph_scalar(g, "step.clip", HONE_T_STATE) };
     int at = g->nodes;
 
     e->all.ok = out[0];
     e->all.t = out[1];
     e->all.clip = out[2];
-    e->all.lr = scalar(g, "lr", HONE_T_INPUT);
+    e->all.lr = hone_graph_scalar(g, "lr", HONE_T_INPUT);
     while (at > 0 && !touches(g, &g->node[at - 1], loss))
         at--;
     hone_try(emit_scalars(g, "step", "s0 finite dup =y0 y1 + =y1 1 =y2", &loss,
@@ -352,7 +327,7 @@ hone_status hone_pass_early(hone_graph *g, hone_id loss,
 {
     early e = { .g = g, .opt = opt, .states = states, .squares = HONE_NONE,
                 .all = { .size = sizeof e.all } };
-    hone_id out[1];
+    hone_id norm;
 
     collect(&e);
     hone_try(begin_step(&e, loss, err));
@@ -363,10 +338,10 @@ hone_status hone_pass_early(hone_graph *g, hone_id loss,
             ;
         hone_try(emit_part(&e, i, n, err));
     }
-    out[0] = scalar(g, "step.norm", HONE_T_STATE);
+    norm = hone_graph_scalar(g, "step.norm", HONE_T_STATE);
     g->phase = HONE_BACKWARD;
-    hone_try(emit_scalars(g, "step.norm", "s0 sqrt =y0", &e.squares, 1, out, 1,
-                          err));
+    hone_try(emit_scalars(g, "step.norm", "s0 sqrt =y0", &e.squares, 1, &norm,
+                          1, err));
     g->phase = HONE_FORWARD;
     return HONE_OK;
 }
