@@ -78,6 +78,16 @@ char *hone_format_text(hone_arena *a, const char *fmt, ...)
     return p;
 }
 
+void hone_put(char *to, size_t bytes, size_t *at, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (*at < bytes)
+        *at += (size_t)vsnprintf(to + *at, bytes - *at, fmt, ap);
+    va_end(ap);
+}
+
 void hone_arena_free(hone_arena *a)
 {
     while (a->first) {

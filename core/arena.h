@@ -22,6 +22,10 @@ void *hone_copy(hone_arena *, const void *from, size_t count, size_t cap,
 char *hone_text(hone_arena *, const char *);
 char *hone_format_text(hone_arena *, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Appends at AT to a text of BYTES that is cut, not overrun, when it is full:
+ * AT may then be past its end. */
+void hone_put(char *to, size_t bytes, size_t *at, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 void hone_arena_free(hone_arena *);
 
 /* Makes room for one more item in an array that grows by doubling. */

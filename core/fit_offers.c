@@ -145,18 +145,6 @@ static const changer changers[] = { unpinned,      on_host,
                                     smaller_states, smaller_rank,
                                     other_storage, an_adapter, shorter_rows };
 
-/* Appends to a text that is cut, not overrun, when it is full. */
-HONE_PRINTF(4, 5)
-static void put(char *to, size_t bytes, size_t *at, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (*at < bytes)
-        *at += (size_t)vsnprintf(to + *at, bytes - *at, fmt, ap);
-    va_end(ap);
-}
-
 /* What takes most. */
 static void put_most(const hone_session *s, char *to, size_t bytes, size_t *at)
 {
@@ -178,9 +166,9 @@ static void put_most(const hone_session *s, char *to, size_t bytes, size_t *at)
                 best = u;
         if (best < 0 || !use[best])
             break;
-        put(to, bytes, at, "%s%s %s", n ? ", " : "",
-            hone_use_name((hone_use)best),
-            hone_bytes_text(use[best], text));
+        hone_put(to, bytes, at, "%s%s %s", n ? ", " : "",
+                 hone_use_name((hone_use)best),
+                 hone_bytes_text(use[best], text));
         last = best;
     }
 }
@@ -205,16 +193,17 @@ static void put_offers(hone_session *s, double pace, char *to, size_t bytes,
                 break;
             fits = would_fit(s, &v, pace);
             if (fits)
-                put(to, bytes, at, "\n  %s: %s, %.2f times the time a token",
-                    v.text, hone_bytes_text(v.bytes, text), v.times);
+                hone_put(to, bytes, at,
+                         "\n  %s: %s, %.2f times the time a token", v.text,
+                         hone_bytes_text(v.bytes, text), v.times);
         }
     s->recipe = r;
     s->plan = plan; /* for whoever shows it */
     s->buckets = plan.of.buckets;
     memcpy(s->bucket, bucket, sizeof bucket);
     if (*at == start)
-        put(to, bytes, at, " no single change of the recipe: take a smaller "
-            "model");
+        hone_put(to, bytes, at, " no single change of the recipe: take a "
+                 "smaller model");
 }
 
 hone_status hone_fit_refuse(hone_session *s, const hone_need_of *needed,
@@ -225,18 +214,19 @@ hone_status hone_fit_refuse(hone_session *s, const hone_need_of *needed,
     size_t at = 0, end = 0;
 
     put_most(s, most, sizeof most, &end);
-    put(text, sizeof text, &at, "%s:%d: hone.train: the run needs %s of "
-        "memory%s, %s %s; nothing was loaded. ", r->file, r->line,
-        hone_bytes_text(needed->bytes, need),
-        s->with_training ? " at the least" : "",
-        r->memory ? "the recipe allows" : r->card ? "the card has" : "free are",
-        hone_bytes_text(hone_fit_budget(s), have));
+    hone_put(text, sizeof text, &at, "%s:%d: hone.train: the run needs %s of "
+             "memory%s, %s %s; nothing was loaded. ", r->file, r->line,
+             hone_bytes_text(needed->bytes, need),
+             s->with_training ? " at the least" : "",
+             r->memory ? "the recipe allows"
+                       : r->card ? "the card has" : "free are",
+             hone_bytes_text(hone_fit_budget(s), have));
     if (s->stored)
-        put(text, sizeof text, &at, "It was begun with more; --fresh starts "
-            "over. ");
-    put(text, sizeof text, &at, "Most of it: %s.", most);
+        hone_put(text, sizeof text, &at, "It was begun with more; --fresh "
+                 "starts over. ");
+    hone_put(text, sizeof text, &at, "Most of it: %s.", most);
     if (s->with_training) {
-        put(text, sizeof text, &at, " What would fit:");
+        hone_put(text, sizeof text, &at, " What would fit:");
         put_offers(s, needed->pace, text, sizeof text, &at);
     }
     return hone_fail(err, HONE_ENOMEM, "%s", text);

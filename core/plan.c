@@ -138,18 +138,6 @@ const char *hone_use_name(hone_use use)
     return uses[use];
 }
 
-/* Appends to a text that is cut, not overrun, when it is full. */
-HONE_PRINTF(4, 5)
-static void put(char *to, int bytes, int *at, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (*at < bytes)
-        *at += vsnprintf(to + *at, (size_t)(bytes - *at), fmt, ap);
-    va_end(ap);
-}
-
 static double all_seconds(const hone_plan *p)
 {
     double sum = 0;
@@ -160,60 +148,62 @@ static double all_seconds(const hone_plan *p)
 }
 
 /* Numbers that a card is there for; null where there is none. */
-static void put_times(const hone_plan *p, double price, char *to, int bytes,
-                      int *at)
+static void put_times(const hone_plan *p, double price, char *to, size_t size,
+                      size_t *at)
 {
     const hone_plan_parts *of = &p->of;
 
     if (!of->card || !(of->step.seconds > 0)) {
-        put(to, bytes, at, "\"seconds_per_step\": null");
+        hone_put(to, size, at, "\"seconds_per_step\": null");
         return;
     }
-    put(to, bytes, at, "\"card\": {\"name\": \"%s\", \"hash\": \"%s\"}, "
-        "\"seconds_per_step\": %.4g, \"seconds\": {", of->card->name,
-        of->card->hash, of->step.seconds);
+    hone_put(to, size, at, "\"card\": {\"name\": \"%s\", \"hash\": \"%s\"}, "
+             "\"seconds_per_step\": %.4g, \"seconds\": {", of->card->name,
+             of->card->hash, of->step.seconds);
     for (int phase = 0; phase < HONE_PLAN_RESUME; phase++)
-        put(to, bytes, at, "\"%s\": %.4g, ", phases[phase],
-            of->seconds[phase]);
-    put(to, bytes, at, "\"total\": %.4g}", all_seconds(p));
+        hone_put(to, size, at, "\"%s\": %.4g, ", phases[phase],
+                 of->seconds[phase]);
+    hone_put(to, size, at, "\"total\": %.4g}", all_seconds(p));
     if (price > 0)
-        put(to, bytes, at, ", \"cost\": %.4g", price * all_seconds(p) / 3600);
+        hone_put(to, size, at, ", \"cost\": %.4g",
+                 price * all_seconds(p) / 3600);
 }
 
 int hone_plan_json(const hone_plan *p, double price, char *to, int bytes)
 {
     const hone_plan_parts *of = &p->of;
-    int at = 0;
+    size_t at = 0, size = (size_t)bytes;
 
-    put(to, bytes, &at, "{");
+    hone_put(to, size, &at, "{");
     for (int place = 0; place < HONE_PLAN_PLACES; place++) {
-        put(to, bytes, &at, "\"%s\": {\"total\": %lld, \"phases\": {",
-            places[place],
-            (long long)hone_plan_total(p, (hone_plan_place)place));
+        hone_put(to, size, &at, "\"%s\": {\"total\": %lld, \"phases\": {",
+                 places[place],
+                 (long long)hone_plan_total(p, (hone_plan_place)place));
         for (int phase = 0; phase < HONE_PLAN_PHASES; phase++) {
-            put(to, bytes, &at, "%s\"%s\": {\"total\": %lld",
-                phase ? ", " : "", phases[phase],
-                (long long)hone_plan_phase_total(p, (hone_plan_place)place,
-                                                 (hone_plan_phase)phase));
+            hone_put(to, size, &at, "%s\"%s\": {\"total\": %lld",
+                     phase ? ", " : "", phases[phase],
+                     (long long)hone_plan_phase_total(p, (hone_plan_place)place,
+                                                      (hone_plan_phase)phase));
             for (int use = 0; use < HONE_USES; use++)
                 if (p->bytes[place][phase][use])
-                    put(to, bytes, &at, ", \"%s\": %lld", uses[use],
-                        (long long)p->bytes[place][phase][use]);
-            put(to, bytes, &at, "}");
+                    hone_put(to, size, &at, ", \"%s\": %lld", uses[use],
+                             (long long)p->bytes[place][phase][use]);
+            hone_put(to, size, &at, "}");
         }
-        put(to, bytes, &at, "}}, ");
+        hone_put(to, size, &at, "}}, ");
     }
-    put(to, bytes, &at, "\"device\": \"%s\", \"steps\": %lld, \"buckets\": [",
-        of->machine->component->name, (long long)of->steps);
+    hone_put(to, size, &at,
+             "\"device\": \"%s\", \"steps\": %lld, \"buckets\": [",
+             of->machine->component->name, (long long)of->steps);
     for (uint32_t i = 0; i < of->buckets; i++)
-        put(to, bytes, &at, "%s%lld", i ? ", " : "",
-            (long long)of->bucket[i].tokens);
-    put(to, bytes, &at, "], ");
+        hone_put(to, size, &at, "%s%lld", i ? ", " : "",
+                 (long long)of->bucket[i].tokens);
+    hone_put(to, size, &at, "], ");
     if (of->means)
-        put(to, bytes, &at, "%s, ", of->means);
-    put_times(p, price, to, bytes, &at);
-    put(to, bytes, &at, "}\n");
-    return at < bytes ? at : bytes - 1;
+        hone_put(to, size, &at, "%s, ", of->means);
+    put_times(p, price, to, size, &at);
+    hone_put(to, size, &at, "}\n");
+    return at < size ? (int)at : bytes - 1;
 }
 
 const char *hone_bytes_text(int64_t bytes, char to[32])
