@@ -9,37 +9,23 @@
 
 #include <string.h>
 
+#include "bits.h"
+
 enum { BLOCK = 512 };
-
-static uint32_t bits_of(float x)
-{
-    uint32_t u;
-
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static float float_of(uint32_t u)
-{
-    float x;
-
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
 
 static void load_bf16(float *restrict to, const char *restrict from, int n)
 {
     for (int i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, from + 2 * i, 2);
-        to[i] = float_of((uint32_t)h << 16);
+        to[i] = hone_float_of((uint32_t)h << 16);
     }
 }
 
 static void store_bf16(char *restrict to, const float *restrict from, int n)
 {
     for (int i = 0; i < n; i++) {
-        uint32_t u = bits_of(from[i]);
+        uint32_t u = hone_bits_of(from[i]);
         uint32_t nan = (u & 0x7fffffff) > 0x7f800000;
         uint32_t rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16;
         uint16_t h = (uint16_t)(nan ? u >> 16 | 0x40 : rounded);
@@ -56,19 +42,19 @@ static void load_f16(float *restrict to, const char *restrict from, int n)
         memcpy(&h, from + 2 * i, 2);
         u = (uint32_t)(h & 0x7fff);
         small = (float)(int32_t)u * 0x1p-24f;
-        u = u < 0x400    ? bits_of(small)
+        u = u < 0x400    ? hone_bits_of(small)
             : u < 0x7c00 ? (u << 13) + bias
                          : (u << 13) + 2 * bias;
-        to[i] = float_of(u | (uint32_t)(h & 0x8000) << 16);
+        to[i] = hone_float_of(u | (uint32_t)(h & 0x8000) << 16);
     }
 }
 
 static void store_f16(char *restrict to, const float *restrict from, int n)
 {
     for (int i = 0; i < n; i++) {
-        uint32_t u = bits_of(from[i]), a = u & 0x7fffffff;
+        uint32_t u = hone_bits_of(from[i]), a = u & 0x7fffffff;
         /* 0.5 has the ulp of subnormals: the addition rounds to it. */
-        uint32_t small = bits_of(float_of(a) + 0.5f) - 0x3f000000;
+        uint32_t small = hone_bits_of(hone_float_of(a) + 0.5f) - 0x3f000000;
         uint32_t normal = (a - (112u << 23) + 0xfff + (a >> 13 & 1)) >> 13;
         uint32_t r = a < 0x38800000    ? small
                      : a < 0x477ff000  ? normal
@@ -97,12 +83,12 @@ static void load_f64_odd(float *restrict to, const char *restrict from, int n)
         uint32_t u;
         memcpy(&d, from + 8 * i, 8);
         f = (float)d;
-        u = bits_of(f);
+        u = hone_bits_of(f);
         if (d == d && (double)f != d) {
-            u -= (double)float_of(u & 0x7fffffff) > (d < 0 ? -d : d);
+            u -= (double)hone_float_of(u & 0x7fffffff) > (d < 0 ? -d : d);
             u |= 1;
         }
-        to[i] = float_of(u);
+        to[i] = hone_float_of(u);
     }
 }
 

@@ -8,21 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-static uint32_t bits_of(float x)
-{
-    uint32_t u;
-
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static float float_of(uint32_t u)
-{
-    float x;
-
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
+#include "bits.h"
 
 float hone_e4m3_load(uint8_t code)
 {
@@ -39,7 +25,7 @@ float hone_e4m3_load(uint8_t code)
  * floats from 2^14 on are: the addition rounds to them. */
 static uint32_t code_of(uint32_t a)
 {
-    uint32_t small = bits_of(float_of(a) + 16384.0f) - 0x46800000;
+    uint32_t small = hone_bits_of(hone_float_of(a) + 16384.0f) - 0x46800000;
     uint32_t normal = (a - (120u << 23) + 0x7ffff + (a >> 20 & 1)) >> 20;
     uint32_t code = a < 0x3c800000 ? small : normal;
 
@@ -51,7 +37,7 @@ void hone_e4m3_codes(uint8_t *restrict to, const float *restrict x, float scale,
                     int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
-        uint32_t u = bits_of(x[i] / scale);
+        uint32_t u = hone_bits_of(x[i] / scale);
 
         to[i] = (uint8_t)(code_of(u & 0x7fffffff) | (u >> 24 & 0x80));
     }
@@ -59,15 +45,15 @@ void hone_e4m3_codes(uint8_t *restrict to, const float *restrict x, float scale,
 
 float hone_e4m3_top(float top, const float *x, int64_t count)
 {
-    uint32_t most = bits_of(top);
+    uint32_t most = hone_bits_of(top);
 
     for (int64_t i = 0; i < count; i++) { /* as integers they compare alike */
-        uint32_t a = bits_of(x[i]) & 0x7fffffff;
+        uint32_t a = hone_bits_of(x[i]) & 0x7fffffff;
 
         a = a > 0x7f800000 ? 0 : a;
         most = a > most ? a : most;
     }
-    return float_of(most);
+    return hone_float_of(most);
 }
 
 float hone_e4m3_scale(float top)
