@@ -17,6 +17,24 @@ static int takes(hone_storage s, const hone_type *type)
     return !hone_is_nf4(type->storage);
 }
 
+/* How many nodes read tensor ID as input I of OP; OTHERS: how else it is
+ * used, as what trains and as the LM head among them. */
+static int reads_of(const hone_graph *g, hone_id id, hone_id head, uint32_t at,
+                    const char *op, int *others)
+{
+    int reads = 0;
+
+    *others = id == head || g->tensor[id].trainable;
+    for (int n = 0; n < g->nodes; n++)
+        for (uint32_t i = 0; i < g->node[n].nin; i++)
+            if (g->node[n].in[i] == id) {
+                int is = i == at && !strcmp(g->node[n].component->name, op);
+                reads += is;
+                *others += !is;
+            }
+    return reads;
+}
+
 /* Frozen weights of linears but the LM head's take the storage that the recipe
  * names. A tensor that another op reads too (embeddings that are tied)
  * stays. */
@@ -27,16 +45,8 @@ static void hold_weights(const hone_family_spec *spec, hone_graph *g,
         return;
     for (hone_id id = 0; id < g->tensors; id++) {
         hone_tensor *t = &g->tensor[id];
-        int linears = 0, others = id == head || t->trainable;
+        int others, linears = reads_of(g, id, head, 1, "linear", &others);
 
-        for (int n = 0; n < g->nodes; n++)
-            for (uint32_t i = 0; i < g->node[n].nin; i++)
-                if (g->node[n].in[i] == id) {
-                    int is = i == 1 && !strcmp(g->node[n].component->name,
-                                               "linear");
-                    linears += is;
-                    others += !is;
-                }
         if (t->kind == HONE_T_PARAM && linears && !others &&
             takes(spec->storage, &t->type))
             t->type.storage = spec->storage;
@@ -49,16 +59,8 @@ static void leave_on_host(const hone_family_spec *spec, hone_graph *g,
 {
     for (hone_id id = 0; spec->words_on_host && id < g->tensors; id++) {
         hone_tensor *t = &g->tensor[id];
-        int lookups = 0, others = id == head || t->trainable;
+        int others, lookups = reads_of(g, id, head, 0, "embed", &others);
 
-        for (int n = 0; n < g->nodes; n++)
-            for (uint32_t i = 0; i < g->node[n].nin; i++)
-                if (g->node[n].in[i] == id) {
-                    int is = i == 0 && !strcmp(g->node[n].component->name,
-                                               "embed");
-                    lookups += is;
-                    others += !is;
-                }
         if (t->kind == HONE_T_PARAM && lookups && !others)
             t->space = HONE_PINNED_SPACE;
     }
