@@ -133,7 +133,8 @@ def row_loss(model, rows, device):
         mask[i, :len(row)] = 1
     labels = labels[:, 1:].to(device)
     logits = model(input_ids=ids.to(device),
-                   attention_mask=mask.to(device)).logits[:, :-1].float()
+                   attention_mask=mask.to(device)).logits[:, :-1]
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     loss = torch.nn.functional.cross_entropy(
         logits.reshape(-1, logits.shape[-1]), labels.reshape(-1),
         ignore_index=-100, reduction="sum")
