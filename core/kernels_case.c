@@ -395,7 +395,9 @@ static hone_status widen(gen *g)
 {
     hone_type *t = g->c->type;
     const hone_option *to = hone_option_find(g->op->options, "to");
-    int turned = (int)pick(g, 0, 1, 1), heads = 0;
+    static const char *const made[] = { "fp8", "fp8_turned", "bf16" };
+    int64_t which = pick(g, 0, 2, 1);
+    int heads = 0;
 
     for (uint32_t i = 0; i < g->c->call.nin; i++)
         heads |= t[i].rank == 1 && t[i].storage != g->c->call.compute;
@@ -409,10 +411,9 @@ static hone_status widen(gen *g)
         return HONE_OK;
     for (int i = 0; i < 2; i++)
         t->dim[i] = (t->dim[i] + 15) / 16 * 16;
-    t->storage = turned ? HONE_FP8 : HONE_BF16;
-    return hone_option_set_str(to, (void *)g->c->call.attrs,
-                               turned ? "fp8_turned" : "fp8", g->arena,
-                               g->err);
+    t->storage = which ? HONE_FP8 : HONE_BF16;
+    return hone_option_set_str(to, (void *)g->c->call.attrs, made[which],
+                               g->arena, g->err);
 }
 
 /* Weights as codes, whose dimensions are multiples of 16 then. */

@@ -183,6 +183,8 @@ static hone_status codes(const hone_call *c, int threads, hone_need *need,
         return HONE_OK;
     if (!strcmp(c->op, "swiglu"))
         return hone_fail(err, HONE_ENOSUP, "nothing is coded");
+    if (c->type[1].storage == HONE_F32)
+        return hone_fail(err, HONE_ENOSUP, "the weight is not coded");
     need->want[!is_dx ? 0 : 1] = is_dx ? HONE_FP8_TURNED : HONE_FP8;
     return HONE_OK;
 }
@@ -273,6 +275,30 @@ static void test_images_of_codes(void **state)
     }
 }
 
+/* Where losses are those of the weights, products see numbers alone. */
+static void test_codes_become_numbers(void **state)
+{
+    const hone_component *packs[] = { &coding, cpu[0], NULL };
+    hone_arena arena;
+    hone_graph g;
+    hone_err err;
+    hone_id w;
+
+    (void)state;
+    begin(&g, &arena);
+    w = matrix(&g, "w", HONE_FP8, HONE_T_PARAM);
+    op(&g, "linear", matrix(&g, "x", HONE_F32, HONE_T_INPUT), w, HONE_NONE);
+    assert_int_equal(hone_pass_assign(&g, packs, &host,
+                                      HONE_IMAGES_FROZEN | HONE_DECODED, &err),
+                     HONE_OK);
+    assert_int_equal(g.nodes, 2);
+    assert_string_equal(g.node[0].component->name, "convert");
+    assert_int_equal(g.node[0].in[0], w);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(g.tensor[g.node[1].in[i]].type.storage, HONE_F32);
+    hone_arena_free(&arena);
+}
+
 /* On the host the reference is the last resort, in float and in double. */
 static void test_the_reference_runs(void **state)
 {
@@ -333,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_nobody_covers_it),
         cmocka_unit_test(test_what_is_written_twice),
         cmocka_unit_test(test_images_of_codes),
+        cmocka_unit_test(test_codes_become_numbers),
         cmocka_unit_test(test_the_reference_runs),
     };
     return cmocka_run_group_tests(tests, open_registry, NULL);

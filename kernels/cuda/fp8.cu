@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * fp8.cu -- `convert` to codes: rows in bf16 that no kernel coded as it made
- * them, and weights to the layout in which linear_dx reads them. A row is
- * read once, by one block, and held in registers up to 16384 columns.
- * Transposing goes by squares of 128 bytes through shared memory. And the scales
- * of a product, for cards whose cuBLASLt applies none of vectors.
+ * them, and weights to the layout in which linear_dx reads them; and back to
+ * bf16. A row is read once, by one block, and held in registers up to 16384
+ * columns. Transposing goes by squares of 128 bytes through shared memory. And
+ * the scales of a product, for cards whose cuBLASLt applies none of vectors.
  */
 #include "fp8.cuh"
 
@@ -148,8 +148,36 @@ void cuda_fp8_scale(const cuda_fp8_product *p, hone_stream stream)
 
 /* -------------------------------------------------------------- the calls */
 
+/* Sixteen codes a thread; no row ends within them. */
+static __global__ void __launch_bounds__(THREADS)
+    numbers_kernel(coded from, int64_t rows, int64_t cols, cell y)
+{
+    int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 2 * VECTOR;
+    uint4 word;
+    float scale, v[2][VECTOR];
+
+    if (i >= rows * cols)
+        return;
+    word = __ldg((const uint4 *)(from.codes + i));
+    scale = __ldg(from.scales + i / cols);
+    const uint32_t four[4] = { word.x, word.y, word.z, word.w };
+#pragma unroll
+    for (int k = 0; k < 2 * VECTOR; k += 2) {
+        uint32_t two = four[k / 4] >> k % 4 * 8 & 0xffff;
+        __half2_raw raw = __nv_cvt_fp8x2_to_halfraw2(
+            (__nv_fp8x2_storage_t)two, __NV_E4M3);
+        float2 x = __half22float2(__half2(raw));
+
+        v[k / VECTOR][k % VECTOR] = x.x * scale;
+        v[k / VECTOR][k % VECTOR + 1] = x.y * scale;
+    }
+    store_wide(y, i, v[0]);
+    store_wide(y, i + VECTOR, v[1]);
+}
+
 struct coding {
     int64_t rows, cols;
+    int back;
 };
 
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
@@ -159,9 +187,12 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
 
     (void)threads;
     if (!(from == HONE_BF16 && to == HONE_FP8) &&
-        !(from == HONE_FP8 && to == HONE_FP8_TURNED))
+        !(from == HONE_FP8 && (to == HONE_FP8_TURNED || to == HONE_BF16)))
         return hone_fail(err, HONE_ENOSUP, "cuda: convert: codes are of bf16, "
-                         "or turned");
+                         "or turned, or become bf16");
+    if (cuda_adds(c, 0))
+        return hone_fail(err, HONE_ENOSUP, "cuda: convert: nothing is added "
+                         "to by codes");
     if (c->type[0].rank != 2 || c->type[0].dim[1] % 16 ||
         (from == HONE_FP8 && c->type[0].dim[0] % 16))
         return hone_fail(err, HONE_ENOSUP, "cuda: convert: codes have "
@@ -176,7 +207,8 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     (void)threads;
     (void)ctx;
     (void)err;
-    *(coding *)prepared = { c->type[0].dim[0], c->type[0].dim[1] };
+    *(coding *)prepared = { c->type[0].dim[0], c->type[0].dim[1],
+                            c->type[1].storage == HONE_BF16 };
     return HONE_OK;
 }
 
@@ -194,7 +226,11 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
                  (unsigned)cuda_ceil(c->rows, SIDE));
 
     (void)workspace;
-    if (ptr[0].part[1]) /* codes already */
+    if (c->back)
+        numbers_kernel<<<blocks_for(c->rows * c->cols, THREADS * 2 * VECTOR),
+                         THREADS, 0, (cudaStream_t)stream>>>(
+            coded_of(ptr, 0), c->rows, c->cols, cell_of(ptr, 1, HONE_BF16));
+    else if (ptr[0].part[1]) /* codes already */
         turn_kernel<<<squares, THREADS, 0, (cudaStream_t)stream>>>(
             coded_of(ptr, 0), c->rows, c->cols, coded_of(ptr, 1));
     else

@@ -92,6 +92,7 @@ static void product_run(const void *prepared, const hone_ptr *ptr,
 
 typedef struct {
     int64_t rows, columns;
+    int back; /* to numbers */
 } matrix;
 
 /* Of what is at most 448. */
@@ -123,7 +124,8 @@ static hone_status matrix_init(const hone_call *c, int threads, void *ctx,
     (void)threads;
     (void)ctx;
     (void)err;
-    *(matrix *)prepared = (matrix){ c->type[0].dim[0], c->type[0].dim[1] };
+    *(matrix *)prepared = (matrix){ c->type[0].dim[0], c->type[0].dim[1],
+                                    c->type[1].storage == HONE_F32 };
     return HONE_OK;
 }
 
@@ -134,7 +136,7 @@ static hone_status convert_prepare(const hone_call *c, int threads,
 
     (void)threads;
     if (!(from == HONE_F32 && to == HONE_FP8) &&
-        !(from == HONE_FP8 && to == HONE_FP8_TURNED))
+        !(from == HONE_FP8 && (to == HONE_FP8_TURNED || to == HONE_F32)))
         return hone_fail(err, HONE_ENOSUP, "codes: convert: no codes");
     need->prepared_bytes = sizeof(matrix);
     return HONE_OK;
@@ -151,6 +153,10 @@ static void convert_run(const void *prepared, const hone_ptr *ptr,
 
     (void)workspace;
     (void)stream;
+    for (int64_t i = 0; i < m->rows * m->columns && m->back; i++)
+        ((float *)ptr[1].part[0])[i] = number(from[i]) * one[i / m->columns];
+    if (m->back)
+        return;
     for (int64_t r = 0; r < m->rows && !one; r++)
         code_row((const float *)ptr[0].part[0] + r * m->columns, m->columns,
                  to + r * m->columns, &scale[r]);

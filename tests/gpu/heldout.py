@@ -6,7 +6,8 @@
 hone's mean is no further from that of Transformers (PEFT, bitsandbytes) in the
 same mode than the seeds of either are from each other. With FP8 weights, which
 have no such peer, it is at most 0.5 % above hone's own in bf16, or within the
-spread of seeds. MODES="bf16 fp8 nf4": which of those below."""
+spread of seeds; so it is when PEFT puts the adapters of both on the bf16
+weights. MODES="bf16 fp8 nf4": which of those below."""
 import importlib.util
 import json
 import math
@@ -140,6 +141,19 @@ def rival(mode, file, seed):
     print(json.dumps([first, evaluate(model, held, cast)]))
 
 
+def judge(folder, mode):
+    """The held-out losses of hone's adapters on the weights of the files."""
+    import peft
+    rows = runs.encode(json.load(open(folder / "rows.json")), MODEL, MOST)
+    found = []
+    for seed in SEEDS:
+        model = peft.PeftModel.from_pretrained(
+            runs.load(MODEL, "bfloat16", runs.DEVICE),
+            folder / f"{mode}-{seed}" / "adapter")
+        found.append((0, evaluate(model, rows[-HELD:], "bfloat16")))
+    return found
+
+
 def start_rivals(folder, mode):
     """They start first and run beside hone: nothing is timed here."""
     module = MODES[mode][4]
@@ -171,6 +185,12 @@ def mean(found):
     return statistics.mean(last for _, last in found)
 
 
+def near(found, other):
+    """At most 0.5 % above, or by no more than seeds are apart."""
+    return mean(found) - mean(other) <= max(0.005 * mean(other), spread(found),
+                                            spread(other))
+
+
 def line(name, found, good=None):
     runs.verdict(name, "%.5f -> %s, mean %.5f" % (
         found[0][0], " ".join(f"{last:.5f}" for _, last in found),
@@ -191,10 +211,14 @@ def main(folder):
             good = abs(mean(found) - mean(other)) <= max(spread(found),
                                                          spread(other))
         elif mode == "fp8" and "bf16" in ours:
-            above = mean(found) - mean(ours["bf16"])
-            good = above <= max(0.005 * mean(ours["bf16"]),
-                                spread(ours["bf16"]), spread(found))
+            good = near(found, ours["bf16"])
         line(f"hone, {mode}", found, good)
+    if "fp8" in ours and "bf16" in ours and \
+            importlib.util.find_spec("peft"):
+        judged = {mode: judge(folder, mode) for mode in ("bf16", "fp8")}
+        for mode, found in judged.items():
+            line(f"PEFT with the adapters of {mode}", found,
+                 near(found, judged["bf16"]))
 
 
 if __name__ == "__main__":
