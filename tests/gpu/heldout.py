@@ -150,7 +150,7 @@ def judge(folder, mode):
         model = peft.PeftModel.from_pretrained(
             runs.load(MODEL, "bfloat16", runs.DEVICE),
             folder / f"{mode}-{seed}" / "adapter")
-        found.append((0, evaluate(model, rows[-HELD:], "bfloat16")))
+        found.append((None, evaluate(model, rows[-HELD:], "bfloat16")))
     return found
 
 
@@ -192,9 +192,10 @@ def near(found, other):
 
 
 def line(name, found, good=None):
-    runs.verdict(name, "%.5f -> %s, mean %.5f" % (
-        found[0][0], " ".join(f"{last:.5f}" for _, last in found),
-        mean(found)), good)
+    first = found[0][0]
+    runs.verdict(name, "%s%s, mean %.5f" % (
+        f"{first:.5f} -> " if first else "",
+        " ".join(f"{last:.5f}" for _, last in found), mean(found)), good)
 
 
 def main(folder):
