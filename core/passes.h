@@ -105,6 +105,11 @@ hone_status hone_pass_early(hone_graph *, hone_id loss,
  * so that neither it nor its gradient exists whole. */
 hone_status hone_pass_chunk(hone_graph *, hone_id big, int64_t rows,
                             hone_err *);
+/* chunk.c: the same, ROWS of TOTAL rows at a time, for each stretch of ops of
+ * one layer that makes and uses up what is larger than all that goes in and
+ * out: MLPs, where what is inside is not kept. */
+hone_status hone_pass_chunk_layers(hone_graph *, int64_t total, int64_t rows,
+                                   hone_err *);
 
 /* assign.c: a kernel for every node, from the first pack that covers it (or,
  * where device memory is host memory, the op's reference), and `convert`

@@ -120,7 +120,7 @@ typedef struct hone_recipe {
     int64_t save_every, save_keep;
     int keep;
     const char *keep_layers; /* a table by layer as "0=none,1=all", or NULL */
-    int64_t logits_chunk;    /* rows of a chunk; 0: chosen */
+    int64_t logits_chunk, mlp_chunk; /* rows of a chunk; 0: chosen */
     int master;
     int update;         /* hone_update */
     int states_on_host; /* those of the optimizer */

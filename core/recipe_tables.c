@@ -88,6 +88,8 @@ static const hone_option train_options[] = {
               "layer"),
     ROW_INT(hone_train, "logits_chunk", logits_chunk, 0, 0,
             "rows of logits at a time; 0: chosen"),
+    ROW_INT(hone_train, "mlp_chunk", mlp_chunk, 0, 0,
+            "rows of an MLP at a time, where it is computed again; 0: chosen"),
     ROW_BOOL(hone_train, "master", master, 1,
              "fp32 master weights; false: bf16, stochastic rounding"),
     ROW_ENUM(hone_train, "update", update, "after", updates,

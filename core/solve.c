@@ -11,7 +11,13 @@
 
 #include <string.h>
 
-enum { LEVELS = HONE_SOLVE_LEVELS, SMALLEST_CHUNK = 64, FEW = 6 };
+enum {
+    LEVELS = HONE_SOLVE_LEVELS,
+    SMALLEST_CHUNK = 64,
+    FEW = 6,
+    MOST_RUNS = 16,    /* over the rows of a layer */
+    SMALLEST_MLP = 512 /* rows of one */
+};
 /* Lines whose promise is this close to the best are walked too; closer where
  * there are many layers, and one more or less is little. Where there are few,
  * all are. */
@@ -24,7 +30,7 @@ static const uint8_t levels[LEVELS] = { HONE_KEEP_ALL, HONE_KEEP_LIGHT,
                                         HONE_KEEP_NONE, HONE_KEEP_OFFLOAD };
 
 hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
-                           const uint8_t *keep, int64_t chunk,
+                           const uint8_t *keep, int64_t chunk, int64_t mlp,
                            hone_way_out *out, hone_err *err)
 {
     hone_arena scratch = { 0 }, made = { 0 };
@@ -36,12 +42,14 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
     c.keep = &made;
     c.keep_layer = keep;
     c.logits_chunk = chunk;
+    c.mlp_chunk = mlp;
     status = hone_compile_micro(&c, &p, "train", bucket, 1, err);
     if (status == HONE_OK) {
         *out = (hone_way_out){
             .keep = hone_copy(s->arena, keep, (size_t)s->layers,
                               (size_t)s->layers + 1, 1),
             .tokens = bucket.tokens, .asked = chunk, .rows = p.logits_rows,
+            .mlp = mlp,
             .bytes = p.place.bytes[HONE_DEVICE_SPACE],
             .seconds = hone_program_seconds(&p, s->card) };
         if (c.machine->info.is_host)
@@ -60,7 +68,7 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
 typedef struct {
     hone_solver *s;
     hone_bucket bucket;
-    int64_t chunk;
+    int64_t chunk, mlp;
     int free;                   /* layers that may be chosen */
     hone_way_out level[LEVELS]; /* all free layers at it */
     hone_way_out best;          /* .keep NULL: none yet */
@@ -99,7 +107,7 @@ static hone_status attempt(search *f, int a, int b, int last, int m,
         keep[i] = levels[at < m - 1 ? b : at < m ? last : a];
         at++;
     }
-    hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, w, f->err));
+    hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, f->mlp, w, f->err));
     if (take(f, w)) {
         s->more = a == b ? 0 : a;
         s->less = b;
@@ -162,6 +170,13 @@ static int levels_of(const search *f)
     return f->s->compiler->machine->info.is_host ? LEVELS - 1 : LEVELS;
 }
 
+static int64_t smallest_mlp(const search *f)
+{
+    int64_t rows = f->bucket.tokens / MOST_RUNS;
+
+    return rows < SMALLEST_MLP ? SMALLEST_MLP : rows;
+}
+
 /* Whether the least that there is fits. With few layers that need not be the
  * level that keeps least. */
 static hone_status try_least(search *f)
@@ -174,7 +189,12 @@ static hone_status try_least(search *f)
         f->chunk = SMALLEST_CHUNK;
     for (int i = from; i < count; i++)
         hone_try(attempt(f, i, i, i, 0, &w));
+    f->mlp = smallest_mlp(f);
+    if (f->s->mlp_is_free && f->s->least > f->s->budget)
+        for (int i = from; i < count; i++)
+            hone_try(attempt(f, i, i, i, 0, &w));
     f->chunk = chunk;
+    f->mlp = f->s->mlp;
     return HONE_OK;
 }
 
@@ -234,7 +254,8 @@ static hone_status polish(search *f)
             if (s->pinned[layer] != HONE_KEEP_AUTO || keep[layer] == to)
                 continue;
             keep[layer] = (uint8_t)to;
-            hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, &w, f->err));
+            hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, f->mlp, &w,
+                                    f->err));
             take(f, &w);
         }
     }
@@ -247,29 +268,54 @@ static void count_free(search *f)
         f->free += f->s->pinned[i] == HONE_KEEP_AUTO;
 }
 
+/* Fewer and fewer rows of logits at a time, which take longer. */
+static hone_status try_chunks(search *f)
+{
+    int64_t most = INT64_MAX;
+
+    f->chunk = f->s->chunk;
+    do {
+        hone_try(try_levels(f, most));
+        if (!too_slow(f))
+            hone_try(try_pairs(f));
+        if (!too_slow(f))
+            hone_try(polish(f));
+        if (too_slow(f) || fits(f, &f->level[0]) || f->level[0].bytes > most)
+            break;
+        most = f->level[0].bytes - f->level[0].bytes / 128;
+        f->chunk = (f->level[0].rows / 4 + 15) / 16 * 16;
+    } while (f->s->chunk_is_free && f->chunk >= SMALLEST_CHUNK);
+    return HONE_OK;
+}
+
+/* Fewer and fewer rows of layers, until that is of no more use. */
+static hone_status try_mlps(search *f)
+{
+    int found = 0, better;
+
+    do {
+        double before = f->limit;
+
+        hone_try(try_chunks(f));
+        better = f->limit != before;
+        found |= better;
+        f->mlp = (f->mlp ? f->mlp : f->bucket.tokens) / 2;
+    } while (f->s->mlp_is_free && f->mlp >= smallest_mlp(f) &&
+             (better || !found) && !too_slow(f) && !fits(f, &f->level[0]));
+    return HONE_OK;
+}
+
 hone_status hone_solve(hone_solver *s, hone_bucket bucket, hone_way_out *out,
                        hone_err *err)
 {
-    search f = { .s = s, .bucket = bucket, .chunk = s->chunk,
+    search f = { .s = s, .bucket = bucket, .chunk = s->chunk, .mlp = s->mlp,
                  .limit = s->limit, .err = err };
-    int64_t most = INT64_MAX;
 
     count_free(&f);
     s->least = INT64_MAX;
     hone_try(try_least(&f));
-    do { /* fewer rows of logits at a time, which take longer */
-        if (s->least > s->budget)
-            break;
-        hone_try(try_levels(&f, most));
-        if (!too_slow(&f))
-            hone_try(try_pairs(&f));
-        if (!too_slow(&f))
-            hone_try(polish(&f));
-        if (too_slow(&f) || fits(&f, &f.level[0]) || f.level[0].bytes > most)
-            break;
-        most = f.level[0].bytes - f.level[0].bytes / 128;
-        f.chunk = (f.level[0].rows / 4 + 15) / 16 * 16;
-    } while (s->chunk_is_free && f.chunk >= SMALLEST_CHUNK);
+    if (s->least <= s->budget)
+        hone_try(try_mlps(&f));
     *out = f.best;
     if (!f.best.keep)
         return hone_fail(err, HONE_ENOMEM, "a micro-batch of %lld tokens needs "
@@ -283,7 +329,8 @@ hone_status hone_solve_like(hone_solver *s, const hone_way_out *as,
                             hone_bucket bucket, hone_way_out *out,
                             hone_err *err)
 {
-    search f = { .s = s, .bucket = bucket, .chunk = as->asked, .err = err };
+    search f = { .s = s, .bucket = bucket, .chunk = as->asked, .mlp = as->mlp,
+                 .err = err };
     double share = (double)bucket.tokens / (double)as->tokens;
     int64_t of_level[LEVELS];
 

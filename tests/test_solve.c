@@ -89,7 +89,7 @@ static void try_everything(hone_solver *s, hone_bucket b, const int64_t *chunks,
 
             for (int i = 0; i < LAYERS; i++)
                 keep[i] = levels[code >> (2 * i) & 3];
-            if (hone_solve_try(s, b, keep, chunks[c], &w, &err) != HONE_OK)
+            if (hone_solve_try(s, b, keep, chunks[c], 0, &w, &err) != HONE_OK)
                 fail_msg("%s", err.msg);
             hone_push(s->arena, all->list, all->count, all->cap);
             all->list[all->count++] = w;
