@@ -21,6 +21,9 @@ enum {
 };
 /* A smaller micro-batch must promise to be faster by this. */
 static const double FASTER = 0.99;
+/* Of the host's memory, what may be pinned for what is sent out; and bytes
+ * where the card does not say how much there is. */
+static const double PINNED = 0.6, PINNED_BYTES = 64.0 * (1 << 30);
 
 /* What devices are about like where nothing is known of one: only what one way
  * takes beside another follows from it. */
@@ -96,6 +99,7 @@ typedef struct {
 static hone_status begin(fit *f, hone_session *s, hone_err *err)
 {
     int layers = hone_family_layers(s->family);
+    double host = card_of(s)->figure[HONE_CARD_HOST].value;
     uint8_t *pinned;
 
     *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
@@ -118,6 +122,7 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
         .pinned = pinned, .layers = layers,
         .chunk = f->compiler.logits_chunk,
         .chunk_is_free = !f->compiler.logits_chunk && !f->held,
+        .pinned_budget = (int64_t)(host > 0 ? PINNED * host : PINNED_BYTES),
         .mlp = f->compiler.mlp_chunk,
         .mlp_is_free = !f->compiler.mlp_chunk && !f->held };
     return HONE_OK;

@@ -75,7 +75,8 @@ int hone_sum_is_free(const hone_graph *, const hone_node *);
  * before their backward ops, but for what is small beside what enters them;
  * for OFFLOAD that waits in pinned memory, copied on a stream of its own. Of
  * LIGHT ones only what needs no product and no attention, where it saves
- * bytes. */
+ * bytes. Of AWAY ones that and what is larger than what enters them; the rest
+ * waits in pinned memory. */
 extern const char *const hone_keep_names[]; /* [keep - 1]; ends with NULL */
 hone_status hone_pass_recompute(hone_graph *, const uint8_t *keep, int layers,
                                 hone_err *);

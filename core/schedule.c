@@ -24,12 +24,14 @@ typedef struct {
     uint8_t *kept;    /* [tensors] of the forward pass, read by backward nodes:
                          HERE of this layer alone, or else ELSEWHERE too */
     uint8_t *cheap;   /* [nodes] of the layer, forward */
-    int64_t small;    /* bytes of a tensor that is not worth the work */
+    int64_t enters;   /* bytes of what enters the layer */
+    int64_t small;    /* of a tensor that is not worth the work */
+    int64_t most;     /* of one that may be kept */
 } redo;
 enum { HERE = 1, ELSEWHERE };
 
 const char *const hone_keep_names[] = { "auto", "all", "none", "offload",
-                                        "light", NULL };
+                                        "light", "away", NULL };
 
 static void find_producers(redo *r)
 {
@@ -123,9 +125,10 @@ static void find_small(redo *r)
 
             if (id != HONE_NONE && g->tensor[id].kind == HONE_T_TEMP &&
                 !is_forward(r, r->producer[id]) &&
-                bytes_of(r, id) / SMALL > r->small)
-                r->small = bytes_of(r, id) / SMALL;
+                bytes_of(r, id) > r->enters)
+                r->enters = bytes_of(r, id);
         }
+    r->small = r->enters / SMALL;
 }
 
 static void redo_start(redo *r, hone_graph *g, int layer)
@@ -197,10 +200,11 @@ static int64_t price_of(const redo *r, hone_id id)
     if (id == HONE_NONE || r->g->tensor[id].kind != HONE_T_TEMP || r->kept[id])
         return 0;
     own = bytes_of(r, id);
-    if (r->producer[id] < 0 || !r->cheap[r->producer[id]])
+    if (!is_forward(r, r->producer[id]) ||
+        (own <= r->most && !r->cheap[r->producer[id]]))
         return own;
     made = price(r, r->producer[id]);
-    return made < own ? made : own;
+    return made < own || own > r->most ? made : own;
 }
 
 static void fetch(redo *r, int n);
@@ -209,7 +213,8 @@ static void fetch_one(redo *r, hone_id id)
 {
     if (id == HONE_NONE || r->g->tensor[id].kind != HONE_T_TEMP || r->kept[id])
         return;
-    if (price_of(r, id) < bytes_of(r, id))
+    if (price_of(r, id) < bytes_of(r, id) ||
+        (bytes_of(r, id) > r->most && is_forward(r, r->producer[id])))
         fetch(r, r->producer[id]);
     else
         r->kept[id] = HERE;
@@ -229,13 +234,27 @@ static void fetch(redo *r, int n)
         fetch_one(r, node->acc[i]);
 }
 
+/* Marks what is too large to be kept. */
+static void want_large(redo *r)
+{
+    const hone_graph *g = r->g;
+
+    for (int n = g->nodes - 1; n >= 0; n--)
+        for (uint32_t i = 0; is_forward(r, n) && i < g->node[n].nout; i++) {
+            hone_id id = g->node[n].out[i];
+
+            if (r->kept[id] != HERE || bytes_of(r, id) <= r->most)
+                continue;
+            r->kept[id] = 0;
+            fetch(r, n);
+        }
+}
+
 /* Marks what is cheap to make again from what is kept for less. */
 static void want_cheap(redo *r)
 {
     const hone_graph *g = r->g;
 
-    find_kept(r);
-    find_cheap(r);
     for (int n = g->nodes - 1; n >= 0; n--) {
         const hone_node *node = &g->node[n];
         int64_t saved = 0;
@@ -264,28 +283,73 @@ static void want_all(redo *r, int at)
             want(r, g->node[n].in[i]);
 }
 
+/* All of it before the layer's first backward node, at AT. */
+static void redo_at_once(redo *r, int at)
+{
+    hone_graph *g = r->g;
+    int nodes = g->nodes;
+
+    for (int n = 0; n < nodes; n++)
+        if (r->again[n])
+            clone(r, n);
+    for (int n = at; n < nodes; n++)
+        if (is_backward(r, n))
+            g->node[n].in = twins(r, g->node[n].in, g->node[n].nin);
+    hone_graph_move(g, g->nodes - nodes, at);
+}
+
+/* What makes ID again, and before it what that needs, at the end. */
+static void redo_for(redo *r, hone_id id)
+{
+    int n = id == HONE_NONE ? -1 : r->producer[id];
+
+    if (n < 0 || !r->again[n] || r->twin[id] != HONE_NONE)
+        return;
+    for (uint32_t i = 0; i < r->g->node[n].nin; i++)
+        redo_for(r, r->g->node[n].in[i]);
+    for (uint32_t i = 0; i < r->g->node[n].nout; i++)
+        redo_for(r, r->g->node[n].acc[i]);
+    clone(r, n);
+}
+
+/* Each right before the first backward node that needs it. */
+static void redo_in_turn(redo *r, int at)
+{
+    hone_graph *g = r->g;
+
+    for (int n = at; n < g->nodes; n++) {
+        int nodes = g->nodes;
+
+        if (!is_backward(r, n))
+            continue;
+        for (uint32_t i = 0; i < g->node[n].nin; i++)
+            redo_for(r, g->node[n].in[i]);
+        g->node[n].in = twins(r, g->node[n].in, g->node[n].nin);
+        hone_graph_move(g, g->nodes - nodes, n);
+        n += g->nodes - nodes;
+    }
+}
+
 static void recompute(hone_graph *g, int layer, int keep)
 {
     redo r;
-    int at, forward, added;
+    int at;
 
     redo_start(&r, g, layer);
     at = first_backward(&r);
     if (at < 0)
         return;
-    if (keep == HONE_KEEP_LIGHT)
+    if (keep == HONE_KEEP_LIGHT || keep == HONE_KEEP_AWAY) {
+        find_kept(&r);
+        find_cheap(&r);
+        r.most = keep == HONE_KEEP_AWAY ? r.enters : INT64_MAX;
+        want_large(&r);
         want_cheap(&r);
-    else
+        redo_in_turn(&r, at);
+    } else {
         want_all(&r, at);
-    forward = g->nodes;
-    for (int n = 0; n < forward; n++)
-        if (r.again[n])
-            clone(&r, n);
-    added = g->nodes - forward;
-    for (int n = at; n < forward; n++)
-        if (is_backward(&r, n))
-            g->node[n].in = twins(&r, g->node[n].in, g->node[n].nin);
-    hone_graph_move(g, added, at);
+        redo_at_once(&r, at);
+    }
 }
 
 /* ---------------------------------------------------------------- offload */
@@ -327,7 +391,8 @@ static hone_status send_out(hone_graph *g, hone_id id, int layer, hone_err *err)
     return emit_copy(g, out, back, layer, HONE_BACKWARD, ahead, err);
 }
 
-static hone_status offload(hone_graph *g, int layer, hone_err *err)
+/* What enters the layer, or, if it is to be AWAY, all that it keeps. */
+static hone_status offload(hone_graph *g, int layer, int away, hone_err *err)
 {
     hone_id *sent = NULL;
     int count = 0, cap = 0;
@@ -342,7 +407,9 @@ static hone_status offload(hone_graph *g, int layer, hone_err *err)
             int p = id == HONE_NONE ? -1 : r.producer[id], seen = 0;
 
             if (p < 0 || g->tensor[id].kind != HONE_T_TEMP ||
-                g->node[p].phase != HONE_FORWARD || g->node[p].layer == layer)
+                g->node[p].phase != HONE_FORWARD ||
+                (g->node[p].layer == layer &&
+                 (!away || bytes_of(&r, id) <= r.small)))
                 continue;
             for (int k = 0; k < count; k++)
                 seen |= sent[k] == id;
@@ -364,7 +431,7 @@ hone_status hone_pass_recompute(hone_graph *g, const uint8_t *keep, int layers,
         if (keep[layer] > HONE_KEEP_ALL)
             recompute(g, layer, keep[layer]);
     for (int layer = layers - 1; layer >= 0; layer--)
-        if (keep[layer] == HONE_KEEP_OFFLOAD)
-            hone_try(offload(g, layer, err));
+        if (keep[layer] == HONE_KEEP_OFFLOAD || keep[layer] == HONE_KEEP_AWAY)
+            hone_try(offload(g, layer, keep[layer] == HONE_KEEP_AWAY, err));
     return HONE_OK;
 }

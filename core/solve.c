@@ -9,6 +9,7 @@
  */
 #include "solve.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -27,7 +28,8 @@ static double close_to(double best, int layers)
 }
 
 static const uint8_t levels[LEVELS] = { HONE_KEEP_ALL, HONE_KEEP_LIGHT,
-                                        HONE_KEEP_NONE, HONE_KEEP_OFFLOAD };
+                                        HONE_KEEP_NONE, HONE_KEEP_AWAY,
+                                        HONE_KEEP_OFFLOAD };
 
 hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
                            const uint8_t *keep, int64_t chunk, int64_t mlp,
@@ -51,6 +53,7 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
             .tokens = bucket.tokens, .asked = chunk, .rows = p.logits_rows,
             .mlp = mlp,
             .bytes = p.place.bytes[HONE_DEVICE_SPACE],
+            .pinned = p.place.bytes[HONE_PINNED_SPACE],
             .seconds = hone_program_seconds(&p, s->card) };
         if (c.machine->info.is_host)
             out->bytes += p.place.bytes[HONE_PINNED_SPACE];
@@ -78,7 +81,8 @@ typedef struct {
 
 static int fits(const search *f, const hone_way_out *w)
 {
-    return w->bytes <= f->s->budget;
+    return w->bytes <= f->s->budget &&
+           (!f->s->pinned_budget || w->pinned <= f->s->pinned_budget);
 }
 
 /* Whether it is the best so far. */
@@ -127,8 +131,10 @@ static hone_status walk(search *f, int a, int b)
 
     while (high - low > 1) {
         double share = (above - (double)f->s->budget) / (above - below);
-        int m = low + (int)(share * (high - low)) + 1;
+        int m = low + 1;
 
+        if (share > 0 && share < 1)
+            m += (int)(share * (high - low));
         if (++tries > 3)
             m = (low + high) / 2;
         m = m >= high ? high - 1 : m <= low ? low + 1 : m;
@@ -148,12 +154,19 @@ static hone_status walk(search *f, int a, int b)
     return HONE_OK;
 }
 
+/* How much of the way from FROM, which is above LIMIT, to TO that is. */
+static double share_of(int64_t from, int64_t to, int64_t limit)
+{
+    return limit > 0 && from > limit
+               ? (double)(from - limit) / (double)(from - to) : 0;
+}
+
 /* Seconds at the budget, on the line between two levels. */
 static double promise(const search *f, int a, int b)
 {
     const hone_way_out *x = &f->level[a], *y = &f->level[b];
-    double share = (double)(x->bytes - f->s->budget) /
-                   (double)(x->bytes - y->bytes);
+    double share = fmax(share_of(x->bytes, y->bytes, f->s->budget),
+                        share_of(x->pinned, y->pinned, f->s->pinned_budget));
 
     return x->seconds + share * (y->seconds - x->seconds);
 }
@@ -167,7 +180,7 @@ static int too_slow(const search *f)
 /* Sending out is nothing where host memory is all there is. */
 static int levels_of(const search *f)
 {
-    return f->s->compiler->machine->info.is_host ? LEVELS - 1 : LEVELS;
+    return f->s->compiler->machine->info.is_host ? LEVELS - 2 : LEVELS;
 }
 
 static int64_t smallest_mlp(const search *f)

@@ -32,10 +32,11 @@ typedef struct hone_way_out {
     int64_t rows;    /* those that it came to */
     int64_t mlp;     /* rows of layers at a time; 0: all */
     int64_t bytes;   /* of temporaries */
+    int64_t pinned;  /* of those that wait in host memory */
     double seconds;
 } hone_way_out;
 
-enum { HONE_SOLVE_LEVELS = 4 };
+enum { HONE_SOLVE_LEVELS = 5 };
 
 typedef struct hone_solver {
     hone_arena *arena;             /* of what is found */
@@ -48,6 +49,7 @@ typedef struct hone_solver {
     int64_t mlp;    /* rows of layers at a time; 0: all */
     int mlp_is_free;
     int64_t budget; /* bytes of temporaries */
+    int64_t pinned_budget; /* of those in pinned memory; 0: any */
     double limit;   /* seconds: what takes longer is of no use; 0: any */
     int64_t least;  /* bytes of the smallest that was tried for this size */
     hone_way_out *tried;

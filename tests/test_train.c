@@ -183,6 +183,8 @@ static const struct {
     { NULL, "keep = \"light\", mlp_chunk = 64" },
     { NULL, "keep = \"light\"" },
     { NULL, "keep = \"offload\"" },
+    { NULL, "keep = \"away\"" },
+    { "hone.pack { tokens = 512 }", "keep = \"away\", mlp_chunk = 128" },
     { "hone.pad { rows = 2 }", "keep = \"offload\", logits_chunk = 64" },
     { "hone.pack { tokens = 1024 }", "keep = { [0] = \"none\", [2] = "
                                      "\"offload\" }" },
