@@ -12,7 +12,8 @@
 
 enum {
     SMALL = 64, /* as many tensors fit what enters a layer: not made again */
-    CHEAP = 16  /* operations an element: no product of matrices */
+    CHEAP = 16, /* operations an element: no product of matrices */
+    PER_BYTE = 8000 /* operations of a card while a byte comes from the host */
 };
 
 typedef struct {
@@ -365,37 +366,98 @@ static hone_status emit_copy(hone_graph *g, hone_id from, hone_id to, int layer,
     return HONE_OK;
 }
 
-/* Sends ID out behind its producer and brings it back for the layer's
- * backward ops, one layer's work ahead. */
-static hone_status send_out(hone_graph *g, hone_id id, int layer, hone_err *err)
+/* What waits in pinned memory of one layer. */
+typedef struct {
+    hone_id *id, *back; /* back: what it is when it is here again */
+    int count, cap, back_cap;
+    int64_t bytes;
+} waiting;
+
+static int uses(const hone_node *node, hone_id id)
 {
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] == id)
+            return 1;
+    for (uint32_t i = 0; i < node->nout; i++)
+        if (node->acc[i] == id)
+            return 1;
+    return 0;
+}
+
+/* Where the layer's backward ops begin, or those of the next, before them. */
+static int one_layer_ahead(const hone_graph *g, int layer)
+{
+    for (int n = 0; n < g->nodes; n++) /* copies stand ahead of theirs */
+        if (g->node[n].phase == HONE_BACKWARD && !g->node[n].stream &&
+            (g->node[n].layer == layer || g->node[n].layer == layer + 1))
+            return n;
+    return g->nodes;
+}
+
+/* Behind the last use of BEFORE, its like in the layer that went before, whose
+ * bytes are free then; -1: that would be too late for what is to come. */
+static int in_its_place(const hone_graph *g, hone_id id, int layer,
+                        hone_id before, int64_t bytes)
+{
+    int at = -1, use = -1;
+    double flops = 0;
+
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+
+        if (node->phase != HONE_BACKWARD || node->stream)
+            continue;
+        if (uses(node, before))
+            at = n + 1;
+        if (use < 0 && node->layer == layer && uses(node, id))
+            use = n;
+    }
+    if (at < 0 || hone_tensor_bytes(&g->tensor[before].type) !=
+                      hone_tensor_bytes(&g->tensor[id].type))
+        return -1;
+    for (int n = at; n < use; n++)
+        flops += hone_node_flops(g, &g->node[n]);
+    return flops < PER_BYTE * (double)bytes ? -1 : at;
+}
+
+/* Sends the K-th out behind its producer and brings it back for the layer's
+ * backward ops in time. */
+static hone_status send_out(hone_graph *g, waiting *w, int k, int layer,
+                            const waiting *before, hone_err *err)
+{
+    const hone_id id = w->id[k];
     hone_type type = g->tensor[id].type;
     hone_id out = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
     hone_id back = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
-    int at = hone_graph_producer(g, id) + 1, use = -1, ahead = -1;
+    int at = -1;
 
     g->tensor[out].space = HONE_PINNED_SPACE;
-    hone_try(emit_copy(g, id, out, layer, HONE_FORWARD, at, err));
-    for (int n = 0; n < g->nodes; n++) {
-        if (g->node[n].phase != HONE_BACKWARD || g->node[n].stream)
-            continue; /* copies stand ahead of their layer themselves */
-        if (ahead < 0 && (g->node[n].layer == layer + 1 ||
-                          g->node[n].layer == layer))
-            ahead = n;
-        if (use < 0 && g->node[n].layer == layer)
-            use = n;
-    }
-    for (int n = use; n < g->nodes; n++)
+    hone_try(emit_copy(g, id, out, layer, HONE_FORWARD,
+                       hone_graph_producer(g, id) + 1, err));
+    if (before->count == w->count)
+        at = in_its_place(g, id, layer, before->back[k], w->bytes);
+    at = at < 0 ? one_layer_ahead(g, layer) : at;
+    for (int n = at; n < g->nodes; n++)
         if (g->node[n].layer == layer && g->node[n].phase == HONE_BACKWARD)
             hone_graph_replace(g, id, back, n, n + 1);
-    return emit_copy(g, out, back, layer, HONE_BACKWARD, ahead, err);
+    w->back[k] = back;
+    return emit_copy(g, out, back, layer, HONE_BACKWARD, at, err);
 }
 
-/* What enters the layer, or, if it is to be AWAY, all that it keeps. */
-static hone_status offload(hone_graph *g, int layer, int away, hone_err *err)
+static int is_waiting(const waiting *w, hone_id id)
 {
-    hone_id *sent = NULL;
-    int count = 0, cap = 0;
+    for (int k = 0; k < w->count; k++)
+        if (w->id[k] == id)
+            return 1;
+    return 0;
+}
+
+/* What enters the layer, or, if it is to be AWAY, all that it keeps. LAST: of
+ * the layer before in the backward pass, and then of this one. */
+static hone_status offload(hone_graph *g, int layer, int away, waiting *last,
+                           hone_err *err)
+{
+    waiting w = { 0 };
     redo r;
 
     redo_start(&r, g, layer);
@@ -404,34 +466,37 @@ static hone_status offload(hone_graph *g, int layer, int away, hone_err *err)
             continue;
         for (uint32_t i = 0; i < g->node[n].nin; i++) {
             hone_id id = g->node[n].in[i];
-            int p = id == HONE_NONE ? -1 : r.producer[id], seen = 0;
+            int p = id == HONE_NONE ? -1 : r.producer[id];
 
             if (p < 0 || g->tensor[id].kind != HONE_T_TEMP ||
                 g->node[p].phase != HONE_FORWARD ||
                 (g->node[p].layer == layer &&
-                 (!away || bytes_of(&r, id) <= r.small)))
+                 (!away || bytes_of(&r, id) <= r.small)) ||
+                is_waiting(&w, id))
                 continue;
-            for (int k = 0; k < count; k++)
-                seen |= sent[k] == id;
-            if (seen)
-                continue;
-            hone_push(g->arena, sent, count, cap);
-            sent[count++] = id;
+            hone_push(g->arena, w.id, w.count, w.cap);
+            hone_push(g->arena, w.back, w.count, w.back_cap);
+            w.id[w.count++] = id;
+            w.bytes += bytes_of(&r, id);
         }
     }
-    for (int k = 0; k < count; k++)
-        hone_try(send_out(g, sent[k], layer, err));
+    for (int k = 0; k < w.count; k++)
+        hone_try(send_out(g, &w, k, layer, last, err));
+    *last = w;
     return HONE_OK;
 }
 
 hone_status hone_pass_recompute(hone_graph *g, const uint8_t *keep, int layers,
                                 hone_err *err)
 {
+    waiting last = { 0 };
+
     for (int layer = layers - 1; layer >= 0; layer--)
         if (keep[layer] > HONE_KEEP_ALL)
             recompute(g, layer, keep[layer]);
     for (int layer = layers - 1; layer >= 0; layer--)
         if (keep[layer] == HONE_KEEP_OFFLOAD || keep[layer] == HONE_KEEP_AWAY)
-            hone_try(offload(g, layer, keep[layer] == HONE_KEEP_AWAY, err));
+            hone_try(offload(g, layer, keep[layer] == HONE_KEEP_AWAY, &last,
+                             err));
     return HONE_OK;
 }

@@ -31,6 +31,11 @@ static const uint8_t levels[LEVELS] = { HONE_KEEP_ALL, HONE_KEEP_LIGHT,
                                         HONE_KEEP_NONE, HONE_KEEP_AWAY,
                                         HONE_KEEP_OFFLOAD };
 
+static int can_pin(const hone_solver *s, const hone_way_out *w)
+{
+    return !s->pinned_budget || w->pinned <= s->pinned_budget;
+}
+
 hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
                            const uint8_t *keep, int64_t chunk, int64_t mlp,
                            hone_way_out *out, hone_err *err)
@@ -57,7 +62,8 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
             .seconds = hone_program_seconds(&p, s->card) };
         if (c.machine->info.is_host)
             out->bytes += p.place.bytes[HONE_PINNED_SPACE];
-        s->least = out->bytes < s->least ? out->bytes : s->least;
+        if (can_pin(s, out) && out->bytes < s->least)
+            s->least = out->bytes;
         hone_push(s->arena, s->tried, s->count, s->cap);
         s->tried[s->count++] = *out;
     }
@@ -81,8 +87,7 @@ typedef struct {
 
 static int fits(const search *f, const hone_way_out *w)
 {
-    return w->bytes <= f->s->budget &&
-           (!f->s->pinned_budget || w->pinned <= f->s->pinned_budget);
+    return w->bytes <= f->s->budget && can_pin(f->s, w);
 }
 
 /* Whether it is the best so far. */
@@ -190,11 +195,11 @@ static int64_t smallest_mlp(const search *f)
     return rows < SMALLEST_MLP ? SMALLEST_MLP : rows;
 }
 
-/* Whether the least that there is fits. With few layers that need not be the
- * level that keeps least. */
+/* Whether the least that there is fits. With few layers that need not be one of
+ * the levels that keep least. */
 static hone_status try_least(search *f)
 {
-    int count = levels_of(f), from = f->free < FEW ? 0 : count - 1;
+    int count = levels_of(f), from = f->free < FEW ? 0 : count - 2;
     int64_t chunk = f->chunk;
     hone_way_out w;
 
