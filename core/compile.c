@@ -124,9 +124,21 @@ static hone_status chunk(const hone_compiler *c, hone_program *p,
     return hone_pass_chunk(&p->graph, logits, p->logits_rows, err);
 }
 
+/* Runs of nearly one size here too. */
+static hone_status chunk_layers(const hone_compiler *c, hone_program *p,
+                                int64_t tokens, hone_err *err)
+{
+    int64_t runs = c->mlp_chunk ? (tokens + c->mlp_chunk - 1) / c->mlp_chunk
+                                : 1;
+
+    p->mlp_rows = runs < 2 ? tokens : ((tokens + runs - 1) / runs + 15) / 16 *
+                                          16;
+    return hone_pass_chunk_layers(&p->graph, tokens, p->mlp_rows, err);
+}
+
 static hone_status backward(const hone_compiler *c, hone_program *p,
                             hone_id loss, hone_id seed, hone_id head,
-                            hone_id logits, hone_err *err)
+                            hone_id logits, int64_t tokens, hone_err *err)
 {
     hone_graph *g = &p->graph;
     int layers = hone_family_layers(c->family);
@@ -141,6 +153,7 @@ static hone_status backward(const hone_compiler *c, hone_program *p,
     hone_try(hone_pass_again(g, c->machine->packs, err));
     hone_try(chunk(c, p, head, logits, err));
     hone_try(hone_pass_recompute(g, keep, layers, err));
+    hone_try(chunk_layers(c, p, tokens, err));
     if (c->single)
         hone_pass_gradients(g, head);
     return c->early ? hone_pass_early(g, loss, c->optimizer, c->states, err)
@@ -196,10 +209,12 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
                            err));
     g->node[g->nodes - 1].acc[0] = loss;
     if (train)
-        hone_try(backward(c, p, loss, seed, head, logits, err));
+        hone_try(backward(c, p, loss, seed, head, logits, bucket.tokens,
+                          err));
     else {
         hone_pass_accumulate(g);
         hone_try(chunk(c, p, head, logits, err));
+        hone_try(chunk_layers(c, p, bucket.tokens, err));
     }
     /* Held-out losses are those of the weights: codes of activations are for
      * speed, and who uses the adapter may have none. */

@@ -18,6 +18,7 @@ typedef struct hone_compiler {
     const hone_lora *lora;  /* NULL: none */
     hone_storage compute;
     int64_t logits_chunk;   /* rows; 0: chosen here */
+    int64_t mlp_chunk;      /* rows of layers, see passes.h; 0: all */
     hone_keep keep_mode;    /* HONE_KEEP_AUTO: all */
     const char *keep_layers; /* "0=none,3=offload": layers of their own */
     const uint8_t *keep_layer; /* [layers] hone_keep, instead of the two */

@@ -21,6 +21,9 @@ enum {
 };
 /* A smaller micro-batch must promise to be faster by this. */
 static const double FASTER = 0.99;
+/* Of the host's memory, what may be pinned for what is sent out; and bytes
+ * where the card does not say how much there is. */
+static const double PINNED = 0.6, PINNED_BYTES = 64.0 * (1 << 30);
 
 /* What devices are about like where nothing is known of one: only what one way
  * takes beside another follows from it. */
@@ -96,6 +99,7 @@ typedef struct {
 static hone_status begin(fit *f, hone_session *s, hone_err *err)
 {
     int layers = hone_family_layers(s->family);
+    double host = card_of(s)->figure[HONE_CARD_HOST].value;
     uint8_t *pinned;
 
     *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
@@ -117,7 +121,10 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
         .arena = &f->arena, .compiler = &f->compiler, .card = card_of(s),
         .pinned = pinned, .layers = layers,
         .chunk = f->compiler.logits_chunk,
-        .chunk_is_free = !f->compiler.logits_chunk && !f->held };
+        .chunk_is_free = !f->compiler.logits_chunk && !f->held,
+        .pinned_budget = (int64_t)(host > 0 ? PINNED * host : PINNED_BYTES),
+        .mlp = f->compiler.mlp_chunk,
+        .mlp_is_free = !f->compiler.mlp_chunk && !f->held };
     return HONE_OK;
 }
 
@@ -184,12 +191,15 @@ static hone_status choose(fit *f, hone_err *err)
     solver->budget = f->temps;
     hone_try(choose_size(f, &best, &tokens, err));
     s->means = (hone_means){ .tokens = tokens, .layers = solver->layers,
-                             .logits_chunk = best.asked, .solved = 1 };
+                             .logits_chunk = best.asked,
+                             .mlp_chunk = best.mlp, .solved = 1 };
     hone_try(hone_session_buckets(s, err));
     f->compiler.single = s->single;
     each = *solver;
     each.chunk = best.asked; /* one for all */
     each.chunk_is_free = 0;
+    each.mlp = best.mlp;
+    each.mlp_is_free = 0;
     for (int i = 0; i < (int)s->buckets; i++) {
         way = best;
         if (i != top_of(s))
@@ -265,6 +275,7 @@ static hone_status explore(hone_session *s, hone_err *err)
     hone_status status = begin(&f, s, err);
 
     f.solver.chunk_is_free = 0;
+    f.solver.mlp_is_free = 0;
     for (int i = 0; i < 2 && status == HONE_OK; i++) {
         status = hone_solve(&f.solver, top, &way, err); /* nothing fits in 0 */
         status = status == HONE_ENOMEM ? HONE_OK : status;
@@ -283,11 +294,12 @@ static void say(const hone_session *s)
 
     hone_means_text(keep, sizeof keep, s->means.keep[top], s->means.layers);
     hone_log(HONE_LOG_NOTE, "%smade to fit %s: micro-batches of %lld tokens at "
-             "most, %lld rows of logits at a time, layers: %s",
+             "most, %lld rows of logits at a time, %lld of layers: %s",
              s->stored ? "what it was begun with no longer fits; " : "",
              hone_bytes_text(hone_fit_budget(s), budget),
              (long long)s->bucket[top].tokens,
-             (long long)s->train[top].logits_rows, keep);
+             (long long)s->train[top].logits_rows,
+             (long long)s->train[top].mlp_rows, keep);
 }
 
 /* What the recipe says itself, written into the means like what was chosen. */
@@ -298,6 +310,7 @@ static hone_status complete(hone_session *s, hone_err *err)
 
     s->means.layers = (int)layers;
     s->means.logits_chunk = c.logits_chunk;
+    s->means.mlp_chunk = c.mlp_chunk;
     for (uint32_t i = 0; i < s->buckets; i++) {
         uint8_t *keep = s->means.keep[i];
 

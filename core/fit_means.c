@@ -62,6 +62,8 @@ static void take(hone_session *s, const json_t *means)
     s->means.tokens = json_integer_value(json_object_get(means, "tokens"));
     s->means.logits_chunk =
         json_integer_value(json_object_get(means, "logits_chunk"));
+    s->means.mlp_chunk =
+        json_integer_value(json_object_get(means, "mlp_chunk"));
     for (size_t i = 0; i < json_array_size(list) && i < HONE_MAX_BUCKETS; i++)
         if (r->keep == HONE_KEEP_AUTO && !r->keep_layers) /* not pinned now */
             s->means.keep[i] = read_keep(
@@ -90,9 +92,9 @@ const char *hone_means_json(hone_session *s)
     const hone_means *m = &s->means;
     const char *text = hone_format_text(
         &s->chosen, "\"memory\": %lld, \"means\": {\"tokens\": %lld, "
-        "\"logits_chunk\": %lld, \"keep\": [",
+        "\"logits_chunk\": %lld, \"mlp_chunk\": %lld, \"keep\": [",
         (long long)hone_fit_budget(s), (long long)m->tokens,
-        (long long)m->logits_chunk);
+        (long long)m->logits_chunk, (long long)m->mlp_chunk);
 
     for (uint32_t i = 0; i < s->buckets && m->layers; i++) {
         char keep[600];
@@ -139,7 +141,8 @@ void hone_means_runners(hone_session *s, const hone_solver *solver,
             continue; /* it saves next to nothing over a faster one */
         least = rest + w->bytes;
         *to = (hone_runner){ .bytes = rest + w->bytes, .tokens = w->tokens,
-                             .rows = w->rows, .times = pace_of(w) / pace };
+                             .rows = w->rows, .mlp = w->mlp ? w->mlp : w->tokens,
+                             .times = pace_of(w) / pace };
         hone_means_text(to->keep, sizeof to->keep, w->keep, (int)layers);
         s->runners++;
     }
@@ -158,15 +161,16 @@ void hone_means_print(const hone_session *s)
 
         hone_means_text(keep, sizeof keep, s->means.keep[top],
                         s->means.layers);
-        printf("chosen  %lld tokens, %lld rows of logits, layers: %s\n",
-               (long long)s->bucket[top].tokens,
-               (long long)s->train[top].logits_rows, keep);
+        printf("chosen  %lld tokens, %lld rows of logits, %lld of layers: %s"
+               "\n", (long long)s->bucket[top].tokens,
+               (long long)s->train[top].logits_rows,
+               (long long)s->train[top].mlp_rows, keep);
     }
     for (int i = 0; i < s->runners; i++, r++)
         printf("%s%10s, %.2f times the time: %lld tokens, %lld rows of logits, "
-               "layers: %s\n", i ? "        " : "or      ",
+               "%lld of layers: %s\n", i ? "        " : "or      ",
                hone_bytes_text(r->bytes, text), r->times, (long long)r->tokens,
-               (long long)r->rows, r->keep);
+               (long long)r->rows, (long long)r->mlp, r->keep);
 }
 
 int hone_means_runners_json(const hone_session *s, char *to, int bytes)
@@ -178,9 +182,11 @@ int hone_means_runners_json(const hone_session *s, char *to, int bytes)
 
         at += snprintf(to + at, (size_t)(bytes - at),
                        "%s{\"bytes\": %lld, \"times\": %.4g, \"tokens\": "
-                       "%lld, \"logits_chunk\": %lld, \"keep\": \"%s\"}",
+                       "%lld, \"logits_chunk\": %lld, \"mlp_chunk\": %lld, "
+                       "\"keep\": \"%s\"}",
                        i ? ", " : "", (long long)r->bytes, r->times,
-                       (long long)r->tokens, (long long)r->rows, r->keep);
+                       (long long)r->tokens, (long long)r->rows,
+                       (long long)r->mlp, r->keep);
     }
     if (at < bytes)
         at += snprintf(to + at, (size_t)(bytes - at), "]");

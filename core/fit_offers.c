@@ -44,13 +44,14 @@ static int unpinned(hone_session *s, variant *v, int try)
     hone_recipe *r = &v->recipe;
 
     if (try || (r->keep == HONE_KEEP_AUTO && !r->keep_layers &&
-                !r->logits_chunk))
+                !r->logits_chunk && !r->mlp_chunk))
         return 0;
     r->keep = HONE_KEEP_AUTO;
     r->keep_layers = NULL;
-    r->logits_chunk = 0;
-    snprintf(v->text, sizeof v->text, "keep = \"auto\"%s",
-             s->recipe->logits_chunk ? ", logits_chunk = 0" : "");
+    r->logits_chunk = r->mlp_chunk = 0;
+    snprintf(v->text, sizeof v->text, "keep = \"auto\"%s%s",
+             s->recipe->logits_chunk ? ", logits_chunk = 0" : "",
+             s->recipe->mlp_chunk ? ", mlp_chunk = 0" : "");
     return 1;
 }
 

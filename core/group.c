@@ -33,6 +33,13 @@ static uint32_t shared_of(const hone_node *node)
     return node->op->shared;
 }
 
+/* Whose bytes it is: rows of a tensor are written one by one, and read all. */
+static hone_id whole(const hone_graph *g, hone_id id)
+{
+    return id == HONE_NONE || g->tensor[id].base == HONE_NONE
+               ? id : g->tensor[id].base;
+}
+
 /* Two inputs, one of them shared; other inputs, if any, are absent. */
 static int is_plain(const hone_node *node)
 {
@@ -59,7 +66,7 @@ static int could_be_earlier(const group *s, int n, int at)
     if (node->acc[0] != HONE_NONE)
         return 0;
     for (uint32_t i = 0; i < 2; i++)
-        if (s->producer[node->in[i]] >= at)
+        if (s->producer[whole(s->g, node->in[i])] >= at)
             return 0;
     return 1;
 }
@@ -67,15 +74,17 @@ static int could_be_earlier(const group *s, int n, int at)
 /* Whether node N could stand at position AT, later. */
 static int could_be_later(const group *s, int n, int at)
 {
-    const hone_id out = s->g->node[n].out[0];
+    const hone_graph *g = s->g;
+    const hone_id out = whole(g, g->node[n].out[0]);
 
     for (int k = n + 1; k <= at; k++) {
-        const hone_node *node = &s->g->node[k];
+        const hone_node *node = &g->node[k];
         for (uint32_t i = 0; i < node->nin; i++)
-            if (node->in[i] == out)
+            if (whole(g, node->in[i]) == out)
                 return 0;
         for (uint32_t i = 0; i < node->nout; i++)
-            if (node->acc[i] == out || node->out[i] == out)
+            if (whole(g, node->acc[i]) == out ||
+                whole(g, node->out[i]) == out)
                 return 0;
     }
     return 1;
@@ -218,7 +227,7 @@ hone_status hone_pass_group(hone_graph *g, const hone_component *const *packs,
     memset(s.producer, 0xff, (size_t)g->tensors * sizeof *s.producer);
     for (int n = 0; n < g->nodes; n++)
         for (uint32_t i = 0; i < g->node[n].nout; i++)
-            s.producer[g->node[n].out[i]] = n;
+            s.producer[whole(g, g->node[n].out[i])] = n;
     for (int n = 0; n < g->nodes; n++)
         if (g->node[n].component && list_of(&g->node[n]))
             hone_try(group_from(&s, n, err));

@@ -75,7 +75,8 @@ int hone_sum_is_free(const hone_graph *, const hone_node *);
  * before their backward ops, but for what is small beside what enters them;
  * for OFFLOAD that waits in pinned memory, copied on a stream of its own. Of
  * LIGHT ones only what needs no product and no attention, where it saves
- * bytes. */
+ * bytes. Of AWAY ones that and what is larger than what enters them; the rest
+ * waits in pinned memory. */
 extern const char *const hone_keep_names[]; /* [keep - 1]; ends with NULL */
 hone_status hone_pass_recompute(hone_graph *, const uint8_t *keep, int layers,
                                 hone_err *);
@@ -105,6 +106,11 @@ hone_status hone_pass_early(hone_graph *, hone_id loss,
  * so that neither it nor its gradient exists whole. */
 hone_status hone_pass_chunk(hone_graph *, hone_id big, int64_t rows,
                             hone_err *);
+/* chunk.c: the same, ROWS of TOTAL rows at a time, for each stretch of ops of
+ * one layer that makes and uses up what is larger than all that goes in and
+ * out: MLPs, where what is inside is not kept. */
+hone_status hone_pass_chunk_layers(hone_graph *, int64_t total, int64_t rows,
+                                   hone_err *);
 
 /* assign.c: a kernel for every node, from the first pack that covers it (or,
  * where device memory is host memory, the op's reference), and `convert`

@@ -66,12 +66,19 @@ static void touch(hone_graph *g, hone_id id, int at)
         t->last = at;
 }
 
-static int reads(const hone_node *node, const hone_node *of)
+static int reads(const hone_graph *g, const hone_node *node,
+                 const hone_node *of)
 {
-    for (uint32_t i = 0; i < node->nin; i++)
-        for (uint32_t k = 0; k < of->nout; k++)
-            if (node->in[i] == of->out[k])
+    for (uint32_t k = 0; k < of->nout; k++) {
+        for (uint32_t i = 0; i < node->nin; i++)
+            if (node->in[i] != HONE_NONE &&
+                base_of(g, node->in[i]) == of->out[k])
                 return 1;
+        for (uint32_t i = 0; i < node->nout; i++)
+            if (node->acc[i] != HONE_NONE &&
+                base_of(g, node->acc[i]) == of->out[k])
+                return 1;
+    }
     return 0;
 }
 
@@ -99,7 +106,7 @@ static int find_join(const hone_graph *g, int n)
 
     for (int i = n + 1; i < g->nodes; i++) {
         const hone_node *node = &g->node[i];
-        if (node->stream == 0 && reads(node, copy))
+        if (node->stream == 0 && reads(g, node, copy))
             return i;
         if (copy->phase == HONE_FORWARD && node->phase == HONE_FORWARD &&
             node->layer == copy->layer)

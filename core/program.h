@@ -73,6 +73,7 @@ typedef struct hone_program {
     hone_graph_exec captured; /* NULL: run() walks the array */
     double flops;             /* of one run, as its ops count them */
     int64_t logits_rows;      /* at a time, of a micro-batch */
+    int64_t mlp_rows;
     double span;              /* keys that a query has on average in its row,
                                  twice the ones it sees; 0: not known */
 } hone_program;

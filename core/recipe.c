@@ -286,6 +286,7 @@ static void copy_train(hone_recipe *recipe, const hone_made *train)
     recipe->keep = t->keep.all;
     recipe->keep_layers = t->keep.layers;
     recipe->logits_chunk = t->logits_chunk;
+    recipe->mlp_chunk = t->mlp_chunk;
     recipe->master = t->master;
     recipe->update = t->update + HONE_UPDATE_AFTER;
     recipe->states_on_host = t->states;

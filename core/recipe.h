@@ -81,7 +81,8 @@ typedef enum { HONE_LONG_CUT = 1, HONE_LONG_DROP, HONE_LONG_SPLIT,
 typedef enum { HONE_LOSS_ASSISTANT = 1, HONE_LOSS_LAST,
                HONE_LOSS_ALL } hone_loss;
 typedef enum { HONE_KEEP_AUTO = 1, HONE_KEEP_ALL, HONE_KEEP_NONE,
-               HONE_KEEP_OFFLOAD, HONE_KEEP_LIGHT } hone_keep;
+               HONE_KEEP_OFFLOAD, HONE_KEEP_LIGHT,
+               HONE_KEEP_AWAY } hone_keep;
 typedef enum { HONE_UPDATE_AFTER = 1, HONE_UPDATE_BACKWARD } hone_update;
 typedef enum { HONE_PRECISION_AUTO = 1, HONE_PRECISION_FP32,
                HONE_PRECISION_BF16, HONE_PRECISION_FP16 } hone_precision;
@@ -120,7 +121,7 @@ typedef struct hone_recipe {
     int64_t save_every, save_keep;
     int keep;
     const char *keep_layers; /* a table by layer as "0=none,1=all", or NULL */
-    int64_t logits_chunk;    /* rows of a chunk; 0: chosen */
+    int64_t logits_chunk, mlp_chunk; /* rows of a chunk; 0: chosen */
     int master;
     int update;         /* hone_update */
     int states_on_host; /* those of the optimizer */

@@ -14,7 +14,7 @@ enum { MOST_CHOICES = 256, MOST_TEXT = 1024 };
 static const char *const layout[] = {
     "batch",   "memory",    "device",    "packs", "precision",
     "keep",    "save.every", "save.keep", "out",   "logits_chunk",
-    "loggers", "eval.every", NULL
+    "loggers", "eval.every", "mlp_chunk", NULL
 };
 static const char *const files[] = { "path", "init", NULL };
 

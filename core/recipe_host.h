@@ -86,7 +86,7 @@ typedef struct hone_train {
     double epochs, clip;
     int shuffle, precision, master, update, states;
     const char *memory, *device, *packs, *loggers, *out;
-    int64_t eval_every, save_every, save_keep, logits_chunk;
+    int64_t eval_every, save_every, save_keep, logits_chunk, mlp_chunk;
     hone_keeping keep;
 } hone_train;
 

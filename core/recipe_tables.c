@@ -84,10 +84,12 @@ static const hone_option train_options[] = {
     ROW_INT(hone_train, "save.keep", save_keep, 2, 1,
             "newest checkpoints that stay"),
     ROW_VALUE(hone_train, "keep", keep, HONE_FORM_KEEP, "\"auto\"",
-              "activations: auto, all, light, none, offload, or a table by "
-              "layer"),
+              "activations: auto, all, light, none, offload, away, or a table "
+              "by layer"),
     ROW_INT(hone_train, "logits_chunk", logits_chunk, 0, 0,
             "rows of logits at a time; 0: chosen"),
+    ROW_INT(hone_train, "mlp_chunk", mlp_chunk, 0, 0,
+            "rows of an MLP at a time, where it is computed again; 0: chosen"),
     ROW_BOOL(hone_train, "master", master, 1,
              "fp32 master weights; false: bf16, stochastic rounding"),
     ROW_ENUM(hone_train, "update", update, "after", updates,

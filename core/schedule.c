@@ -12,7 +12,8 @@
 
 enum {
     SMALL = 64, /* as many tensors fit what enters a layer: not made again */
-    CHEAP = 16  /* operations an element: no product of matrices */
+    CHEAP = 16, /* operations an element: no product of matrices */
+    PER_BYTE = 8000 /* operations of a card while a byte comes from the host */
 };
 
 typedef struct {
@@ -24,12 +25,14 @@ typedef struct {
     uint8_t *kept;    /* [tensors] of the forward pass, read by backward nodes:
                          HERE of this layer alone, or else ELSEWHERE too */
     uint8_t *cheap;   /* [nodes] of the layer, forward */
-    int64_t small;    /* bytes of a tensor that is not worth the work */
+    int64_t enters;   /* bytes of what enters the layer */
+    int64_t small;    /* of a tensor that is not worth the work */
+    int64_t most;     /* of one that may be kept */
 } redo;
 enum { HERE = 1, ELSEWHERE };
 
 const char *const hone_keep_names[] = { "auto", "all", "none", "offload",
-                                        "light", NULL };
+                                        "light", "away", NULL };
 
 static void find_producers(redo *r)
 {
@@ -123,9 +126,10 @@ static void find_small(redo *r)
 
             if (id != HONE_NONE && g->tensor[id].kind == HONE_T_TEMP &&
                 !is_forward(r, r->producer[id]) &&
-                bytes_of(r, id) / SMALL > r->small)
-                r->small = bytes_of(r, id) / SMALL;
+                bytes_of(r, id) > r->enters)
+                r->enters = bytes_of(r, id);
         }
+    r->small = r->enters / SMALL;
 }
 
 static void redo_start(redo *r, hone_graph *g, int layer)
@@ -197,10 +201,11 @@ static int64_t price_of(const redo *r, hone_id id)
     if (id == HONE_NONE || r->g->tensor[id].kind != HONE_T_TEMP || r->kept[id])
         return 0;
     own = bytes_of(r, id);
-    if (r->producer[id] < 0 || !r->cheap[r->producer[id]])
+    if (!is_forward(r, r->producer[id]) ||
+        (own <= r->most && !r->cheap[r->producer[id]]))
         return own;
     made = price(r, r->producer[id]);
-    return made < own ? made : own;
+    return made < own || own > r->most ? made : own;
 }
 
 static void fetch(redo *r, int n);
@@ -209,7 +214,8 @@ static void fetch_one(redo *r, hone_id id)
 {
     if (id == HONE_NONE || r->g->tensor[id].kind != HONE_T_TEMP || r->kept[id])
         return;
-    if (price_of(r, id) < bytes_of(r, id))
+    if (price_of(r, id) < bytes_of(r, id) ||
+        (bytes_of(r, id) > r->most && is_forward(r, r->producer[id])))
         fetch(r, r->producer[id]);
     else
         r->kept[id] = HERE;
@@ -229,13 +235,27 @@ static void fetch(redo *r, int n)
         fetch_one(r, node->acc[i]);
 }
 
+/* Marks what is too large to be kept. */
+static void want_large(redo *r)
+{
+    const hone_graph *g = r->g;
+
+    for (int n = g->nodes - 1; n >= 0; n--)
+        for (uint32_t i = 0; is_forward(r, n) && i < g->node[n].nout; i++) {
+            hone_id id = g->node[n].out[i];
+
+            if (r->kept[id] != HERE || bytes_of(r, id) <= r->most)
+                continue;
+            r->kept[id] = 0;
+            fetch(r, n);
+        }
+}
+
 /* Marks what is cheap to make again from what is kept for less. */
 static void want_cheap(redo *r)
 {
     const hone_graph *g = r->g;
 
-    find_kept(r);
-    find_cheap(r);
     for (int n = g->nodes - 1; n >= 0; n--) {
         const hone_node *node = &g->node[n];
         int64_t saved = 0;
@@ -264,28 +284,73 @@ static void want_all(redo *r, int at)
             want(r, g->node[n].in[i]);
 }
 
+/* All of it before the layer's first backward node, at AT. */
+static void redo_at_once(redo *r, int at)
+{
+    hone_graph *g = r->g;
+    int nodes = g->nodes;
+
+    for (int n = 0; n < nodes; n++)
+        if (r->again[n])
+            clone(r, n);
+    for (int n = at; n < nodes; n++)
+        if (is_backward(r, n))
+            g->node[n].in = twins(r, g->node[n].in, g->node[n].nin);
+    hone_graph_move(g, g->nodes - nodes, at);
+}
+
+/* What makes ID again, and before it what that needs, at the end. */
+static void redo_for(redo *r, hone_id id)
+{
+    int n = id == HONE_NONE ? -1 : r->producer[id];
+
+    if (n < 0 || !r->again[n] || r->twin[id] != HONE_NONE)
+        return;
+    for (uint32_t i = 0; i < r->g->node[n].nin; i++)
+        redo_for(r, r->g->node[n].in[i]);
+    for (uint32_t i = 0; i < r->g->node[n].nout; i++)
+        redo_for(r, r->g->node[n].acc[i]);
+    clone(r, n);
+}
+
+/* Each right before the first backward node that needs it. */
+static void redo_in_turn(redo *r, int at)
+{
+    hone_graph *g = r->g;
+
+    for (int n = at; n < g->nodes; n++) {
+        int nodes = g->nodes;
+
+        if (!is_backward(r, n))
+            continue;
+        for (uint32_t i = 0; i < g->node[n].nin; i++)
+            redo_for(r, g->node[n].in[i]);
+        g->node[n].in = twins(r, g->node[n].in, g->node[n].nin);
+        hone_graph_move(g, g->nodes - nodes, n);
+        n += g->nodes - nodes;
+    }
+}
+
 static void recompute(hone_graph *g, int layer, int keep)
 {
     redo r;
-    int at, forward, added;
+    int at;
 
     redo_start(&r, g, layer);
     at = first_backward(&r);
     if (at < 0)
         return;
-    if (keep == HONE_KEEP_LIGHT)
+    if (keep == HONE_KEEP_LIGHT || keep == HONE_KEEP_AWAY) {
+        find_kept(&r);
+        find_cheap(&r);
+        r.most = keep == HONE_KEEP_AWAY ? r.enters : INT64_MAX;
+        want_large(&r);
         want_cheap(&r);
-    else
+        redo_in_turn(&r, at);
+    } else {
         want_all(&r, at);
-    forward = g->nodes;
-    for (int n = 0; n < forward; n++)
-        if (r.again[n])
-            clone(&r, n);
-    added = g->nodes - forward;
-    for (int n = at; n < forward; n++)
-        if (is_backward(&r, n))
-            g->node[n].in = twins(&r, g->node[n].in, g->node[n].nin);
-    hone_graph_move(g, added, at);
+        redo_at_once(&r, at);
+    }
 }
 
 /* ---------------------------------------------------------------- offload */
@@ -301,36 +366,98 @@ static hone_status emit_copy(hone_graph *g, hone_id from, hone_id to, int layer,
     return HONE_OK;
 }
 
-/* Sends ID out behind its producer and brings it back for the layer's
- * backward ops, one layer's work ahead. */
-static hone_status send_out(hone_graph *g, hone_id id, int layer, hone_err *err)
+/* What waits in pinned memory of one layer. */
+typedef struct {
+    hone_id *id, *back; /* back: what it is when it is here again */
+    int count, cap, back_cap;
+    int64_t bytes;
+} waiting;
+
+static int uses(const hone_node *node, hone_id id)
 {
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] == id)
+            return 1;
+    for (uint32_t i = 0; i < node->nout; i++)
+        if (node->acc[i] == id)
+            return 1;
+    return 0;
+}
+
+/* Where the layer's backward ops begin, or those of the next, before them. */
+static int one_layer_ahead(const hone_graph *g, int layer)
+{
+    for (int n = 0; n < g->nodes; n++) /* copies stand ahead of theirs */
+        if (g->node[n].phase == HONE_BACKWARD && !g->node[n].stream &&
+            (g->node[n].layer == layer || g->node[n].layer == layer + 1))
+            return n;
+    return g->nodes;
+}
+
+/* Behind the last use of BEFORE, its like in the layer that went before, whose
+ * bytes are free then; -1: that would be too late for what is to come. */
+static int in_its_place(const hone_graph *g, hone_id id, int layer,
+                        hone_id before, int64_t bytes)
+{
+    int at = -1, use = -1;
+    double flops = 0;
+
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+
+        if (node->phase != HONE_BACKWARD || node->stream)
+            continue;
+        if (uses(node, before))
+            at = n + 1;
+        if (use < 0 && node->layer == layer && uses(node, id))
+            use = n;
+    }
+    if (at < 0 || hone_tensor_bytes(&g->tensor[before].type) !=
+                      hone_tensor_bytes(&g->tensor[id].type))
+        return -1;
+    for (int n = at; n < use; n++)
+        flops += hone_node_flops(g, &g->node[n]);
+    return flops < PER_BYTE * (double)bytes ? -1 : at;
+}
+
+/* Sends the K-th out behind its producer and brings it back for the layer's
+ * backward ops in time. */
+static hone_status send_out(hone_graph *g, waiting *w, int k, int layer,
+                            const waiting *before, hone_err *err)
+{
+    const hone_id id = w->id[k];
     hone_type type = g->tensor[id].type;
     hone_id out = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
     hone_id back = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
-    int at = hone_graph_producer(g, id) + 1, use = -1, ahead = -1;
+    int at = -1;
 
     g->tensor[out].space = HONE_PINNED_SPACE;
-    hone_try(emit_copy(g, id, out, layer, HONE_FORWARD, at, err));
-    for (int n = 0; n < g->nodes; n++) {
-        if (g->node[n].phase != HONE_BACKWARD || g->node[n].stream)
-            continue; /* copies stand ahead of their layer themselves */
-        if (ahead < 0 && (g->node[n].layer == layer + 1 ||
-                          g->node[n].layer == layer))
-            ahead = n;
-        if (use < 0 && g->node[n].layer == layer)
-            use = n;
-    }
-    for (int n = use; n < g->nodes; n++)
+    hone_try(emit_copy(g, id, out, layer, HONE_FORWARD,
+                       hone_graph_producer(g, id) + 1, err));
+    if (before->count == w->count)
+        at = in_its_place(g, id, layer, before->back[k], w->bytes);
+    at = at < 0 ? one_layer_ahead(g, layer) : at;
+    for (int n = at; n < g->nodes; n++)
         if (g->node[n].layer == layer && g->node[n].phase == HONE_BACKWARD)
             hone_graph_replace(g, id, back, n, n + 1);
-    return emit_copy(g, out, back, layer, HONE_BACKWARD, ahead, err);
+    w->back[k] = back;
+    return emit_copy(g, out, back, layer, HONE_BACKWARD, at, err);
 }
 
-static hone_status offload(hone_graph *g, int layer, hone_err *err)
+static int is_waiting(const waiting *w, hone_id id)
 {
-    hone_id *sent = NULL;
-    int count = 0, cap = 0;
+    for (int k = 0; k < w->count; k++)
+        if (w->id[k] == id)
+            return 1;
+    return 0;
+}
+
+/* What enters the layer, or, if it is to be AWAY, all that it keeps. LAST: of
+ * the layer before in the backward pass, and then of this one. */
+static hone_status offload(hone_graph *g, int layer, int away, waiting *last,
+                           hone_err *err)
+{
+    waiting w = { 0 };
     redo r;
 
     redo_start(&r, g, layer);
@@ -339,32 +466,37 @@ static hone_status offload(hone_graph *g, int layer, hone_err *err)
             continue;
         for (uint32_t i = 0; i < g->node[n].nin; i++) {
             hone_id id = g->node[n].in[i];
-            int p = id == HONE_NONE ? -1 : r.producer[id], seen = 0;
+            int p = id == HONE_NONE ? -1 : r.producer[id];
 
             if (p < 0 || g->tensor[id].kind != HONE_T_TEMP ||
-                g->node[p].phase != HONE_FORWARD || g->node[p].layer == layer)
+                g->node[p].phase != HONE_FORWARD ||
+                (g->node[p].layer == layer &&
+                 (!away || bytes_of(&r, id) <= r.small)) ||
+                is_waiting(&w, id))
                 continue;
-            for (int k = 0; k < count; k++)
-                seen |= sent[k] == id;
-            if (seen)
-                continue;
-            hone_push(g->arena, sent, count, cap);
-            sent[count++] = id;
+            hone_push(g->arena, w.id, w.count, w.cap);
+            hone_push(g->arena, w.back, w.count, w.back_cap);
+            w.id[w.count++] = id;
+            w.bytes += bytes_of(&r, id);
         }
     }
-    for (int k = 0; k < count; k++)
-        hone_try(send_out(g, sent[k], layer, err));
+    for (int k = 0; k < w.count; k++)
+        hone_try(send_out(g, &w, k, layer, last, err));
+    *last = w;
     return HONE_OK;
 }
 
 hone_status hone_pass_recompute(hone_graph *g, const uint8_t *keep, int layers,
                                 hone_err *err)
 {
+    waiting last = { 0 };
+
     for (int layer = layers - 1; layer >= 0; layer--)
         if (keep[layer] > HONE_KEEP_ALL)
             recompute(g, layer, keep[layer]);
     for (int layer = layers - 1; layer >= 0; layer--)
-        if (keep[layer] == HONE_KEEP_OFFLOAD)
-            hone_try(offload(g, layer, err));
+        if (keep[layer] == HONE_KEEP_OFFLOAD || keep[layer] == HONE_KEEP_AWAY)
+            hone_try(offload(g, layer, keep[layer] == HONE_KEEP_AWAY, &last,
+                             err));
     return HONE_OK;
 }

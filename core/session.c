@@ -442,7 +442,7 @@ static hone_status check_plan(const hone_session *s, hone_err *err)
 
         planned = planned > eval ? planned : eval;
         if (place == HONE_PLAN_DEVICE)
-            taken += s->plan.of.context;
+            taken += s->plan.bytes[place][HONE_PLAN_TRAIN][HONE_USE_CONTEXT];
         if (place == HONE_PLAN_HOST)
             taken += hone_session_bytes(s) + hone_session_loading_bytes(s);
         if (taken != planned)

@@ -35,6 +35,7 @@ enum { HONE_MAX_LOGGERS = 8, HONE_MOST_RUNNERS = 12 };
 typedef struct hone_runner {
     int64_t bytes;        /* of the run */
     int64_t tokens, rows; /* of the largest micro-batch, of logits */
+    int64_t mlp;          /* rows of layers at a time */
     double times;         /* its time, of that of the choice */
     char keep[200];
 } hone_runner;

@@ -33,6 +33,7 @@ hone_compiler hone_session_compiler(hone_session *s)
         .compute = s->compute,
         .logits_chunk = r->logits_chunk ? r->logits_chunk
                                         : s->means.logits_chunk,
+        .mlp_chunk = r->mlp_chunk ? r->mlp_chunk : s->means.mlp_chunk,
         .keep_mode = (hone_keep)r->keep, .keep_layers = r->keep_layers,
         .ranks = s->rank.ranks, .single = s->single,
         .early = s->with_training && r->update == HONE_UPDATE_BACKWARD,

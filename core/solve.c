@@ -9,9 +9,16 @@
  */
 #include "solve.h"
 
+#include <math.h>
 #include <string.h>
 
-enum { LEVELS = HONE_SOLVE_LEVELS, SMALLEST_CHUNK = 64, FEW = 6 };
+enum {
+    LEVELS = HONE_SOLVE_LEVELS,
+    SMALLEST_CHUNK = 64,
+    FEW = 6,
+    MOST_RUNS = 16,    /* over the rows of a layer */
+    SMALLEST_MLP = 512 /* rows of one */
+};
 /* Lines whose promise is this close to the best are walked too; closer where
  * there are many layers, and one more or less is little. Where there are few,
  * all are. */
@@ -21,10 +28,16 @@ static double close_to(double best, int layers)
 }
 
 static const uint8_t levels[LEVELS] = { HONE_KEEP_ALL, HONE_KEEP_LIGHT,
-                                        HONE_KEEP_NONE, HONE_KEEP_OFFLOAD };
+                                        HONE_KEEP_NONE, HONE_KEEP_AWAY,
+                                        HONE_KEEP_OFFLOAD };
+
+static int can_pin(const hone_solver *s, const hone_way_out *w)
+{
+    return !s->pinned_budget || w->pinned <= s->pinned_budget;
+}
 
 hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
-                           const uint8_t *keep, int64_t chunk,
+                           const uint8_t *keep, int64_t chunk, int64_t mlp,
                            hone_way_out *out, hone_err *err)
 {
     hone_arena scratch = { 0 }, made = { 0 };
@@ -36,17 +49,21 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
     c.keep = &made;
     c.keep_layer = keep;
     c.logits_chunk = chunk;
+    c.mlp_chunk = mlp;
     status = hone_compile_micro(&c, &p, "train", bucket, 1, err);
     if (status == HONE_OK) {
         *out = (hone_way_out){
             .keep = hone_copy(s->arena, keep, (size_t)s->layers,
                               (size_t)s->layers + 1, 1),
             .tokens = bucket.tokens, .asked = chunk, .rows = p.logits_rows,
+            .mlp = mlp,
             .bytes = p.place.bytes[HONE_DEVICE_SPACE],
+            .pinned = p.place.bytes[HONE_PINNED_SPACE],
             .seconds = hone_program_seconds(&p, s->card) };
         if (c.machine->info.is_host)
             out->bytes += p.place.bytes[HONE_PINNED_SPACE];
-        s->least = out->bytes < s->least ? out->bytes : s->least;
+        if (can_pin(s, out) && out->bytes < s->least)
+            s->least = out->bytes;
         hone_push(s->arena, s->tried, s->count, s->cap);
         s->tried[s->count++] = *out;
     }
@@ -60,7 +77,7 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
 typedef struct {
     hone_solver *s;
     hone_bucket bucket;
-    int64_t chunk;
+    int64_t chunk, mlp;
     int free;                   /* layers that may be chosen */
     hone_way_out level[LEVELS]; /* all free layers at it */
     hone_way_out best;          /* .keep NULL: none yet */
@@ -70,7 +87,7 @@ typedef struct {
 
 static int fits(const search *f, const hone_way_out *w)
 {
-    return w->bytes <= f->s->budget;
+    return w->bytes <= f->s->budget && can_pin(f->s, w);
 }
 
 /* Whether it is the best so far. */
@@ -99,7 +116,7 @@ static hone_status attempt(search *f, int a, int b, int last, int m,
         keep[i] = levels[at < m - 1 ? b : at < m ? last : a];
         at++;
     }
-    hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, w, f->err));
+    hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, f->mlp, w, f->err));
     if (take(f, w)) {
         s->more = a == b ? 0 : a;
         s->less = b;
@@ -119,8 +136,10 @@ static hone_status walk(search *f, int a, int b)
 
     while (high - low > 1) {
         double share = (above - (double)f->s->budget) / (above - below);
-        int m = low + (int)(share * (high - low)) + 1;
+        int m = low + 1;
 
+        if (share > 0 && share < 1)
+            m += (int)(share * (high - low));
         if (++tries > 3)
             m = (low + high) / 2;
         m = m >= high ? high - 1 : m <= low ? low + 1 : m;
@@ -140,12 +159,19 @@ static hone_status walk(search *f, int a, int b)
     return HONE_OK;
 }
 
+/* How much of the way from FROM, which is above LIMIT, to TO that is. */
+static double share_of(int64_t from, int64_t to, int64_t limit)
+{
+    return limit > 0 && from > limit
+               ? (double)(from - limit) / (double)(from - to) : 0;
+}
+
 /* Seconds at the budget, on the line between two levels. */
 static double promise(const search *f, int a, int b)
 {
     const hone_way_out *x = &f->level[a], *y = &f->level[b];
-    double share = (double)(x->bytes - f->s->budget) /
-                   (double)(x->bytes - y->bytes);
+    double share = fmax(share_of(x->bytes, y->bytes, f->s->budget),
+                        share_of(x->pinned, y->pinned, f->s->pinned_budget));
 
     return x->seconds + share * (y->seconds - x->seconds);
 }
@@ -159,14 +185,21 @@ static int too_slow(const search *f)
 /* Sending out is nothing where host memory is all there is. */
 static int levels_of(const search *f)
 {
-    return f->s->compiler->machine->info.is_host ? LEVELS - 1 : LEVELS;
+    return f->s->compiler->machine->info.is_host ? LEVELS - 2 : LEVELS;
 }
 
-/* Whether the least that there is fits. With few layers that need not be the
- * level that keeps least. */
+static int64_t smallest_mlp(const search *f)
+{
+    int64_t rows = f->bucket.tokens / MOST_RUNS;
+
+    return rows < SMALLEST_MLP ? SMALLEST_MLP : rows;
+}
+
+/* Whether the least that there is fits. With few layers that need not be one of
+ * the levels that keep least. */
 static hone_status try_least(search *f)
 {
-    int count = levels_of(f), from = f->free < FEW ? 0 : count - 1;
+    int count = levels_of(f), from = f->free < FEW ? 0 : count - 2;
     int64_t chunk = f->chunk;
     hone_way_out w;
 
@@ -174,7 +207,12 @@ static hone_status try_least(search *f)
         f->chunk = SMALLEST_CHUNK;
     for (int i = from; i < count; i++)
         hone_try(attempt(f, i, i, i, 0, &w));
+    f->mlp = smallest_mlp(f);
+    if (f->s->mlp_is_free && f->s->least > f->s->budget)
+        for (int i = from; i < count; i++)
+            hone_try(attempt(f, i, i, i, 0, &w));
     f->chunk = chunk;
+    f->mlp = f->s->mlp;
     return HONE_OK;
 }
 
@@ -234,7 +272,8 @@ static hone_status polish(search *f)
             if (s->pinned[layer] != HONE_KEEP_AUTO || keep[layer] == to)
                 continue;
             keep[layer] = (uint8_t)to;
-            hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, &w, f->err));
+            hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, f->mlp, &w,
+                                    f->err));
             take(f, &w);
         }
     }
@@ -247,29 +286,54 @@ static void count_free(search *f)
         f->free += f->s->pinned[i] == HONE_KEEP_AUTO;
 }
 
+/* Fewer and fewer rows of logits at a time, which take longer. */
+static hone_status try_chunks(search *f)
+{
+    int64_t most = INT64_MAX;
+
+    f->chunk = f->s->chunk;
+    do {
+        hone_try(try_levels(f, most));
+        if (!too_slow(f))
+            hone_try(try_pairs(f));
+        if (!too_slow(f))
+            hone_try(polish(f));
+        if (too_slow(f) || fits(f, &f->level[0]) || f->level[0].bytes > most)
+            break;
+        most = f->level[0].bytes - f->level[0].bytes / 128;
+        f->chunk = (f->level[0].rows / 4 + 15) / 16 * 16;
+    } while (f->s->chunk_is_free && f->chunk >= SMALLEST_CHUNK);
+    return HONE_OK;
+}
+
+/* Fewer and fewer rows of layers, until that is of no more use. */
+static hone_status try_mlps(search *f)
+{
+    int found = 0, better;
+
+    do {
+        double before = f->limit;
+
+        hone_try(try_chunks(f));
+        better = f->limit != before;
+        found |= better;
+        f->mlp = (f->mlp ? f->mlp : f->bucket.tokens) / 2;
+    } while (f->s->mlp_is_free && f->mlp >= smallest_mlp(f) &&
+             (better || !found) && !too_slow(f) && !fits(f, &f->level[0]));
+    return HONE_OK;
+}
+
 hone_status hone_solve(hone_solver *s, hone_bucket bucket, hone_way_out *out,
                        hone_err *err)
 {
-    search f = { .s = s, .bucket = bucket, .chunk = s->chunk,
+    search f = { .s = s, .bucket = bucket, .chunk = s->chunk, .mlp = s->mlp,
                  .limit = s->limit, .err = err };
-    int64_t most = INT64_MAX;
 
     count_free(&f);
     s->least = INT64_MAX;
     hone_try(try_least(&f));
-    do { /* fewer rows of logits at a time, which take longer */
-        if (s->least > s->budget)
-            break;
-        hone_try(try_levels(&f, most));
-        if (!too_slow(&f))
-            hone_try(try_pairs(&f));
-        if (!too_slow(&f))
-            hone_try(polish(&f));
-        if (too_slow(&f) || fits(&f, &f.level[0]) || f.level[0].bytes > most)
-            break;
-        most = f.level[0].bytes - f.level[0].bytes / 128;
-        f.chunk = (f.level[0].rows / 4 + 15) / 16 * 16;
-    } while (s->chunk_is_free && f.chunk >= SMALLEST_CHUNK);
+    if (s->least <= s->budget)
+        hone_try(try_mlps(&f));
     *out = f.best;
     if (!f.best.keep)
         return hone_fail(err, HONE_ENOMEM, "a micro-batch of %lld tokens needs "
@@ -283,7 +347,8 @@ hone_status hone_solve_like(hone_solver *s, const hone_way_out *as,
                             hone_bucket bucket, hone_way_out *out,
                             hone_err *err)
 {
-    search f = { .s = s, .bucket = bucket, .chunk = as->asked, .err = err };
+    search f = { .s = s, .bucket = bucket, .chunk = as->asked, .mlp = as->mlp,
+                 .err = err };
     double share = (double)bucket.tokens / (double)as->tokens;
     int64_t of_level[LEVELS];
 

@@ -2,7 +2,8 @@
  *
  * solve.h -- how one size of micro-batch fits into so many bytes at the best
  * predicted speed: which layers are kept, computed again, wholly or lightly,
- * or sent out, and how many rows of logits there are at a time. None of it
+ * or sent out, and how many rows of logits and of layers there are at a time.
+ * None of it
  * changes what a step learns. Everything that is tried is compiled and placed,
  * by the code that makes the programs of a run.
  */
@@ -17,6 +18,7 @@
 typedef struct hone_means {
     int64_t tokens;       /* most of a micro-batch; 0: as the collator has it */
     int64_t logits_chunk; /* rows; 0: as compile.c has it */
+    int64_t mlp_chunk;    /* rows; 0: all */
     int layers;
     uint8_t *keep[HONE_MAX_BUCKETS]; /* [layers] hone_keep, for each size */
     int solved;           /* by the solver */
@@ -28,11 +30,13 @@ typedef struct hone_way_out {
     int64_t tokens;  /* of the micro-batch */
     int64_t asked;   /* rows of logits: of hone_compiler, 0: its choice */
     int64_t rows;    /* those that it came to */
+    int64_t mlp;     /* rows of layers at a time; 0: all */
     int64_t bytes;   /* of temporaries */
+    int64_t pinned;  /* of those that wait in host memory */
     double seconds;
 } hone_way_out;
 
-enum { HONE_SOLVE_LEVELS = 4 };
+enum { HONE_SOLVE_LEVELS = 5 };
 
 typedef struct hone_solver {
     hone_arena *arena;             /* of what is found */
@@ -42,7 +46,10 @@ typedef struct hone_solver {
     int layers;
     int64_t chunk;  /* rows of logits; 0: as compile.c has it */
     int chunk_is_free; /* it may be made smaller */
+    int64_t mlp;    /* rows of layers at a time; 0: all */
+    int mlp_is_free;
     int64_t budget; /* bytes of temporaries */
+    int64_t pinned_budget; /* of those in pinned memory; 0: any */
     double limit;   /* seconds: what takes longer is of no use; 0: any */
     int64_t least;  /* bytes of the smallest that was tried for this size */
     hone_way_out *tried;
@@ -54,7 +61,8 @@ typedef struct hone_solver {
 
 /* Compiles a micro-batch with so much kept. KEEP is copied. */
 hone_status hone_solve_try(hone_solver *, hone_bucket, const uint8_t *keep,
-                           int64_t chunk, hone_way_out *, hone_err *);
+                           int64_t chunk, int64_t mlp, hone_way_out *,
+                           hone_err *);
 /* The fastest way that fits, as far as the search sees. HONE_ENOMEM: none
  * does. */
 hone_status hone_solve(hone_solver *, hone_bucket, hone_way_out *, hone_err *);

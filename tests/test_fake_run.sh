@@ -63,9 +63,11 @@ if [ $# -gt 1 ]; then
 fi
 python3 "$here/tiny_run.py" "$work/tiny" || exit 1
 for recipe in full lora; do
-    for keep in all light none offload; do
+    for keep in all light none offload away; do
         compare "$recipe-$keep" "$work/tiny/$recipe.lua" --set keep=$keep
     done
+    compare "$recipe-chunks" "$work/tiny/$recipe.lua" --set keep=away \
+        --set mlp_chunk=16
 done
 
 # Updates within the backward pass, and states in host memory: the same bits.

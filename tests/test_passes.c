@@ -39,13 +39,19 @@ static hone_graph *begin(fixture *f)
     return &f->p.graph;
 }
 
-static hone_id matrix(fixture *f, const char *name, hone_tensor_kind kind)
+static hone_id sized(fixture *f, const char *name, hone_tensor_kind kind,
+                     int rows, int cols)
 {
     hone_id id = hone_graph_tensor(&f->p.graph, name,
-                                   hone_type_of(HONE_F32, 2, N, N), kind);
+                                   hone_type_of(HONE_F32, 2, rows, cols), kind);
 
     f->p.graph.tensor[id].trainable = kind == HONE_T_PARAM;
     return id;
+}
+
+static hone_id matrix(fixture *f, const char *name, hone_tensor_kind kind)
+{
+    return sized(f, name, kind, N, N);
 }
 
 /* y = op(a, b); into TO if that is given. */
@@ -147,8 +153,9 @@ static void check_placed(fixture *f, const fixture *as)
     calls = hone_alloc(&f->arena, (size_t)hone_program_bytes(p));
     ok(hone_program_bind(p, &store, &regions, &machine, calls, &err), &err);
     for (hone_id i = 0; i < p->graph.tensors; i++)
-        if (p->graph.tensor[i].kind == HONE_T_INPUT ||
-            p->graph.tensor[i].kind == HONE_T_PARAM)
+        if (p->graph.tensor[i].base == HONE_NONE &&
+            (p->graph.tensor[i].kind == HONE_T_INPUT ||
+             p->graph.tensor[i].kind == HONE_T_PARAM))
             first_values(&p->graph, i, hone_store_address(&store,
                 hone_store_find(&store, p->graph.tensor[i].name)));
     hone_program_run(p, &machine, N);
@@ -374,15 +381,16 @@ static void test_schedules_give_the_same(void **state)
         { HONE_KEEP_OFFLOAD, HONE_KEEP_OFFLOAD, HONE_KEEP_OFFLOAD },
         { HONE_KEEP_OFFLOAD, HONE_KEEP_NONE, HONE_KEEP_ALL },
         { HONE_KEEP_LIGHT, HONE_KEEP_LIGHT, HONE_KEEP_LIGHT },
-        { HONE_KEEP_NONE, HONE_KEEP_LIGHT, HONE_KEEP_ALL } };
-    int64_t bytes[6];
-    int products[6];
+        { HONE_KEEP_NONE, HONE_KEEP_LIGHT, HONE_KEEP_ALL },
+        { HONE_KEEP_AWAY, HONE_KEEP_AWAY, HONE_KEEP_AWAY } };
+    int64_t bytes[7];
+    int products[7];
     fixture as, f;
 
     (void)state;
     layers(&as);
     eager(&as);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         hone_err err;
 
         layers(&f);
@@ -392,7 +400,7 @@ static void test_schedules_give_the_same(void **state)
         bytes[i] = f.p.place.bytes[HONE_DEVICE_SPACE];
         products[i] = has(&f, "linear");
         assert_int_equal(f.p.place.bytes[HONE_PINNED_SPACE] > 0,
-                         i == 2 || i == 3);
+                         i == 2 || i == 3 || i == 6);
         for (int n = 0; n < f.p.graph.nodes; n++) /* joins lie ahead */
             if (f.p.graph.node[n].stream)
                 assert_true(f.p.graph.node[n].join > n);
@@ -404,6 +412,8 @@ static void test_schedules_give_the_same(void **state)
     assert_true(bytes[2] <= bytes[1] && bytes[5] < bytes[0]);
     assert_int_equal(products[0], 6);
     assert_int_equal(products[4], 6);
+    assert_int_equal(products[6], 6); /* nor away, where nothing is wide */
+    assert_true(bytes[6] < bytes[0]);
     assert_int_equal(products[1], 9);
 }
 
@@ -433,6 +443,65 @@ static void test_chunks_give_the_same(void **state)
             check_placed(to, &as);
             end(to);
         }
+    }
+    end(&as);
+}
+
+/* Two layers y = x + V silu(silu(W x)), W four times as wide, and the
+ * gradients. */
+static void wide_layers(fixture *f)
+{
+    hone_graph *g = begin(f);
+    hone_id x, seed = matrix(f, "seed", HONE_T_INPUT);
+    hone_err err;
+
+    x = op(f, "silu", matrix(f, "x", HONE_T_INPUT), HONE_NONE, HONE_NONE);
+    for (g->layer = 0; g->layer < 2; g->layer++) {
+        char w[2] = { (char)('a' + g->layer), 0 };
+        char v[2] = { (char)('u' + g->layer), 0 };
+        hone_id y = op(f, "linear", x, sized(f, w, HONE_T_PARAM, 4 * N, N),
+                       HONE_NONE);
+
+        y = op(f, "silu", y, HONE_NONE, HONE_NONE);
+        y = op(f, "silu", y, HONE_NONE, HONE_NONE);
+        y = op(f, "linear", y, sized(f, v, HONE_T_PARAM, N, 4 * N),
+               HONE_NONE);
+        x = op(f, "add", x, y, HONE_NONE);
+    }
+    g->layer = -1;
+    ok(hone_pass_autodiff(g, x, seed, &err), &err);
+}
+
+static void test_chunked_layers_give_the_same(void **state)
+{
+    static const uint8_t keep[][2] = {
+        { HONE_KEEP_NONE, HONE_KEEP_NONE },
+        { HONE_KEEP_AWAY, HONE_KEEP_AWAY },
+        { HONE_KEEP_ALL, HONE_KEEP_ALL } };
+    static const int rows[] = { N, 4, 3 };
+    fixture as, f;
+
+    (void)state;
+    wide_layers(&as);
+    eager(&as);
+    for (int k = 0; k < 3; k++) {
+        int64_t bytes[3];
+
+        for (int i = 0; i < 3; i++) {
+            hone_err err;
+
+            wide_layers(&f);
+            hone_pass_accumulate(&f.p.graph);
+            ok(hone_pass_recompute(&f.p.graph, keep[k], 2, &err), &err);
+            ok(hone_pass_chunk_layers(&f.p.graph, N, rows[i], &err), &err);
+            check_placed(&f, &as);
+            bytes[i] = f.p.place.bytes[HONE_DEVICE_SPACE];
+            end(&f);
+        }
+        if (k < 2)
+            assert_true(bytes[1] < bytes[0] && bytes[2] <= bytes[1]);
+        else
+            assert_true(bytes[1] == bytes[0]); /* kept: nothing to gain */
     }
     end(&as);
 }
@@ -596,6 +665,7 @@ int main(void)
         cmocka_unit_test(test_in_place_shares),
         cmocka_unit_test(test_schedules_give_the_same),
         cmocka_unit_test(test_chunks_give_the_same),
+        cmocka_unit_test(test_chunked_layers_give_the_same),
         cmocka_unit_test(test_chunk_needed_whole),
         cmocka_unit_test(test_fuse_where_covered),
         cmocka_unit_test(test_fuse_not_what_is_read_outside),

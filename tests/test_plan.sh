@@ -96,8 +96,10 @@ for place in ("device_bytes", "pinned_bytes", "host_bytes", "disk_bytes"):
     for phase in phases:
         assert phase["total"] == sum(phase.values()) - phase["total"], p
     assert p[place]["total"] == max(f["total"] for f in phases), p
-assert all(f["context"] == 123456789
-           for f in p["device_bytes"]["phases"].values())
+# The card's context, and the maps of what is pinned.
+assert all(f["context"] == 123456789 +
+           p["pinned_bytes"]["phases"][name]["total"] // 512
+           for name, f in p["device_bytes"]["phases"].items())
 s = p["seconds"]
 assert p["seconds_per_step"] > 1e-4 and p["card"]["name"] == "fake"
 assert abs(s["train"] / p["steps"] / p["seconds_per_step"] - 1) < 1e-3

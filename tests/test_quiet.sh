@@ -31,7 +31,7 @@ expect() {
 }
 
 python3 "$here/tiny_run.py" "$work/tiny" || exit 1
-for keep in all none offload; do
+for keep in all none offload away; do
     expect "full-$keep" "$work/tiny/full.lua" --set keep=$keep
     expect "lora-$keep" "$work/tiny/lora.lua" --set keep=$keep
 done

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_solve.c -- the solver beside a search of everything: all ways to keep
- * the layers of small models, with all numbers of rows of logits that it may
- * choose. For budgets from the least to the most it must come within 5 % of
- * the best, and never be over the budget.
+ * the layers of small models, with all numbers of rows of logits and of MLPs
+ * that it may choose. For budgets from the least to the most it must come within
+ * 5 % of the best, and never be over the budget, nor that of pinned memory.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +20,7 @@
 #include "registry.h"
 #include "solve.h"
 
-enum { LAYERS = 4, BUDGETS = 24, MOST_CHUNKS = 3 };
+enum { LAYERS = 3, BUDGETS = 12, MOST_CHUNKS = 3 };
 
 static hone_machine machine;
 static hone_arena forever;
@@ -44,11 +45,11 @@ typedef struct {
 } shape;
 
 static const shape shapes[] = {
-    { 64, 160, 512, 8, 512, 4 },   /* an adapter */
-    { 64, 160, 512, 0, 512, 4 },   /* the whole model */
-    { 128, 512, 256, 8, 256, 1 },  /* a wide MLP */
-    { 32, 64, 4096, 4, 256, 2 },   /* logits are most of it */
-    { 64, 96, 512, 8, 1024, 1 },   /* one long row: attention */
+    { 64, 160, 512, 8, 512, 4 },    /* an adapter */
+    { 64, 160, 512, 0, 512, 4 },    /* the whole model */
+    { 128, 512, 256, 8, 2048, 8 },  /* a wide MLP */
+    { 32, 64, 4096, 4, 256, 2 },    /* logits are most of it */
+    { 64, 96, 512, 8, 1024, 1 },    /* one long row: attention */
     { 96, 128, 300, 0, 300, 3 },
 };
 
@@ -74,34 +75,48 @@ typedef struct {
     int count, cap;
 } ways;
 
-/* Every way, with the rows of logits of CHUNKS. */
+/* Every way to keep the layers, with so many rows at a time. */
+static void try_layers(hone_solver *s, hone_bucket b, int64_t chunk,
+                       int64_t mlp, ways *all)
+{
+    static const uint8_t levels[] = { HONE_KEEP_ALL, HONE_KEEP_LIGHT,
+                                      HONE_KEEP_NONE, HONE_KEEP_OFFLOAD,
+                                      HONE_KEEP_AWAY };
+    enum { COUNT = sizeof levels, END = COUNT * COUNT * COUNT };
+    hone_err err;
+
+    for (int code = 0; code < END; code++) {
+        uint8_t keep[LAYERS];
+        hone_way_out w;
+
+        for (int i = 0, left = code; i < LAYERS; i++, left /= COUNT)
+            keep[i] = levels[left % COUNT];
+        if (hone_solve_try(s, b, keep, chunk, mlp, &w, &err) != HONE_OK)
+            fail_msg("%s", err.msg);
+        hone_push(s->arena, all->list, all->count, all->cap);
+        all->list[all->count++] = w;
+    }
+}
+
+/* The same with all rows of logits of CHUNKS, and all of MLPs. */
 static void try_everything(hone_solver *s, hone_bucket b, const int64_t *chunks,
                            int count, ways *all)
 {
-    static const uint8_t levels[] = { HONE_KEEP_ALL, HONE_KEEP_LIGHT,
-                                      HONE_KEEP_NONE, HONE_KEEP_OFFLOAD };
-    hone_err err;
-
-    for (int c = 0; c < count; c++)
-        for (int code = 0; code < 1 << (2 * LAYERS); code++) {
-            uint8_t keep[LAYERS];
-            hone_way_out w;
-
-            for (int i = 0; i < LAYERS; i++)
-                keep[i] = levels[code >> (2 * i) & 3];
-            if (hone_solve_try(s, b, keep, chunks[c], &w, &err) != HONE_OK)
-                fail_msg("%s", err.msg);
-            hone_push(s->arena, all->list, all->count, all->cap);
-            all->list[all->count++] = w;
-        }
+    for (int c = 0; c < count; c++) {
+        try_layers(s, b, chunks[c], 0, all);
+        for (int64_t mlp = b.tokens / 2; mlp >= 512; mlp /= 2)
+            try_layers(s, b, chunks[c], mlp, all);
+    }
 }
 
-static const hone_way_out *best_within(const ways *all, int64_t budget)
+static const hone_way_out *best_within(const ways *all, int64_t budget,
+                                       int64_t pinned)
 {
     const hone_way_out *best = NULL;
 
     for (int i = 0; i < all->count; i++)
         if (all->list[i].bytes <= budget &&
+            (!pinned || all->list[i].pinned <= pinned) &&
             (!best || all->list[i].seconds < best->seconds))
             best = &all->list[i];
     return best;
@@ -110,11 +125,12 @@ static const hone_way_out *best_within(const ways *all, int64_t budget)
 /* The worst that the solver is off, as a factor. */
 static double compare(hone_solver *s, hone_bucket b, const ways *all)
 {
-    int64_t least = INT64_MAX, most = 0;
+    int64_t least = INT64_MAX, most = 0, pinned = s->pinned_budget;
     double worst = 1;
 
     for (int i = 0; i < all->count; i++) {
-        least = all->list[i].bytes < least ? all->list[i].bytes : least;
+        if (!pinned || all->list[i].pinned <= pinned)
+            least = all->list[i].bytes < least ? all->list[i].bytes : least;
         most = all->list[i].bytes > most ? all->list[i].bytes : most;
     }
     for (int i = 0; i <= BUDGETS; i++) {
@@ -123,11 +139,12 @@ static double compare(hone_solver *s, hone_bucket b, const ways *all)
         hone_err err;
 
         s->budget = least + (most - least) * i / BUDGETS;
-        best = best_within(all, s->budget);
+        best = best_within(all, s->budget, pinned);
         if (hone_solve(s, b, &way, &err) != HONE_OK)
             fail_msg("%lld of %lld bytes: %s", (long long)s->budget,
                      (long long)most, err.msg);
         assert_true(way.bytes <= s->budget);
+        assert_true(!pinned || way.pinned <= pinned);
         if (way.seconds / best->seconds > worst)
             worst = way.seconds / best->seconds;
     }
@@ -140,7 +157,7 @@ static double compare(hone_solver *s, hone_bucket b, const ways *all)
 static double check(const shape *sh)
 {
     static const uint8_t pinned[LAYERS] = { HONE_KEEP_AUTO, HONE_KEEP_AUTO,
-                                            HONE_KEEP_AUTO, HONE_KEEP_AUTO };
+                                            HONE_KEEP_AUTO };
     int64_t chunks[] = { 0, (sh->tokens / 4 + 15) / 16 * 16, 64 };
     hone_bucket bucket = { sh->tokens, sh->docs };
     hone_arena arena = { 0 };
@@ -152,7 +169,8 @@ static double check(const shape *sh)
     hone_compiler c = { .machine = &machine, .compute = HONE_F32, .ranks = 1,
                         .lora = sh->rank ? &lora : NULL };
     hone_solver s = { .arena = &arena, .compiler = &c, .card = &card,
-                      .pinned = pinned, .layers = LAYERS, .chunk_is_free = 1 };
+                      .pinned = pinned, .layers = LAYERS, .mlp_is_free = 1,
+                      .chunk_is_free = 1 };
     ways all = { 0 };
     hone_err err;
     double worst;
@@ -163,6 +181,10 @@ static double check(const shape *sh)
     c.family = family;
     try_everything(&s, bucket, chunks, MOST_CHUNKS, &all);
     worst = compare(&s, bucket, &all);
+    for (int i = 0; i < all.count; i++)
+        if (all.list[i].pinned / 2 > s.pinned_budget)
+            s.pinned_budget = all.list[i].pinned / 2;
+    worst = fmax(worst, compare(&s, bucket, &all));
     hone_family_close(family);
     hone_arena_free(&arena);
     return worst;
@@ -186,7 +208,7 @@ static void test_near_the_best(void **state)
 static void test_pinned(void **state)
 {
     static const uint8_t pinned[LAYERS] = { HONE_KEEP_ALL, HONE_KEEP_AUTO,
-                                            HONE_KEEP_NONE, HONE_KEEP_AUTO };
+                                            HONE_KEEP_NONE };
     hone_arena arena = { 0 };
     hone_family *family;
     hone_family_spec spec = { .model = folder, .storage = HONE_F32,

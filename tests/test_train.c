@@ -178,8 +178,13 @@ static const struct {
     { "hone.pack { tokens = 512 }", NULL },
     { "hone.pack { tokens = 4096 }", "logits_chunk = 100" },
     { NULL, "keep = \"none\"" },
+    { NULL, "keep = \"none\", mlp_chunk = 100" },
+    { "hone.pack { tokens = 1024 }", "keep = \"offload\", mlp_chunk = 256" },
+    { NULL, "keep = \"light\", mlp_chunk = 64" },
     { NULL, "keep = \"light\"" },
     { NULL, "keep = \"offload\"" },
+    { NULL, "keep = \"away\"" },
+    { "hone.pack { tokens = 512 }", "keep = \"away\", mlp_chunk = 128" },
     { "hone.pad { rows = 2 }", "keep = \"offload\", logits_chunk = 64" },
     { "hone.pack { tokens = 1024 }", "keep = { [0] = \"none\", [2] = "
                                      "\"offload\" }" },
