@@ -132,7 +132,8 @@ def same_whatever(work, recipe, device):
         kinds.add(json.dumps(means))
         if total(plan) > budget:
             bad.append(f"{recipe}: {total(plan)} bytes, {budget} are allowed")
-        exact = means["tokens"] == 0 and means["logits_chunk"] == 0
+        exact = (means["tokens"] == 0 and means["logits_chunk"] == 0 and
+                 means["mlp_chunk"] == 0)
         for a, b in zip(losses(whole), losses(out), strict=True):
             for key in ("loss", "grad_norm", "eval_loss"):
                 x, y = a.get(key), b.get(key)
