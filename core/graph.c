@@ -6,6 +6,7 @@
 #include "graph.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 #include "option.h"
 #include "registry.h"
@@ -68,6 +69,8 @@ hone_id hone_graph_tensor(hone_graph *g, const char *name, hone_type type,
                         .base = HONE_NONE };
     if (name && kind != HONE_T_TEMP) {
         hone_push(g->arena, g->named, g->nameds, g->named_cap);
+        hone_push(g->arena, g->named_key, g->nameds, g->key_cap);
+        g->named_key[g->nameds] = XXH3_64bits(name, strlen(name));
         g->named[g->nameds++] = g->tensors;
     }
     return g->tensors++;
@@ -75,8 +78,11 @@ hone_id hone_graph_tensor(hone_graph *g, const char *name, hone_type type,
 
 hone_id hone_graph_find(const hone_graph *g, const char *name)
 {
+    uint64_t key = XXH3_64bits(name, strlen(name));
+
     for (int i = 0; i < g->nameds; i++)
-        if (!strcmp(g->tensor[g->named[i]].name, name))
+        if (g->named_key[i] == key &&
+            !strcmp(g->tensor[g->named[i]].name, name))
             return g->named[i];
     return HONE_NONE;
 }

@@ -80,7 +80,8 @@ typedef struct hone_graph {
     hone_builder builder;
     int anonymous; /* counts nodes without a name of their own */
     hone_id *named; /* those that are not TEMP */
-    int nameds, named_cap;
+    uint64_t *named_key; /* of their names, to be found by */
+    int nameds, named_cap, key_cap;
 } hone_graph;
 
 void hone_graph_init(hone_graph *, hone_arena *scratch, hone_arena *keep,

@@ -106,6 +106,10 @@ static int find_join(const hone_graph *g, int n)
 
     for (int i = n + 1; i < g->nodes; i++) {
         const hone_node *node = &g->node[i];
+
+        if (copy->phase == HONE_FORWARD && node->phase != HONE_FORWARD &&
+            g->tensor[copy->out[0]].space == HONE_PINNED_SPACE)
+            break; /* only a copy reads that */
         if (node->stream == 0 && reads(g, node, copy))
             return i;
         if (copy->phase == HONE_FORWARD && node->phase == HONE_FORWARD &&

@@ -15,6 +15,7 @@ typedef struct {
     hone_graph *g;
     const hone_component *const *packs;
     int member[MOST], members;
+    int *uses; /* [tensors] inputs and accumulations that read it */
 } sums;
 
 static int can_be_summed(const hone_node *node)
@@ -52,15 +53,16 @@ static hone_status describe(const sums *s, hone_node *to, hone_err *err)
 }
 
 /* The node to whose result node N adds, if that is all that it is for. */
-static int before(const hone_graph *g, const hone_node *node)
+static int before(const sums *s, const hone_node *node)
 {
+    const hone_graph *g = s->g;
     const hone_id into = node->acc[0];
     int p = into == HONE_NONE ? -1 : hone_graph_producer(g, into);
     const hone_node *made = p < 0 ? NULL : &g->node[p];
 
     return made && made->nout == 1 && made->layer == node->layer &&
                    made->phase == node->phase && made->stream == 0 &&
-                   hone_graph_uses(g, into, p) == 1
+                   s->uses[into] == 1
                ? p : -1;
 }
 
@@ -72,7 +74,7 @@ static hone_status sum_up(sums *s, int n, hone_err *err)
 
     s->members = 1;
     s->member[0] = n;
-    while (s->members < MOST && (p = before(g, &g->node[last])) >= 0) {
+    while (s->members < MOST && (p = before(s, &g->node[last])) >= 0) {
         int taken = 0;
 
         if (alike(&g->node[n], &g->node[p])) {
@@ -100,8 +102,18 @@ static hone_status sum_up(sums *s, int n, hone_err *err)
 hone_status hone_pass_sums(hone_graph *g, const hone_component *const *packs,
                            hone_err *err)
 {
-    sums s = { .g = g, .packs = packs };
+    sums s = { .g = g, .packs = packs,
+               .uses = hone_alloc(g->arena, (size_t)(g->tensors + 1) *
+                                                sizeof *s.uses) };
 
+    for (int n = 0; n < g->nodes; n++) {
+        for (uint32_t i = 0; i < g->node[n].nin; i++)
+            if (g->node[n].in[i] != HONE_NONE)
+                s.uses[g->node[n].in[i]]++;
+        for (uint32_t i = 0; i < g->node[n].nout; i++)
+            if (g->node[n].acc[i] != HONE_NONE)
+                s.uses[g->node[n].acc[i]]++;
+    }
     for (int n = g->nodes - 1; n >= 0; n--)
         if (g->node[n].component && can_be_summed(&g->node[n]))
             hone_try(sum_up(&s, n, err));
