@@ -105,7 +105,8 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
     *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
     f->rest = hone_plan_phase_total(&s->plan, place_of(s), HONE_PLAN_TRAIN) -
               s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN]
-                           [HONE_USE_ACTIVATIONS];
+                           [HONE_USE_ACTIVATIONS] -
+              hone_map_bytes(&s->machine, s->plan.pinned);
     for (int p = 0; p < HONE_PLAN_PHASES; p++) {
         int64_t total = hone_plan_phase_total(&s->plan, place_of(s),
                                               (hone_plan_phase)p);
@@ -227,7 +228,7 @@ static hone_status squeeze(fit *f, hone_err *err)
         hone_try(hone_session_lay_out(s, err));
         if (hone_fit_needed(s) <= budget)
             return HONE_OK;
-        f->temps -= hone_fit_needed(s) - budget;
+        f->temps -= (hone_fit_needed(s) - budget) << 2 * i;
     }
     return hone_fail(err, HONE_ENOMEM, "no way was found");
 }

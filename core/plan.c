@@ -60,14 +60,12 @@ static void add_programs(hone_plan *p, int64_t *temps)
     add_program(p, of->images, HONE_PLAN_TRAIN, temps);
 }
 
-/* A device that the host's memory is pinned for maps it, in pages of 4 KiB with
- * an entry of 8 bytes each. */
 static void add_maps(hone_plan *p)
 {
     for (int phase = 0; phase < HONE_PLAN_PHASES; phase++)
-        p->bytes[HONE_PLAN_DEVICE][phase][HONE_USE_CONTEXT] +=
-            hone_plan_phase_total(p, HONE_PLAN_PINNED, (hone_plan_phase)phase) /
-            512;
+        p->bytes[HONE_PLAN_DEVICE][phase][HONE_USE_CONTEXT] += hone_map_bytes(
+            p->of.machine, hone_plan_phase_total(p, HONE_PLAN_PINNED,
+                                                 (hone_plan_phase)phase));
 }
 
 void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
@@ -106,8 +104,7 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
     p->bytes[HONE_PLAN_HOST][HONE_PLAN_LOAD][HONE_USE_ENGINE] +=
         parts->loading;
     p->bytes[pinned][HONE_PLAN_LOAD][HONE_USE_ENGINE] += parts->load;
-    if (parts->context)
-        add_maps(p);
+    add_maps(p);
     p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_RESULTS] =
         parts->results;
     p->bytes[HONE_PLAN_DISK][HONE_PLAN_SAVE][HONE_USE_CHECKPOINTS] =

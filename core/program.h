@@ -54,6 +54,13 @@ typedef struct hone_machine {
     void *group;                      /* its state */
 } hone_machine;
 
+/* Of the device's memory, what it takes to map so much pinned memory: a card
+ * has an entry of 8 bytes for each page of 4 KiB. */
+static inline int64_t hone_map_bytes(const hone_machine *m, int64_t pinned)
+{
+    return m->info.is_host || !m->info.context_bytes ? 0 : pinned / 512;
+}
+
 typedef struct hone_regions {
     char *temps;        /* device, shared by all programs */
     char *pinned;       /* for what is sent out */

@@ -57,7 +57,9 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
                               (size_t)s->layers + 1, 1),
             .tokens = bucket.tokens, .asked = chunk, .rows = p.logits_rows,
             .mlp = mlp,
-            .bytes = p.place.bytes[HONE_DEVICE_SPACE],
+            .bytes = p.place.bytes[HONE_DEVICE_SPACE] +
+                     hone_map_bytes(c.machine,
+                                    p.place.bytes[HONE_PINNED_SPACE]),
             .pinned = p.place.bytes[HONE_PINNED_SPACE],
             .seconds = hone_program_seconds(&p, s->card) };
         if (c.machine->info.is_host)
