@@ -191,6 +191,7 @@ static hone_status choose(fit *f, hone_err *err)
     solver->budget = f->temps;
     hone_try(choose_size(f, &best, &tokens, err));
     s->means = (hone_means){ .tokens = tokens, .layers = solver->layers,
+                             .streamed = s->means.streamed,
                              .logits_chunk = best.asked,
                              .mlp_chunk = best.mlp, .solved = 1 };
     hone_try(hone_session_buckets(s, err));
@@ -232,7 +233,7 @@ static hone_status squeeze(fit *f, hone_err *err)
     return hone_fail(err, HONE_ENOMEM, "no way was found");
 }
 
-hone_status hone_fit_make(hone_session *s, hone_need_of *need, hone_err *err)
+hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_means means = s->means;
     hone_plan plan;
@@ -289,17 +290,21 @@ static hone_status explore(hone_session *s, hone_err *err)
 
 static void say(const hone_session *s)
 {
-    char budget[32], keep[400];
+    char budget[32], keep[400], host[64] = "";
     int top = top_of(s);
+
+    if (s->means.streamed)
+        snprintf(host, sizeof host, "; weights of %d layers in host memory",
+                 s->means.streamed);
 
     hone_means_text(keep, sizeof keep, s->means.keep[top], s->means.layers);
     hone_log(HONE_LOG_NOTE, "%smade to fit %s: micro-batches of %lld tokens at "
-             "most, %lld rows of logits at a time, %lld of layers: %s",
+             "most, %lld rows of logits at a time, %lld of layers: %s%s",
              s->stored ? "what it was begun with no longer fits; " : "",
              hone_bytes_text(hone_fit_budget(s), budget),
              (long long)s->bucket[top].tokens,
              (long long)s->train[top].logits_rows,
-             (long long)s->train[top].mlp_rows, keep);
+             (long long)s->train[top].mlp_rows, keep, host);
 }
 
 /* What the recipe says itself, written into the means like what was chosen. */
@@ -334,6 +339,8 @@ hone_status hone_fit(hone_session *s, hone_err *err)
     if (status == HONE_ENOMEM)
         return hone_fit_refuse(s, &need, err);
     hone_try(status);
+    if (!hone_fit_host(s))
+        return hone_fit_refuse_host(s, err);
     if (s->means.solved && s->with_training && !s->explore)
         say(s);
     if (s->with_training && s->explore && !s->means.solved)
