@@ -314,6 +314,8 @@ static hone_status complete(hone_session *s, hone_err *err)
     size_t layers = (size_t)hone_family_layers(s->family);
 
     s->means.layers = (int)layers;
+    if (s->means.streamed > (int)layers)
+        s->means.streamed = (int)layers;
     s->means.logits_chunk = c.logits_chunk;
     s->means.mlp_chunk = c.mlp_chunk;
     for (uint32_t i = 0; i < s->buckets; i++) {

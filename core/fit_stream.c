@@ -8,7 +8,9 @@
 #include "fit.h"
 #include "machine.h"
 
-enum { PARTS = 4 }; /* of the numbers that will do */
+enum { PARTS = 3 }; /* of the numbers that will do */
+/* Where all weights would fit on the device it must promise to be faster. */
+static const double FASTER = 0.97;
 
 int64_t hone_fit_host_room(const hone_session *s)
 {
@@ -41,9 +43,10 @@ int hone_fit_host(const hone_session *s)
 typedef struct {
     hone_session *s;
     hone_err *err;
-    hone_means best;   /* the host can hold it too; .streamed 0: none yet */
-    double pace;
-    hone_means fewest; /* that the device can hold */
+    int fits;    /* there is a best: a number that the host can hold too */
+    int best;
+    double pace; /* of the best; what is taken must be better */
+    int fewest;  /* with which the device can hold the others */
     int64_t least;
 } streams;
 
@@ -60,12 +63,13 @@ static hone_status attempt(streams *t, int count, int *fits)
     *fits = status == HONE_OK;
     if (status == HONE_ENOMEM && need.bytes < t->least)
         t->least = need.bytes;
-    if (*fits && (!t->fewest.streamed || count < t->fewest.streamed))
-        t->fewest = s->means;
+    if (*fits && count < t->fewest)
+        t->fewest = count;
     if (*fits && hone_fit_host(s)) {
         pace = s->with_training ? hone_fit_pace(s) : count;
-        if (!t->best.streamed || pace < t->pace) {
-            t->best = s->means;
+        if (!t->fits || pace < t->pace) {
+            t->fits = 1;
+            t->best = count;
             t->pace = pace;
         }
     }
@@ -93,56 +97,74 @@ static hone_status find_fastest(streams *t, int fewest, int layers)
 
     for (int i = 1; i < PARTS && step; i++)
         hone_try(attempt(t, fewest + i * step, &fits));
-    for (step /= 2; step; step /= 2) {
-        int at = t->best.streamed;
-
-        if (at - step > fewest)
-            hone_try(attempt(t, at - step, &fits));
-        if (at + step < layers)
-            hone_try(attempt(t, at + step, &fits));
-    }
+    step /= 2;
+    for (int i = -1, at = t->best; i <= 1 && step; i += 2)
+        if (at + i * step > fewest && at + i * step < layers)
+            hone_try(attempt(t, at + i * step, &fits));
     return HONE_OK;
 }
 
 static hone_status choose(streams *t)
 {
-    int layers = hone_family_layers(t->s->family), fits;
+    int layers = hone_family_layers(t->s->family), had = t->fits, fits;
 
     hone_try(attempt(t, layers, &fits));
-    if (!fits)
+    if (!had && !fits)
         return HONE_OK;
-    hone_try(find_fewest(t, layers));
-    if (!t->best.streamed) /* for the message */
+    if (!had)
+        hone_try(find_fewest(t, layers));
+    if (!t->fits) /* for the message: the host cannot hold it */
         t->best = t->fewest;
     else if (t->s->with_training)
-        hone_try(find_fastest(t, t->fewest.streamed, layers));
+        hone_try(find_fastest(t, had ? 0 : t->fewest, layers));
     return HONE_OK;
+}
+
+/* What the recipe leaves open, once all weights on the device either do not
+ * fit, or fit by means that take time. */
+static hone_status stream(hone_session *s, hone_need_of *need, int fits,
+                          hone_err *err)
+{
+    streams t = { .s = s, .err = err, .fits = fits, .least = need->bytes,
+                  .fewest = INT32_MAX };
+    hone_means means = s->means;
+    hone_plan plan = s->plan;
+    hone_need_of late;
+    int explore = s->explore, only_top = s->only_top;
+
+    if (fits)
+        t.pace = FASTER * hone_fit_pace(s);
+    s->explore = 0;
+    s->only_top = s->with_training; /* most of what it depends on */
+    hone_try(choose(&t));
+    s->explore = explore;
+    s->only_top = only_top;
+    if (t.best) {
+        s->runners = 0;
+        s->means = (hone_means){ .streamed = t.best };
+        return hone_fit_resident(s, &late, err);
+    }
+    s->means = means;
+    if (fits)
+        return hone_session_lay_out(s, err);
+    need->bytes = t.least;
+    s->plan = plan;
+    hone_try(hone_session_buckets(s, err));
+    return hone_fail(err, HONE_ENOMEM, "it does not fit");
 }
 
 hone_status hone_fit_make(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
-    streams t = { .s = s, .err = err, .least = INT64_MAX };
-    hone_means means;
-    hone_plan plan;
+    int may = !s->machine.info.is_host && r->has_adapter && !s->stored;
     hone_status status;
-    int may = !s->machine.info.is_host && r->has_adapter;
 
-    if (may && !s->stored && r->model.host_layers > 0)
+    if (may && r->model.host_layers > 0)
         s->means.streamed = (int)(r->model.host_layers % INT32_MAX);
     status = hone_fit_resident(s, need, err);
-    if (status != HONE_ENOMEM || !may || s->stored || r->model.host_layers >= 0)
+    if (!may || r->model.host_layers >= 0 ||
+        (status == HONE_OK && !(s->means.solved && s->with_training)) ||
+        (status != HONE_OK && status != HONE_ENOMEM))
         return status;
-    means = s->means;
-    plan = s->plan;
-    hone_try(choose(&t));
-    if (t.best.streamed) {
-        s->means = t.best;
-        return hone_session_lay_out(s, err);
-    }
-    need->bytes = t.least < need->bytes ? t.least : need->bytes;
-    s->means = means;
-    s->plan = plan;
-    hone_try(hone_session_buckets(s, err));
-    return hone_fail(err, HONE_ENOMEM, "it does not fit");
+    return stream(s, need, status == HONE_OK, err);
 }
