@@ -343,12 +343,14 @@ hone_status hone_fit(hone_session *s, hone_err *err)
     hone_try(status);
     if (!hone_fit_host(s))
         return hone_fit_refuse_host(s, err);
-    if (s->means.solved && s->with_training && !s->explore)
-        say(s);
     if (s->with_training && s->explore && !s->means.solved)
         hone_try(explore(s, err));
     if (s->with_training)
         hone_try(complete(s, err));
+    if (s->with_training && !s->explore &&
+        (s->means.solved ||
+         (s->means.streamed && s->recipe->model.host_layers < 0)))
+        say(s);
     s->plan.of.means = hone_means_json(s);
     return HONE_OK;
 }

@@ -58,20 +58,23 @@ static int unpinned(hone_session *s, variant *v, int try)
 /* What lies in host memory instead. */
 static int on_host(hone_session *s, variant *v, int try)
 {
-    static const char *const texts[] = { "states = \"host\"",
-                                         "model.embeddings = \"host\"",
-                                         "model.host_layers = -1" };
-
-    if (try > 2 || s->machine.info.is_host ||
-        (try == 2 && v->recipe.model.host_layers < 0))
+    if (try > 1 || s->machine.info.is_host)
         return 0;
     if (try == 0)
         v->recipe.states_on_host = 1;
-    else if (try == 1)
-        v->recipe.model.embeddings = 2;
     else
-        v->recipe.model.host_layers = -1;
-    snprintf(v->text, sizeof v->text, "%s", texts[try]);
+        v->recipe.model.embeddings = 2;
+    snprintf(v->text, sizeof v->text, "%s = \"host\"",
+             try ? "model.embeddings" : "states");
+    return 1;
+}
+
+static int streamed(hone_session *s, variant *v, int try)
+{
+    if (try || s->machine.info.is_host || v->recipe.model.host_layers < 0)
+        return 0;
+    v->recipe.model.host_layers = -1;
+    snprintf(v->text, sizeof v->text, "model.host_layers = -1");
     return 1;
 }
 
@@ -148,7 +151,7 @@ static int shorter_rows(hone_session *s, variant *v, int try)
 }
 
 typedef int (*changer)(hone_session *, variant *, int try);
-static const changer changers[] = { unpinned,      on_host,
+static const changer changers[] = { unpinned,      on_host, streamed,
                                     smaller_states, smaller_rank,
                                     other_storage, an_adapter, shorter_rows };
 
@@ -205,6 +208,7 @@ static void put_offers(hone_session *s, double pace, char *to, size_t bytes,
                          hone_bytes_text(v.bytes, text), v.times);
         }
     s->recipe = r;
+    s->means = (hone_means){ 0 };
     s->plan = plan; /* for whoever shows it */
     s->buckets = plan.of.buckets;
     memcpy(s->bucket, bucket, sizeof bucket);

@@ -130,15 +130,34 @@ static int64_t available(void)
     return kib < 0 ? -1 : kib * 1024;
 }
 
-/* What a control group (version 2, else 1) leaves of the machine's memory. */
+/* The number behind a word, at the start of a line of a file; 0: not there. */
+static int64_t find_number(const char *path, const char *word)
+{
+    FILE *f = fopen(path, "r");
+    char line[128];
+    long long n = 0;
+
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, word, strlen(word)))
+            n = atoll(line + strlen(word));
+    if (f)
+        fclose(f);
+    return n;
+}
+
+/* What a control group (version 2, else 1) leaves of the machine's memory.
+ * Files that it has read and nobody uses count as used there, and are not. */
 static void limit(hone_device_info *info)
 {
     int64_t most = read_number("/sys/fs/cgroup/memory.max");
     int64_t used = read_number("/sys/fs/cgroup/memory.current");
 
+    used -= find_number("/sys/fs/cgroup/memory.stat", "inactive_file ");
     if (most < 0) {
         most = read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes");
-        used = read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+        used = read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes") -
+               find_number("/sys/fs/cgroup/memory/memory.stat",
+                           "total_inactive_file ");
     }
     if (most < 0 || most >= info->total_bytes)
         return;
