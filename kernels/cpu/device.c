@@ -114,22 +114,6 @@ static int64_t read_number(const char *path)
     return n;
 }
 
-/* "MemAvailable:" of the system, in bytes. */
-static int64_t available(void)
-{
-    FILE *f = fopen("/proc/meminfo", "r");
-    char line[128];
-    long long kib = -1;
-
-    if (!f)
-        return -1;
-    while (kib < 0 && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %lld kB", &kib) != 1)
-            kib = -1;
-    fclose(f);
-    return kib < 0 ? -1 : kib * 1024;
-}
-
 /* The number behind a word, at the start of a line of a file; 0: not there. */
 static int64_t find_number(const char *path, const char *word)
 {
@@ -170,7 +154,7 @@ static hone_status cpu_info(void *dev, hone_device_info *info, hone_err *err)
 {
     const device *d = dev;
     struct sysinfo s;
-    int64_t free_bytes = available();
+    int64_t free_bytes = 1024 * find_number("/proc/meminfo", "MemAvailable:");
 
     if (sysinfo(&s) != 0)
         return hone_fail(err, HONE_EIO,
@@ -180,7 +164,7 @@ static hone_status cpu_info(void *dev, hone_device_info *info, hone_err *err)
              d->threads, openblas_get_corename());
     info->total_bytes = (int64_t)s.totalram * s.mem_unit;
     info->free_bytes =
-        free_bytes < 0 ? (int64_t)s.freeram * s.mem_unit : free_bytes;
+        free_bytes ? free_bytes : (int64_t)s.freeram * s.mem_unit;
     limit(info);
     info->context_bytes = 0;
     info->is_host = 1;
