@@ -45,9 +45,10 @@ static void hold_weights(const hone_family_spec *spec, hone_graph *g,
         return;
     for (hone_id id = 0; id < g->tensors; id++) {
         hone_tensor *t = &g->tensor[id];
-        int others, linears = reads_of(g, id, head, 1, "linear", &others);
+        int others;
 
-        if (t->kind == HONE_T_PARAM && linears && !others &&
+        if (t->kind == HONE_T_PARAM &&
+            reads_of(g, id, head, 1, "linear", &others) && !others &&
             takes(spec->storage, &t->type))
             t->type.storage = spec->storage;
     }
@@ -59,9 +60,10 @@ static void leave_on_host(const hone_family_spec *spec, hone_graph *g,
 {
     for (hone_id id = 0; spec->words_on_host && id < g->tensors; id++) {
         hone_tensor *t = &g->tensor[id];
-        int others, lookups = reads_of(g, id, head, 0, "embed", &others);
+        int others;
 
-        if (t->kind == HONE_T_PARAM && lookups && !others)
+        if (t->kind == HONE_T_PARAM &&
+            reads_of(g, id, head, 0, "embed", &others) && !others)
             t->space = HONE_PINNED_SPACE;
     }
 }

@@ -80,6 +80,13 @@ double hone_fit_pace(const hone_session *s)
            (double)s->bucket[top].tokens;
 }
 
+double hone_fit_waits(const hone_session *s)
+{
+    hone_cost c = hone_program_cost(&s->train[top_of(s)], card_of(s));
+
+    return c.seconds > 0 ? c.wait / c.seconds : 1;
+}
+
 /* ----------------------------------------------------------------- choosing */
 
 typedef struct {
@@ -122,7 +129,8 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
         .pinned = pinned, .layers = layers,
         .chunk = f->compiler.logits_chunk,
         .chunk_is_free = !f->compiler.logits_chunk && !f->held,
-        .pinned_budget = (int64_t)(host > 0 ? PINNED * host : PINNED_BYTES),
+        .pinned_budget = (int64_t)(host > 0 ? PINNED * host : PINNED_BYTES) -
+                         s->plan.kept_pinned,
         .mlp = f->compiler.mlp_chunk,
         .mlp_is_free = !f->compiler.mlp_chunk && !f->held };
     return HONE_OK;

@@ -11,6 +11,8 @@
 enum { PARTS = 3 }; /* of the numbers that will do */
 /* Where all weights would fit on the device it must promise to be faster. */
 static const double FASTER = 0.97;
+/* Copies that are waited for so little go on beside the computation. */
+static const double HIDDEN = 0.01;
 
 int64_t hone_fit_host_room(const hone_session *s)
 {
@@ -109,8 +111,9 @@ static hone_status choose(streams *t)
     int layers = hone_family_layers(t->s->family), had = t->fits, fits;
 
     hone_try(attempt(t, layers, &fits));
-    if (!had && !fits)
-        return HONE_OK;
+    if ((!had && !fits) ||
+        (t->best == layers && hone_fit_waits(t->s) < HIDDEN))
+        return HONE_OK; /* as much room as can be, and nothing to pay for it */
     if (!had)
         hone_try(find_fewest(t, layers));
     if (!t->fits) /* for the message: the host cannot hold it */
