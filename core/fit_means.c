@@ -64,8 +64,9 @@ static void take(hone_session *s, const json_t *means)
         json_integer_value(json_object_get(means, "logits_chunk"));
     s->means.mlp_chunk =
         json_integer_value(json_object_get(means, "mlp_chunk"));
-    s->means.streamed =
-        (int)json_integer_value(json_object_get(means, "host_layers"));
+    if (r->model.host_layers < 0)
+        s->means.streamed =
+            (int)json_integer_value(json_object_get(means, "host_layers"));
     for (size_t i = 0; i < json_array_size(list) && i < HONE_MAX_BUCKETS; i++)
         if (r->keep == HONE_KEEP_AUTO && !r->keep_layers) /* not pinned now */
             s->means.keep[i] = read_keep(

@@ -159,13 +159,13 @@ static hone_status stream(hone_session *s, hone_need_of *need, int fits,
 hone_status hone_fit_make(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_recipe *r = s->recipe;
-    int may = r->has_adapter && !s->stored;
     hone_status status;
 
-    if (may && r->model.host_layers > 0) /* of no use on the host, but done */
+    if (r->model.host_layers > 0) /* of no use on the host, but done */
         s->means.streamed = (int)(r->model.host_layers % INT32_MAX);
     status = hone_fit_resident(s, need, err);
-    if (!may || r->model.host_layers >= 0 || s->machine.info.is_host ||
+    if (s->stored || !r->has_adapter || r->model.host_layers >= 0 ||
+        s->machine.info.is_host ||
         (status == HONE_OK && !(s->means.solved && s->with_training)) ||
         (status != HONE_OK && status != HONE_ENOMEM))
         return status;

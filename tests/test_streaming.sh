@@ -104,6 +104,19 @@ grep -q "weights of . layers in host memory" "$work/auto.log" ||
     fail "it is not said"
 same "made to fit" "$work/whole" "$work/auto"
 
+# Gone on with: as it was begun, whatever is free by then.
+"$hone" run "$lora" "${fake[@]}" "${rest[@]}" --set memory=$budget \
+    --set steps=60 --out "$work/stopped" 2> "$work/log" &
+until grep -q '"step": 4,' "$work/stopped/metrics.jsonl" 2> "$work/none.log" ||
+    ! kill -0 $! 2> "$work/none.log"; do
+    sleep 0.01
+done
+kill -INT $!
+wait $!
+[ $? = 130 ] || { fail "not interrupted"; cat "$work/log"; }
+train "$work/stopped" "$lora" "${rest[@]}" --set steps=60
+has "$work/stopped" "0 < m['host_layers'] <= 3"
+
 # Nothing is frozen; and a host that is too small.
 "$hone" check "$work/tiny/full.lua" --set model.host_layers=2 \
     2> "$work/log" && fail "host_layers without an adapter"
