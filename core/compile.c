@@ -39,6 +39,7 @@ static hone_status finish_with(const hone_compiler *c, hone_program *p,
 {
     hone_try(hone_pass_sums(&p->graph, c->machine->packs, err));
     hone_try(hone_pass_group(&p->graph, c->machine->packs, err));
+    hone_try(hone_pass_stream(&p->graph, err));
     hone_try(hone_pass_assign(&p->graph, c->machine->packs, &c->machine->info,
                               images, err));
     p->flops = hone_graph_flops(&p->graph);

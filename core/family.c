@@ -24,7 +24,7 @@ struct hone_family {
     json_t *config;
     const char *path; /* of the Lua file */
     hone_graph *g;    /* that is built */
-    int layers;
+    int layers, streamed;
     int64_t longest; /* row, in tokens */
     const char *trained; /* modules, where not all are */
 };
@@ -599,7 +599,7 @@ hone_status hone_family_build(hone_family *f, hone_graph *g, hone_id *hidden,
                          "the logits", f->path);
     *head = to_tensor(L, -2);
     *hidden = to_tensor(L, -3);
-    hone_family_hold(&f->spec, g, *head);
+    hone_family_hold(&f->spec, g, *head, f->streamed, f->layers);
     lua_setfield(L, LUA_REGISTRYINDEX, "hone.logits");
     lua_settop(L, 0);
     g->layer = -1;
@@ -625,6 +625,11 @@ hone_status hone_family_logits(hone_family *f, hone_id *logits, hone_err *err)
 void hone_family_train(hone_family *f, const char *modules)
 {
     f->trained = modules;
+}
+
+void hone_family_stream(hone_family *f, int count)
+{
+    f->streamed = count;
 }
 
 void hone_family_longest(hone_family *f, int64_t tokens)

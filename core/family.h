@@ -42,7 +42,12 @@ hone_status hone_family_open(hone_family **, const hone_family_spec *,
 hone_status hone_family_build(hone_family *, hone_graph *g, hone_id *hidden,
                               hone_id *head, hone_err *);
 /* Of the graph as build() made it: the storage and place of its weights. */
-void hone_family_hold(const hone_family_spec *, hone_graph *, hone_id head);
+void hone_family_hold(const hone_family_spec *, hone_graph *, hone_id head,
+                      int streamed, int layers);
+/* So many layers, spread evenly, have their frozen matrices in pinned memory;
+ * more than there are: all. */
+void hone_family_stream(hone_family *, int count);
+int hone_layer_is_streamed(int layer, int count, int layers);
 /* What the family does to the LM head's product, in the graph that was built
  * last; LOGITS becomes what comes out of it. */
 hone_status hone_family_logits(hone_family *, hone_id *logits, hone_err *);

@@ -45,9 +45,10 @@ static void hold_weights(const hone_family_spec *spec, hone_graph *g,
         return;
     for (hone_id id = 0; id < g->tensors; id++) {
         hone_tensor *t = &g->tensor[id];
-        int others, linears = reads_of(g, id, head, 1, "linear", &others);
+        int others;
 
-        if (t->kind == HONE_T_PARAM && linears && !others &&
+        if (t->kind == HONE_T_PARAM &&
+            reads_of(g, id, head, 1, "linear", &others) && !others &&
             takes(spec->storage, &t->type))
             t->type.storage = spec->storage;
     }
@@ -59,15 +60,58 @@ static void leave_on_host(const hone_family_spec *spec, hone_graph *g,
 {
     for (hone_id id = 0; spec->words_on_host && id < g->tensors; id++) {
         hone_tensor *t = &g->tensor[id];
-        int others, lookups = reads_of(g, id, head, 0, "embed", &others);
+        int others;
 
-        if (t->kind == HONE_T_PARAM && lookups && !others)
+        if (t->kind == HONE_T_PARAM &&
+            reads_of(g, id, head, 0, "embed", &others) && !others)
             t->space = HONE_PINNED_SPACE;
     }
 }
 
-void hone_family_hold(const hone_family_spec *spec, hone_graph *g, hone_id head)
+int hone_layer_is_streamed(int layer, int count, int layers)
+{
+    int64_t n = count < layers ? count : layers;
+
+    return (layer + 1) * n / layers > layer * n / layers;
+}
+
+/* The one layer that reads tensor ID; -1: several, or what is none. */
+static int layer_of(const hone_graph *g, hone_id id)
+{
+    int layer = -1;
+
+    for (int n = 0; n < g->nodes; n++)
+        for (uint32_t i = 0; i < g->node[n].nin; i++) {
+            if (g->node[n].in[i] != id)
+                continue;
+            if (g->node[n].layer < 0 ||
+                (layer >= 0 && layer != g->node[n].layer))
+                return -1;
+            layer = g->node[n].layer;
+        }
+    return layer;
+}
+
+/* Of a layer that is streamed: its frozen matrices; stream.c brings them. */
+static void stream_layers(hone_graph *g, int count, int layers)
+{
+    for (hone_id id = 0; count && id < g->tensors; id++) {
+        hone_tensor *t = &g->tensor[id];
+        int layer;
+
+        if (t->kind != HONE_T_PARAM || t->trainable || t->type.rank < 2 ||
+            t->space != HONE_DEVICE_SPACE)
+            continue;
+        layer = layer_of(g, id);
+        if (layer >= 0 && hone_layer_is_streamed(layer, count, layers))
+            t->space = HONE_PINNED_SPACE;
+    }
+}
+
+void hone_family_hold(const hone_family_spec *spec, hone_graph *g, hone_id head,
+                      int streamed, int layers)
 {
     hold_weights(spec, g, head);
     leave_on_host(spec, g, head);
+    stream_layers(g, streamed, layers);
 }

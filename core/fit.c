@@ -80,6 +80,13 @@ double hone_fit_pace(const hone_session *s)
            (double)s->bucket[top].tokens;
 }
 
+double hone_fit_waits(const hone_session *s)
+{
+    hone_cost c = hone_program_cost(&s->train[top_of(s)], card_of(s));
+
+    return c.seconds > 0 ? c.wait / c.seconds : 1;
+}
+
 /* ----------------------------------------------------------------- choosing */
 
 typedef struct {
@@ -123,7 +130,8 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
         .pinned = pinned, .layers = layers,
         .chunk = f->compiler.logits_chunk,
         .chunk_is_free = !f->compiler.logits_chunk && !f->held,
-        .pinned_budget = (int64_t)(host > 0 ? PINNED * host : PINNED_BYTES),
+        .pinned_budget = (int64_t)(host > 0 ? PINNED * host : PINNED_BYTES) -
+                         s->plan.kept_pinned,
         .mlp = f->compiler.mlp_chunk,
         .mlp_is_free = !f->compiler.mlp_chunk && !f->held };
     return HONE_OK;
@@ -192,6 +200,7 @@ static hone_status choose(fit *f, hone_err *err)
     solver->budget = f->temps;
     hone_try(choose_size(f, &best, &tokens, err));
     s->means = (hone_means){ .tokens = tokens, .layers = solver->layers,
+                             .streamed = s->means.streamed,
                              .logits_chunk = best.asked,
                              .mlp_chunk = best.mlp, .solved = 1 };
     hone_try(hone_session_buckets(s, err));
@@ -233,7 +242,7 @@ static hone_status squeeze(fit *f, hone_err *err)
     return hone_fail(err, HONE_ENOMEM, "no way was found");
 }
 
-hone_status hone_fit_make(hone_session *s, hone_need_of *need, hone_err *err)
+hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_means means = s->means;
     hone_plan plan;
@@ -290,17 +299,21 @@ static hone_status explore(hone_session *s, hone_err *err)
 
 static void say(const hone_session *s)
 {
-    char budget[32], keep[400];
+    char budget[32], keep[400], host[64] = "";
     int top = top_of(s);
+
+    if (s->means.streamed)
+        snprintf(host, sizeof host, "; weights of %d layers in host memory",
+                 s->means.streamed);
 
     hone_means_text(keep, sizeof keep, s->means.keep[top], s->means.layers);
     hone_log(HONE_LOG_NOTE, "%smade to fit %s: micro-batches of %lld tokens at "
-             "most, %lld rows of logits at a time, %lld of layers: %s",
+             "most, %lld rows of logits at a time, %lld of layers: %s%s",
              s->stored ? "what it was begun with no longer fits; " : "",
              hone_bytes_text(hone_fit_budget(s), budget),
              (long long)s->bucket[top].tokens,
              (long long)s->train[top].logits_rows,
-             (long long)s->train[top].mlp_rows, keep);
+             (long long)s->train[top].mlp_rows, keep, host);
 }
 
 /* What the recipe says itself, written into the means like what was chosen. */
@@ -310,6 +323,8 @@ static hone_status complete(hone_session *s, hone_err *err)
     size_t layers = (size_t)hone_family_layers(s->family);
 
     s->means.layers = (int)layers;
+    if (s->means.streamed > (int)layers)
+        s->means.streamed = (int)layers;
     s->means.logits_chunk = c.logits_chunk;
     s->means.mlp_chunk = c.mlp_chunk;
     for (uint32_t i = 0; i < s->buckets; i++) {
@@ -335,12 +350,16 @@ hone_status hone_fit(hone_session *s, hone_err *err)
     if (status == HONE_ENOMEM)
         return hone_fit_refuse(s, &need, err);
     hone_try(status);
-    if (s->means.solved && s->with_training && !s->explore)
-        say(s);
+    if (!hone_fit_host(s))
+        return hone_fit_refuse_host(s, err);
     if (s->with_training && s->explore && !s->means.solved)
         hone_try(explore(s, err));
     if (s->with_training)
         hone_try(complete(s, err));
+    if (s->with_training && !s->explore &&
+        (s->means.solved ||
+         (s->means.streamed && s->recipe->model.host_layers < 0)))
+        say(s);
     s->plan.of.means = hone_means_json(s);
     return HONE_OK;
 }

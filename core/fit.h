@@ -20,6 +20,8 @@ int64_t hone_fit_needed(const hone_session *);
 int64_t hone_fit_budget(const hone_session *);
 /* Seconds a token in the largest micro-batch as it is laid out. */
 double hone_fit_pace(const hone_session *);
+/* The share of it that is spent waiting for copies. */
+double hone_fit_waits(const hone_session *);
 
 /* What a run needs: the fewest bytes that were found, and its pace with all
  * kept. */
@@ -27,12 +29,22 @@ typedef struct hone_need_of {
     int64_t bytes;
     double pace;
 } hone_need_of;
-/* The work of hone_fit() without its words. */
+/* The work of hone_fit() without its words: with the weights where they are by
+ * the session's means; fit_stream.c: with more of them in host memory, if it
+ * takes that. */
+hone_status hone_fit_resident(hone_session *, hone_need_of *, hone_err *);
 hone_status hone_fit_make(hone_session *, hone_need_of *, hone_err *);
+/* Beside a device that is not the host: whether the host holds the run's plain
+ * and pinned memory, those bytes, and those that it has; 0: not known. */
+int hone_fit_host(const hone_session *);
+int64_t hone_fit_host_needed(const hone_session *);
+int64_t hone_fit_host_room(const hone_session *);
 
 /* fit_offers.c: the message of a run that does not fit, with what would. The
  * session is of no use afterwards. */
 hone_status hone_fit_refuse(hone_session *, const hone_need_of *, hone_err *);
+/* The same where it is the host that cannot hold it. */
+hone_status hone_fit_refuse_host(const hone_session *, hone_err *);
 
 /* fit_means.c: "12 none, 20 all": layers from the first on. */
 void hone_means_text(char *to, size_t bytes, const uint8_t *keep, int layers);

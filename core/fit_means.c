@@ -64,6 +64,9 @@ static void take(hone_session *s, const json_t *means)
         json_integer_value(json_object_get(means, "logits_chunk"));
     s->means.mlp_chunk =
         json_integer_value(json_object_get(means, "mlp_chunk"));
+    if (r->model.host_layers < 0)
+        s->means.streamed =
+            (int)json_integer_value(json_object_get(means, "host_layers"));
     for (size_t i = 0; i < json_array_size(list) && i < HONE_MAX_BUCKETS; i++)
         if (r->keep == HONE_KEEP_AUTO && !r->keep_layers) /* not pinned now */
             s->means.keep[i] = read_keep(
@@ -92,9 +95,10 @@ const char *hone_means_json(hone_session *s)
     const hone_means *m = &s->means;
     const char *text = hone_format_text(
         &s->chosen, "\"memory\": %lld, \"means\": {\"tokens\": %lld, "
-        "\"logits_chunk\": %lld, \"mlp_chunk\": %lld, \"keep\": [",
+        "\"logits_chunk\": %lld, \"mlp_chunk\": %lld, \"host_layers\": %d, "
+        "\"keep\": [",
         (long long)hone_fit_budget(s), (long long)m->tokens,
-        (long long)m->logits_chunk, (long long)m->mlp_chunk);
+        (long long)m->logits_chunk, (long long)m->mlp_chunk, m->streamed);
 
     for (uint32_t i = 0; i < s->buckets && m->layers; i++) {
         char keep[600];
@@ -165,6 +169,9 @@ void hone_means_print(const hone_session *s)
                "\n", (long long)s->bucket[top].tokens,
                (long long)s->train[top].logits_rows,
                (long long)s->train[top].mlp_rows, keep);
+        if (s->means.streamed)
+            printf("        weights of %d layers in host memory\n",
+                   s->means.streamed);
     }
     for (int i = 0; i < s->runners; i++, r++)
         printf("%s%10s, %.2f times the time: %lld tokens, %lld rows of logits, "

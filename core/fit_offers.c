@@ -29,7 +29,7 @@ static int would_fit(hone_session *s, variant *v, double pace)
     for (s->only_top = 1; s->only_top >= 0; s->only_top--) {
         s->means = (hone_means){ 0 };
         if (hone_session_model(s, &why) != HONE_OK ||
-            hone_fit_make(s, &need, &why) != HONE_OK)
+            hone_fit_make(s, &need, &why) != HONE_OK || !hone_fit_host(s))
             return 0;
     }
     v->bytes = hone_fit_needed(s);
@@ -63,9 +63,18 @@ static int on_host(hone_session *s, variant *v, int try)
     if (try == 0)
         v->recipe.states_on_host = 1;
     else
-        v->recipe.model.embeddings = 1;
+        v->recipe.model.embeddings = 2;
     snprintf(v->text, sizeof v->text, "%s = \"host\"",
              try ? "model.embeddings" : "states");
+    return 1;
+}
+
+static int streamed(hone_session *s, variant *v, int try)
+{
+    if (try || s->machine.info.is_host || v->recipe.model.host_layers < 0)
+        return 0;
+    v->recipe.model.host_layers = -1;
+    snprintf(v->text, sizeof v->text, "model.host_layers = -1");
     return 1;
 }
 
@@ -142,7 +151,7 @@ static int shorter_rows(hone_session *s, variant *v, int try)
 }
 
 typedef int (*changer)(hone_session *, variant *, int try);
-static const changer changers[] = { unpinned,      on_host,
+static const changer changers[] = { unpinned,      on_host, streamed,
                                     smaller_states, smaller_rank,
                                     other_storage, an_adapter, shorter_rows };
 
@@ -199,12 +208,30 @@ static void put_offers(hone_session *s, double pace, char *to, size_t bytes,
                          hone_bytes_text(v.bytes, text), v.times);
         }
     s->recipe = r;
+    s->means = (hone_means){ 0 };
     s->plan = plan; /* for whoever shows it */
     s->buckets = plan.of.buckets;
     memcpy(s->bucket, bucket, sizeof bucket);
     if (*at == start)
         hone_put(to, bytes, at, " no single change of the recipe: take a "
                  "smaller model");
+}
+
+hone_status hone_fit_refuse_host(const hone_session *s, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    char need[32], pinned[32], have[32];
+
+    return hone_fail(err, HONE_ENOMEM, "%s:%d: hone.train: the run needs %s of "
+                     "host memory, %s of that pinned, and the host has %s%s; "
+                     "nothing was loaded. Less lies there with model.storage = "
+                     "\"nf4\", a smaller model.host_layers, states = "
+                     "\"device\" or keep = \"none\"", r->file, r->line,
+                     hone_bytes_text(hone_fit_host_needed(s), need),
+                     hone_bytes_text(hone_plan_total(&s->plan,
+                                                     HONE_PLAN_PINNED), pinned),
+                     hone_bytes_text(hone_fit_host_room(s), have),
+                     r->card ? "" : " free");
 }
 
 hone_status hone_fit_refuse(hone_session *s, const hone_need_of *needed,

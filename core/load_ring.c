@@ -19,7 +19,7 @@ enum {
     PIECE = 2 << 20,
     SLOTS = 32,
     READERS = 8, /* 16 are no faster on a link of 54 GB/s */
-    THREADS = 16, /* but where weights are quantised */
+    THREADS = 16, /* but where weights are quantised, or made at random */
     STACK_BYTES = HONE_FILLING_STACK + (256 << 10)
 };
 
@@ -193,7 +193,8 @@ static int wanted_threads(const ring *r)
         const hone_filling *f = &r->list[i];
         hone_storage s = f->kept->type.storage;
 
-        if (hone_is_nf4(s) && !(f->weight && f->weight->type.storage == s))
+        if ((hone_is_nf4(s) && !(f->weight && f->weight->type.storage == s)) ||
+            (!f->weight && !f->data && !f->kept->adapter))
             return THREADS;
     }
     return READERS;

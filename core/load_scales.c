@@ -189,7 +189,10 @@ static hone_status put_scale(const hone_store *store, hone_machine *m,
         from = f->weight->codes->mean;
     for (int64_t i = 0; s == HONE_FP8 && i < bytes / (int64_t)sizeof *rows; i++)
         rows[i] = f->scale;
-    return hone_machine_put(m, last_part(store, f->kept), from, bytes, err);
+    if (f->kept->space != HONE_PINNED_SPACE)
+        return hone_machine_put(m, last_part(store, f->kept), from, bytes, err);
+    memcpy(last_part(store, f->kept), from, (size_t)bytes);
+    return HONE_OK;
 }
 
 hone_status hone_load_scales(const hone_store *store, hone_machine *m,

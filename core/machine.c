@@ -239,6 +239,20 @@ hone_status hone_machine_get(hone_machine *m, void *host, const void *device,
     return m->api->sync(m->self, m->stream[0], err);
 }
 
+int64_t hone_machine_host_bytes(void)
+{
+    const hone_component *c = hone_find(HONE_KIND_DEVICE, "cpu");
+    hone_device_info info = { .size = sizeof info };
+    hone_arena a = { 0 };
+    hone_status status = HONE_ENOSUP;
+
+    if (c) /* not opened: it would start its threads for this */
+        status = ((const hone_device *)c->ops)->info(
+            hone_alloc(&a, c->state_size + 1), &info, NULL);
+    hone_arena_free(&a);
+    return status == HONE_OK ? info.free_bytes : 0;
+}
+
 void hone_machine_close(hone_machine *m)
 {
     if (!m->api)

@@ -37,6 +37,10 @@ hone_status hone_machine_put(hone_machine *, void *device, const void *host,
 hone_status hone_machine_get(hone_machine *, void *host, const void *device,
                              int64_t bytes, hone_err *);
 
+/* Bytes of host memory that are free, as device "cpu" counts them; 0: not
+ * known. */
+int64_t hone_machine_host_bytes(void);
+
 /* A collective for this rank; its kernels come first. */
 void hone_machine_join(hone_machine *, const hone_component *collective,
                        void *group, hone_arena *);

@@ -90,6 +90,10 @@ void hone_pass_gradients(hone_graph *, hone_id head);
  * rounded at random. */
 hone_status hone_pass_round(hone_graph *, int from, hone_err *);
 
+/* stream.c: what layers read of parameters in pinned memory is copied to the
+ * device ahead of its use. */
+hone_status hone_pass_stream(hone_graph *, hone_err *);
+
 /* update.c: appends the optimizer's update of a group, whose states it makes:
  * "state:<name>:<parameter>", in memory space STATES. Those that are not on
  * the device are brought and sent back some parameters at a time. */

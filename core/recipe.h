@@ -17,6 +17,8 @@ typedef struct hone_model_config {
     int nested;       /* of nf4 */
     int embeddings;   /* 0: with nf4 on the host; 1: device; 2: host */
     int copies;       /* of fp8 */
+    int64_t host_layers; /* whose frozen weights are in pinned memory; -1: as
+                            many as must be */
     const char *init; /* "random" or NULL */
     const char *revision; /* of a model in the Hub's cache, or NULL */
 } hone_model_config;

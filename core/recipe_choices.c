@@ -17,6 +17,7 @@ static const char *const layout[] = {
     "loggers", "eval.every", "mlp_chunk", NULL
 };
 static const char *const files[] = { "path", "init", NULL };
+static const char *const places[] = { "embeddings", "host_layers", NULL };
 
 static int is_one_of(const char *const *names, const char *name)
 {
@@ -31,7 +32,8 @@ static int is_left_out(const char *part, const hone_option *o, int watches)
     if (o->type == HONE_VALUE)
         return 1;
     if (part)
-        return is_one_of(files, o->name) && o->type == HONE_STR;
+        return is_one_of(places, o->name) ||
+               (is_one_of(files, o->name) && o->type == HONE_STR);
     return is_one_of(layout, o->name) &&
            !(watches && !strcmp(o->name, "eval.every"));
 }

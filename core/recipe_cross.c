@@ -101,6 +101,9 @@ static void check_model(hone_reader *r, const hone_made *model,
                         c->init);
     if (!c->nested && c->storage != 3)
         hone_reader_say(r, &where, "'nested' belongs to storage = \"nf4\"");
+    if (c->host_layers > 0 && !t->adapter)
+        hone_reader_say(r, &where, "'host_layers' is for weights that are "
+                        "frozen; add an adapter");
     /* "nf4" and "fp8" hold a frozen model; file, bf16 and fp32 come first. */
     if (c->storage > 2 && !t->adapter)
         hone_reader_say(r, &where, "'storage' of a model that is trained whole "

@@ -117,6 +117,9 @@ static const hone_option model_options[] = {
              "of fp8: a second time, as the backward pass reads them"),
     ROW_ENUM(hone_model_config, "embeddings", embeddings, "auto", sides,
              "where a frozen table lies that is no LM head; auto: of nf4 host"),
+    ROW_INT(hone_model_config, "host_layers", host_layers, -1, -1,
+            "layers whose frozen weights wait in pinned memory and are copied "
+            "ahead of their use; -1: as many as it takes to fit"),
     ROW_STR(hone_model_config, "init", init, HONE_FORM_PLAIN, NULL,
             "\"random\": from scratch, config.json is enough"),
     ROW_STR(hone_model_config, "revision", revision, HONE_FORM_PLAIN, NULL,

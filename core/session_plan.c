@@ -57,6 +57,7 @@ static hone_status compile_all(hone_session *s, hone_err *err)
                                    : "some steps take several micro-batches, "
                                      "or several ranks; make the batch larger "
                                      "or global_batch smaller");
+    hone_family_stream(s->family, s->means.streamed);
     hone_family_longest(s->family, hone_dataset_lengths(&s->data, 0).max);
     hone_store_init(&s->store, &s->made);
     for (uint32_t i = 0; i < s->buckets; i++) {

@@ -19,6 +19,7 @@ typedef struct hone_means {
     int64_t tokens;       /* most of a micro-batch; 0: as the collator has it */
     int64_t logits_chunk; /* rows; 0: as compile.c has it */
     int64_t mlp_chunk;    /* rows; 0: all */
+    int streamed;         /* layers with their weights in pinned memory */
     int layers;
     uint8_t *keep[HONE_MAX_BUCKETS]; /* [layers] hone_keep, for each size */
     int solved;           /* by the solver */

@@ -114,31 +114,34 @@ static int64_t read_number(const char *path)
     return n;
 }
 
-/* "MemAvailable:" of the system, in bytes. */
-static int64_t available(void)
+/* The number behind a word, at the start of a line of a file; 0: not there. */
+static int64_t find_number(const char *path, const char *word)
 {
-    FILE *f = fopen("/proc/meminfo", "r");
+    FILE *f = fopen(path, "r");
     char line[128];
-    long long kib = -1;
+    long long n = 0;
 
-    if (!f)
-        return -1;
-    while (kib < 0 && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %lld kB", &kib) != 1)
-            kib = -1;
-    fclose(f);
-    return kib < 0 ? -1 : kib * 1024;
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, word, strlen(word)))
+            n = atoll(line + strlen(word));
+    if (f)
+        fclose(f);
+    return n;
 }
 
-/* What a control group (version 2, else 1) leaves of the machine's memory. */
+/* What a control group (version 2, else 1) leaves of the machine's memory.
+ * Files that it has read and nobody uses count as used there, and are not. */
 static void limit(hone_device_info *info)
 {
     int64_t most = read_number("/sys/fs/cgroup/memory.max");
     int64_t used = read_number("/sys/fs/cgroup/memory.current");
 
+    used -= find_number("/sys/fs/cgroup/memory.stat", "inactive_file ");
     if (most < 0) {
         most = read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes");
-        used = read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+        used = read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes") -
+               find_number("/sys/fs/cgroup/memory/memory.stat",
+                           "total_inactive_file ");
     }
     if (most < 0 || most >= info->total_bytes)
         return;
@@ -151,7 +154,7 @@ static hone_status cpu_info(void *dev, hone_device_info *info, hone_err *err)
 {
     const device *d = dev;
     struct sysinfo s;
-    int64_t free_bytes = available();
+    int64_t free_bytes = 1024 * find_number("/proc/meminfo", "MemAvailable:");
 
     if (sysinfo(&s) != 0)
         return hone_fail(err, HONE_EIO,
@@ -161,7 +164,7 @@ static hone_status cpu_info(void *dev, hone_device_info *info, hone_err *err)
              d->threads, openblas_get_corename());
     info->total_bytes = (int64_t)s.totalram * s.mem_unit;
     info->free_bytes =
-        free_bytes < 0 ? (int64_t)s.freeram * s.mem_unit : free_bytes;
+        free_bytes ? free_bytes : (int64_t)s.freeram * s.mem_unit;
     limit(info);
     info->context_bytes = 0;
     info->is_host = 1;

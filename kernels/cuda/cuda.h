@@ -18,6 +18,8 @@ extern "C" {
 
 struct cuda_blas;
 
+enum { CUDA_PINNED = 4 }; /* large pieces at a time */
+
 typedef struct cuda_device {
     int64_t index;
     int frozen;
@@ -28,7 +30,15 @@ typedef struct cuda_device {
     int64_t context_bytes;
     struct cuda_blas *blas;
     char name[288];
+    struct {
+        void *at;
+        size_t bytes;
+    } pinned[CUDA_PINNED];
 } cuda_device;
+
+/* Pinned memory that kernels can read too, and back. */
+cudaError_t cuda_pin(cuda_device *, size_t bytes, void **);
+void cuda_unpin(cuda_device *, void *);
 
 /* The compute capability that the code in use was compiled for: at most that
  * of the card; an error where there is none for it. */

@@ -213,9 +213,7 @@ static hone_status cuda_reserve(void *dev, hone_space space, int64_t bytes,
                          "cuda: %lld bytes were asked for after the plan was "
                          "reserved: a fault in hone, please report it",
                          (long long)bytes);
-    e = space == HONE_PINNED_SPACE
-            ? cudaHostAlloc(ptr, n, cudaHostAllocDefault)
-            : cudaMalloc(ptr, n);
+    e = space == HONE_PINNED_SPACE ? cuda_pin(d, n, ptr) : cudaMalloc(ptr, n);
     if (e == cudaSuccess)
         return HONE_OK;
     *ptr = NULL;
@@ -228,9 +226,8 @@ static hone_status cuda_reserve(void *dev, hone_space space, int64_t bytes,
 
 static void cuda_release(void *dev, hone_space space, void *ptr)
 {
-    (void)dev;
     if (space == HONE_PINNED_SPACE)
-        (void)cudaFreeHost(ptr);
+        cuda_unpin(dev, ptr);
     else
         (void)cudaFree(ptr);
 }
