@@ -156,7 +156,8 @@ static hone_status backward(const hone_compiler *c, hone_program *p,
     hone_try(chunk_layers(c, p, tokens, err));
     if (c->single)
         hone_pass_gradients(g, head);
-    return c->early ? hone_pass_early(g, loss, c->optimizer, c->states, err)
+    return c->early ? hone_pass_early(g, loss, c->optimizer, c->states,
+                                      c->lora ? c->lora->lr_ratio : 1, err)
                     : HONE_OK;
 }
 
@@ -414,7 +415,8 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
     hone_try(hone_graph_op(g, "sumsq", NULL, NULL, 0, grads, n, &squares, 1,
                            err));
     hone_try(step_scalars(g, squares, clip, &group, err));
-    hone_try(hone_emit_update(g, opt, &group, c->states, err));
+    hone_try(hone_emit_update(g, opt, &group, c->states,
+                              c->lora ? c->lora->lr_ratio : 1, err));
     hone_try(emit_images(c, g, store, err));
     return finish(c, p, err);
 }

@@ -19,6 +19,7 @@ typedef struct hone_lora {
     double alpha;
     int rslora; /* the scale is alpha / sqrt(r), not alpha / r */
     const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
+    double lr_ratio; /* see hone_emit_update(); 0: 1 */
     double dropout;
     const char *saved; /* modules that are trained whole; NULL: none */
     const char *targets;
@@ -92,15 +93,17 @@ hone_status hone_pass_round(hone_graph *, int from, hone_err *);
 
 /* update.c: appends the optimizer's update of a group, whose states it makes:
  * "state:<name>:<parameter>", in memory space STATES. Those that are not on
- * the device are brought and sent back some parameters at a time. */
+ * the device are brought and sent back some parameters at a time. With a RATIO
+ * that is neither 0 nor 1 LoRA's B and vectors learn at RATIO times the rate. */
 hone_status hone_emit_update(hone_graph *, const hone_instance *opt,
-                             hone_group *, hone_space states, hone_err *);
+                             hone_group *, hone_space states, double ratio,
+                             hone_err *);
 /* update.c: of a micro-step that is a whole step, without clipping: layer by
  * layer the update stands behind what reads the layer's parameters last, so
  * that no gradient outlives its layer. LOSS decides whether it is taken. */
 hone_status hone_pass_early(hone_graph *, hone_id loss,
                             const hone_instance *opt, hone_space states,
-                            hone_err *);
+                            double ratio, hone_err *);
 
 /* chunk.c: splits the ops around BIG (the logits) into runs over ROWS rows,
  * so that neither it nor its gradient exists whole. */

@@ -99,6 +99,7 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
                                    .alpha_pattern = l->alpha_pattern,
                                    .exact = hone_peft_is_exact(l->targets) };
     s->lora.targets = l->targets;
+    s->lora.lr_ratio = l->lr_ratio;
     if (l->init) {
         if (!s->has_peft)
             hone_try(hone_peft_open(&s->peft, l->init, err));

@@ -368,7 +368,7 @@ local names = {
   peft_layers_to_transform = "adapter.targets: the last parts of a path, such "
     .. "as \"3.self_attn.q_proj\"",
   peft_init_lora_weights = "adapter.init: a PEFT folder to go on from",
-  loraplus_lr_ratio = missing,
+  loraplus_lr_ratio = "adapter.lr_ratio",
   relora = missing,
   lr_scheduler = scheduled,
   scheduler = scheduled,

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """hone.lora's ways to say which modules are adapted and how: names, patterns,
 ranks and alphas by pattern; what the adapter's files then say to PEFT, and that
-a run goes on from them. parity/families.py shows that PEFT reads them so."""
+a run goes on from them. parity/families.py shows that PEFT reads them so. What
+LoRA+'s rates do, whatever the optimizer."""
+import array
 import json
 import pathlib
 import shutil
@@ -34,7 +36,7 @@ BAD = [
 
 
 def write(folder, adapter):
-    recipe = tiny_run.RECIPE % (adapter, "hone.pack { tokens = 1024 }")
+    recipe = tiny_run.RECIPE % (adapter, "hone.pack { tokens = 2048 }")
     (folder / "r.lua").write_text(recipe)
 
 
@@ -44,8 +46,40 @@ def shapes(path):
     return {n: t["shape"] for n, t in header.items() if "lora_A" in n}
 
 
-def run(folder, out):
-    code, text = test_families.hone(folder, "run", "r.lua", "--out",
+def tensors(path):
+    """Of an adapter, which is fp32: numbers by name."""
+    data = (path / "adapter_model.safetensors").read_bytes()
+    n = int.from_bytes(data[:8], "little")
+    return {name: array.array("f", data[8 + n + t["data_offsets"][0]:
+                                        8 + n + t["data_offsets"][1]])
+            for name, t in json.loads(data[8:8 + n]).items()
+            if name != "__metadata__"}
+
+
+def check_rates(folder, more):
+    """One step of SGD from where B is 0 and A has no gradient: B is what was
+    taken, and that is 16 times as much, to the bit."""
+    at = {}
+    for ratio in 1, 16:
+        adapter = f"adapter = hone.lora {{ r = 4, lr_ratio = {ratio} }}, {more}"
+        recipe = tiny_run.RECIPE % (adapter, "hone.pack { tokens = 2048 }")
+        (folder / "r.lua").write_text(recipe.replace(
+            "adamw { lr = 1e-2, weight_decay = 0.1 }", "sgd { lr = 0.125 }")
+            .replace("steps = 5", "steps = 2"))
+        run(folder, f"ratio{ratio}", "--fresh")
+        at[ratio] = tensors(folder / f"ratio{ratio}/adapter")
+    for name, was in at[1].items():
+        is_b = ".lora_B." in name
+        assert any(was), name
+        assert [x * (16 if is_b else 1) for x in was] == list(at[16][name])
+    _, text = test_families.hone(folder, "run", "r.lua", "--set",
+                                 "adapter.lr_ratio=4", "--out",
+                                 folder / "ratio16")
+    assert "'adapter.lr_ratio' is 4 and was 16" in text, text
+
+
+def run(folder, out, *more):
+    code, text = test_families.hone(folder, "run", "r.lua", *more, "--out",
                                     folder / out)
     assert code == 0, text
     return json.loads((folder / out / "adapter/adapter_config.json")
@@ -84,6 +118,8 @@ def main(folder):
         code, text = test_families.hone(folder, "check", "r.lua")
         assert code == 2 and words in text, (options, code, text)
     shutil.rmtree(folder / "again")
+    check_rates(folder, "")
+    check_rates(folder, 'clip = 0, update = "backward",')
 
 
 if __name__ == "__main__":
