@@ -13,11 +13,13 @@
 #include "registry.h"
 
 /* adapters.c: low-rank updates on the linears of the targets:
- * y = W x + scale * B (A dropout(x)). Knows `linear` and `dropout`. */
+ * y = W x + scale * B (A dropout(x)). Knows `linear`, `dropout` and `dora`. */
 typedef struct hone_lora {
     int64_t r;
     double alpha;
     int rslora; /* the scale is alpha / sqrt(r), not alpha / r */
+    int dora;   /* each row of W + scale * B A is brought to a length of its
+                   own: from "norm:<module>", which hone_emit_norm() fills */
     const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
     double lr_ratio; /* see hone_emit_update(); 0: 1 */
     double dropout;
@@ -32,6 +34,7 @@ static inline void hone_lora_shape(hone_lora *l, const hone_peft_spec *s)
     l->r = s->r;
     l->alpha = s->alpha;
     l->rslora = s->rslora;
+    l->dora = s->dora;
     l->rank_pattern = s->rank_pattern;
     l->alpha_pattern = s->alpha_pattern;
     l->saved = s->saved;
@@ -39,6 +42,9 @@ static inline void hone_lora_shape(hone_lora *l, const hone_peft_spec *s)
 /* HIDDEN: what the model returns; goes along where its producer is adapted. */
 hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_id *hidden,
                            hone_err *);
+/* Of DoRA's module PATH, from its A, weight and B, in that order. */
+hone_status hone_emit_norm(hone_graph *, const hone_lora *, const char *path,
+                           const hone_id *in, hone_id norm, hone_err *);
 
 /* fuse.c: finds the decompositions of fused ops and puts the op in their
  * place where a pack of PACKS covers it. */

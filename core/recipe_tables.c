@@ -135,6 +135,8 @@ static const hone_option lora_options[] = {
              "share of the adapter's input set to 0"),
     ROW_BOOL(hone_lora_config, "rslora", rslora, 0,
              "scale by alpha / sqrt(r) instead"),
+    ROW_BOOL(hone_lora_config, "dora", dora, 0,
+             "DoRA: magnitude and direction of each row apart"),
     ROW_REAL(hone_lora_config, "lr_ratio", lr_ratio, 1, 1e-3, 1e6,
              "LoRA+: rate of B, and of vectors, over that of A, which is lr"),
     ROW_STR(hone_lora_config, "rank_pattern", rank_pattern, HONE_FORM_NUMBERS,

@@ -286,7 +286,7 @@ local names = {
   rank_pattern = "adapter.rank_pattern",
   alpha_pattern = "adapter.alpha_pattern",
   modules_to_save = "adapter.modules_to_save",
-  use_dora = missing,
+  use_dora = "adapter.dora",
   use_qalora = missing,
   lora_bias = missing,
   loftq_config = missing,
@@ -364,7 +364,7 @@ local names = {
   lora = "adapter",
   qlora = "model.storage: \"nf4\", with adapter = hone.lora",
   peft_use_rslora = "adapter.rslora",
-  peft_use_dora = missing,
+  peft_use_dora = "adapter.dora",
   peft_layers_to_transform = "adapter.targets: the last parts of a path, such "
     .. "as \"3.self_attn.q_proj\"",
   peft_init_lora_weights = "adapter.init: a PEFT folder to go on from",
