@@ -31,8 +31,9 @@ static void module_name(const char *weight, char *to, size_t bytes)
     snprintf(to, bytes, "%.*s", (int)(end - start), start);
 }
 
-static hone_id adapter_weight(hone_graph *g, const char *path, const char *which,
-                              int rank, int64_t rows, int64_t cols)
+static hone_id adapter_weight(hone_graph *g, const char *path,
+                              const char *which, int rank, int64_t rows,
+                              int64_t cols)
 {
     hone_storage s = g->compute == HONE_F64 ? HONE_F64 : HONE_F32;
     hone_id id = hone_graph_tensor(

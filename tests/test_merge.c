@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_merge.c -- a merged model equals W + scale * B A, its rows brought to
- * their magnitudes with dora, computed by the plain double loop and rounded once, in every dtype and however it is read; the
- * exporters of the build write it and the adapter, through the verb.
+ * their magnitudes with dora, computed by the plain double loop and rounded
+ * once, in every dtype and however it is read; the exporters of the build write
+ * it and the adapter, through the verb.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """For developers: DoRA and LoRA+ against PEFT, on CPU, with models that
-Transformers has written. Needs what families.py needs.
+Transformers has written. Needs what families.py needs, bitsandbytes and xxhash.
 
     adapters.py BUILD    DoRA: loss and gradients of a step of PEFT's adapter
                          with magnitudes of its own; a fresh one's magnitudes;
                          a trained one in PEFT, merged in Transformers; the same
-                         on a base quantised by bitsandbytes to nf4.
+                         on a base quantised by bitsandbytes to nf4; dropout
+                         with hone's random numbers put into PEFT.
                          LoRA+: three steps of AdamW, with both and with LoRA
                          alone, against create_loraplus_optimizer
 
@@ -17,9 +18,11 @@ import sys
 import tempfile
 
 import families
+import numpy
 import peft
 import torch
 import transformers
+import xxhash
 from family_cases import CASES
 from peft.optimizers import create_loraplus_optimizer
 from peft.utils.integrations import dequantize_module_weight
@@ -28,6 +31,56 @@ from safetensors.torch import load_file
 NAMES = "llama", "qwen2", "phi3"  # biases in the second, fused projections
 RATIO = 8
 CHANGED = (("vector", 1.0, 0.3), ("lora_", 0.0, 0.1))
+
+
+def mix(x):
+    x = (x + 0x9e3779b97f4a7c15) & 2 ** 64 - 1
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9 & 2 ** 64 - 1
+    x = (x ^ x >> 27) * 0x94d049bb133111eb & 2 ** 64 - 1
+    return x ^ x >> 31
+
+
+def philox(key, row, rows, blocks):
+    """As in kernels/ops/philox.h: [rows, 4 * blocks] numbers of one row."""
+    c = [numpy.arange(blocks, dtype=numpy.uint64)[None].repeat(rows, 0),
+         numpy.arange(rows, dtype=numpy.uint64)[:, None].repeat(blocks, 1),
+         numpy.full((rows, blocks), row, numpy.uint64),
+         numpy.zeros((rows, blocks), numpy.uint64)]
+    low, high = key & 0xffffffff, key >> 32
+    for _ in range(10):
+        a, b = c[0] * 0xd2511f53, c[2] * 0xcd9e8d57
+        c = [b >> 32 ^ c[1] ^ low, b & 0xffffffff, a >> 32 ^ c[3] ^ high,
+             a & 0xffffffff]
+        low = low + 0x9e3779b9 & 2 ** 32 - 1
+        high = high + 0xbb67ae85 & 2 ** 32 - 1
+    return numpy.stack(c, -1).reshape(rows, 4 * blocks)
+
+
+class Dropped(torch.nn.Module):
+    """hone's dropout of seed 0 in the first step; ROW counts the rows."""
+    def __init__(self, path, p, row):
+        super().__init__()
+        name = xxhash.xxh64_intdigest((path + ".lora_dropout").encode()) >> 12
+        self.key, self.p, self.row = mix(mix(mix(0)) ^ name), p, row
+
+    def forward(self, x):
+        drawn = philox(self.key, self.row[0], x.shape[1], -(-x.shape[2] // 4))
+        kept = drawn[:, :x.shape[2]] >= int(self.p * 2 ** 32)
+        return x * torch.from_numpy(kept).to(x.dtype) / (1 - self.p)
+
+
+def with_dropout(m, p):
+    row = [-1]
+    for n, module in list(m.named_modules()):
+        if hasattr(module, "lora_dropout"):
+            module.lora_dropout["default"] = Dropped(
+                n.replace("base_model.model.", ""), p, row)
+
+    def next_row(*_):
+        row[0] += 1
+
+    m.register_forward_pre_hook(next_row)
+    return m.train()
 
 
 def write_adapter(folder, dora):
@@ -47,8 +100,9 @@ def write_adapter(folder, dora):
 
 
 def tensors(adapter):
+    found = load_file(adapter / "adapter_model.safetensors")
     return {n.replace("base_model.model.", ""): w.double()
-            for n, w in load_file(adapter / "adapter_model.safetensors").items()}
+            for n, w in found.items()}
 
 
 def apart(ours, theirs):
@@ -61,8 +115,8 @@ def plus_steps(folder, name, extra):
     """Three steps of AdamW, what they change against PEFT's. An eps of 1e-4:
     with less, numbers whose gradients are rounding alone move as well."""
     (folder / "r.lua").write_text(families.RECIPE.replace(
-        "lr = 1e-2", "lr = 2e-3, eps = 1e-4, weight_decay = %s" % extra).replace(
-        "steps = 1", "steps = 3, clip = 0") % (
+        "lr = 1e-2", "lr = 2e-3, eps = 1e-4, weight_decay = %s" % extra)
+        .replace("steps = 1", "steps = 3, clip = 0") % (
         "model", 'adapter = hone.lora { init = "init", lr_ratio = %d },'
         % RATIO, name))
     families.hone(folder, "run", "r.lua")
@@ -106,7 +160,8 @@ def quantised(folder):
               if "magnitude" in n}
     (folder / "r.lua").write_text(families.RECIPE.replace(
         "lr = 1e-2", "lr = 0") % (
-        'model", storage = "nf4', "adapter = hone.lora { dora = true },", "nf4"))
+        'model", storage = "nf4', "adapter = hone.lora { dora = true },",
+        "nf4"))
     families.hone(folder, "run", "r.lua")
     found["start"] = apart({n: w for n, w in
                             tensors(folder / "nf4/adapter").items()
@@ -135,6 +190,10 @@ def compare(folder, family, keys):
     found["dora loss"], found["dora grads"] = families.check_step(
         folder, families.load(model, folder / "init"), "model",
         'adapter = hone.lora { init = "init" },', "run")
+    found["dropout loss"], found["dropout grads"] = families.check_step(
+        folder, with_dropout(families.load(model, folder / "init"), 0.3),
+        "model", 'adapter = hone.lora { init = "init", dropout = 0.3 },',
+        "dropped")
     adapter = folder / "run/adapter"
     found["adapter"] = families.check_logits(
         folder, families.load(model, adapter), model, adapter)
