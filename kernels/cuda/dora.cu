@@ -26,37 +26,40 @@ struct norms {
     int r;
     float scale;
     unsigned char a, w, b, out;
-    int wide; /* four columns can be moved at a time */
 };
 
-/* COLS columns of a plain operand from element I on. */
+/* An operand's elements from I on; RUNTIME: whatever it holds, one by one. */
+enum { RUNTIME = 0 };
+
+template <int STORAGE>
 static __device__ __forceinline__ void four(float (&v)[COLS], cell c, int64_t i,
-                                            int live, int wide)
+                                            int live)
 {
-    if (wide && c.storage == HONE_F32) {
+    if (STORAGE == HONE_F32) {
         float4 x = *(const float4 *)((const float *)c.at + i);
         v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
-    } else if (wide) {
+    } else if (STORAGE == HONE_FP8) {
+        uint32_t x = *(const uint32_t *)((const uint8_t *)c.at + i);
+#pragma unroll
+        for (int e = 0; e < COLS; e++) {
+            __nv_fp8_e4m3 code;
+            code.__x = (uint8_t)(x >> 8 * e);
+            v[e] = (float)code;
+        }
+    } else if (STORAGE) {
         uint2 x = *(const uint2 *)((const uint16_t *)c.at + i);
-        float2 low = unpack(c.storage, x.x), high = unpack(c.storage, x.y);
+        float2 low = unpack(STORAGE, x.x), high = unpack(STORAGE, x.y);
         v[0] = low.x, v[1] = low.y, v[2] = high.x, v[3] = high.y;
     } else {
 #pragma unroll
-        for (int e = 0; e < COLS; e++)
-            v[e] = e < live ? get(c, i + e) : 0.0f;
-    }
-}
-
-/* The same of codes, without their scale. */
-static __device__ __forceinline__ void four_of_codes(float (&v)[COLS],
-                                                     const uint8_t *codes,
-                                                     int64_t i, int live)
-{
-#pragma unroll
-    for (int e = 0; e < COLS; e++) {
-        __nv_fp8_e4m3 x;
-        x.__x = e < live ? codes[i + e] : 0;
-        v[e] = (float)x;
+        for (int e = 0; e < COLS; e++) {
+            __nv_fp8_e4m3 code;
+            if (c.storage == HONE_FP8 && e < live)
+                code.__x = ((const uint8_t *)c.at)[i + e];
+            v[e] = e >= live                 ? 0.0f
+                   : c.storage == HONE_FP8 ? (float)code
+                                           : get(c, i + e);
+        }
     }
 }
 
@@ -74,8 +77,10 @@ static __device__ __forceinline__ void take_b(const norms &n, cell b,
     }
 }
 
-/* SCALES: of w where it is codes, one a row; else NULL. */
-static __global__ void __launch_bounds__(THREADS)
+/* Behind the last row the last one is read again, for nothing. SCALES: of w
+ * where it is codes, one a row; else NULL. */
+template <int A, int W>
+static __global__ void __launch_bounds__(THREADS, 2)
     norm_rows(norms n, cell a, cell w, const float *scales, cell b, cell out)
 {
     __shared__ __align__(16) float held[RANKS][ROWS];
@@ -90,17 +95,28 @@ static __global__ void __launch_bounds__(THREADS)
         const int live = (int)max((int64_t)0, min((int64_t)COLS, n.cols - i));
         float x[ROWS][COLS] = {};
 
+        if (live)
+#pragma unroll
+            for (int o = 0; o < ROWS; o++)
+                four<W>(x[o], w, min(row + o, n.rows - 1) * n.cols + i, live);
+#pragma unroll
+        for (int o = 0; scales && o < ROWS; o++)
+#pragma unroll
+            for (int e = 0; e < COLS; e++)
+                x[o][e] *= scales[min(row + o, n.rows - 1)];
         for (int k = 0; k < n.r; k += RANKS) {
+            const int ranks = min(n.r - k, (int)RANKS);
+
             if (n.r > RANKS) {
                 __syncthreads();
                 take_b(n, b, row, k, held);
                 __syncthreads();
             }
 #pragma unroll 4
-            for (int j = 0; live && j < RANKS && k + j < n.r; j++) {
+            for (int j = 0; j < (live ? ranks : 0); j++) {
                 float v[COLS];
 
-                four(v, a, (k + j) * n.cols + i, live, n.wide);
+                four<A>(v, a, (k + j) * n.cols + i, live);
 #pragma unroll
                 for (int o = 0; o < ROWS; o++)
 #pragma unroll
@@ -109,24 +125,10 @@ static __global__ void __launch_bounds__(THREADS)
             }
         }
 #pragma unroll
-        for (int o = 0; o < ROWS; o++) {
-            float v[COLS], by = 1;
-
-            if (!live || row + o >= n.rows)
-                continue;
-            if (scales) {
-                four_of_codes(v, (const uint8_t *)w.at,
-                              (row + o) * n.cols + i, live);
-                by = scales[row + o];
-            } else {
-                four(v, w, (row + o) * n.cols + i, live, n.wide);
-            }
+        for (int o = 0; o < ROWS; o++)
 #pragma unroll
-            for (int e = 0; e < COLS; e++) {
-                float sum = x[o][e] + by * v[e];
-                squares[o] += e < live ? sum * sum : 0.0f;
-            }
-        }
+            for (int e = 0; e < COLS; e++)
+                squares[o] += x[o][e] * x[o][e];
     }
 #pragma unroll
     for (int o = 0; o < ROWS; o++) {
@@ -181,19 +183,35 @@ static hone_status norm_init(const hone_call *c, int threads, void *ctx,
     return HONE_OK;
 }
 
+template <int A, int W>
+static void launch(const norms &n, const hone_ptr *ptr, hone_stream stream)
+{
+    const float *scales = n.w == HONE_FP8 ? (const float *)ptr[1].part[1]
+                                          : NULL;
+
+    norm_rows<A, W><<<blocks_for(n.rows, ROWS), THREADS, 0,
+                      (cudaStream_t)stream>>>(
+        n, cell_of(ptr, 0, n.a), cell_of(ptr, 1, n.w), scales,
+        cell_of(ptr, 2, n.b), cell_of(ptr, 3, n.out));
+}
+
 /* a, w, b, n */
 static void norm_run(const void *prepared, const hone_ptr *ptr, void *workspace,
                      hone_stream stream)
 {
-    norms n = *(const norms *)prepared;
-    const float *scales = n.w == HONE_FP8 ? (const float *)ptr[1].part[1]
-                                          : NULL;
+    const norms &n = *(const norms *)prepared;
 
     (void)workspace;
-    n.wide = n.cols % COLS == 0 && cuda_aligned(ptr, 2);
-    norm_rows<<<blocks_for(n.rows, ROWS), THREADS, 0, (cudaStream_t)stream>>>(
-        n, cell_of(ptr, 0, n.a), cell_of(ptr, 1, n.w), scales,
-        cell_of(ptr, 2, n.b), cell_of(ptr, 3, n.out));
+    if (n.a != HONE_F32 || n.cols % COLS || !cuda_aligned(ptr, 2))
+        launch<RUNTIME, RUNTIME>(n, ptr, stream);
+    else if (n.w == HONE_F32)
+        launch<HONE_F32, HONE_F32>(n, ptr, stream);
+    else if (n.w == HONE_BF16)
+        launch<HONE_F32, HONE_BF16>(n, ptr, stream);
+    else if (n.w == HONE_F16)
+        launch<HONE_F32, HONE_F16>(n, ptr, stream);
+    else
+        launch<HONE_F32, HONE_FP8>(n, ptr, stream);
 }
 
 /* --------------------------------------------------------------- magnitudes */
@@ -210,15 +228,20 @@ struct dora {
     int wide; /* 16 bytes can be moved at a time */
 };
 
-/* x / by of the columns; 0 where that would divide by 0. */
+/* x / by of eight columns, or 1 / by without x; 0 where that would divide by
+ * 0. */
 static __device__ __forceinline__ void ratios(float (&to)[VECTOR], cell x,
-                                              cell by, int64_t k, int live)
+                                              cell by, int64_t k, int live,
+                                              int wide)
 {
+    float d[VECTOR];
+
+    load(d, by, k, live, wide);
+    if (x.at)
+        load(to, x, k, live, wide);
 #pragma unroll
-    for (int e = 0; e < VECTOR; e++) {
-        float d = e < live ? get(by, k + e) : 0.0f;
-        to[e] = d != 0 ? (x.at ? get(x, k + e) : 1.0f) / d : 0.0f;
-    }
+    for (int e = 0; e < VECTOR; e++)
+        to[e] = d[e] != 0 ? (x.at ? to[e] : 1.0f) / d[e] : 0.0f;
 }
 
 static __global__ void __launch_bounds__(THREADS)
@@ -235,9 +258,9 @@ static __global__ void __launch_bounds__(THREADS)
     for (int t = 0; t < STEP; t++)
         if (row + t < c.rows)
             load(v[t], x, (row + t) * c.d + k, live, c.wide);
-    ratios(by, m, n, k, live);
+    ratios(by, m, n, k, live, c.wide);
     if (bias.at)
-        load(more, bias, k, live, 0);
+        load(more, bias, k, live, c.wide);
 #pragma unroll
     for (int t = 0; t < STEP; t++) {
         if (row + t >= c.rows)
@@ -264,7 +287,7 @@ static __global__ void __launch_bounds__(THREADS)
 
     if (slice >= c.slices)
         return;
-    ratios(by, m, n, k, live);
+    ratios(by, m, n, k, live, c.wide);
     for (int64_t row = first; row < last; row += STEP) {
 #pragma unroll
         for (int t = 0; t < STEP; t++)
@@ -284,7 +307,7 @@ static __global__ void __launch_bounds__(THREADS)
             store(dx, (row + t) * c.d + k, g[t], live, c.wide);
         }
     }
-    ratios(by, { NULL, 0, 0 }, c.of_x ? n : m, k, live);
+    ratios(by, { NULL, 0, 0 }, c.of_x ? n : m, k, live, c.wide);
 #pragma unroll
     for (int e = 0; e < VECTOR; e++)
         if (e < live)
@@ -341,13 +364,12 @@ static void dora_run(const void *prepared, const hone_ptr *ptr,
 {
     dora d = *(const dora *)prepared;
     const int64_t threads = d.units * cuda_ceil(d.rows, STEP);
-    const hone_ptr moved[2] = { ptr[0], ptr[d.inputs] };
     cell bias = {};
 
     (void)workspace;
     if (d.inputs > 3)
         bias = operand(d, ptr, 3);
-    d.wide = d.d % VECTOR == 0 && cuda_aligned(moved, 2);
+    d.wide = d.d % VECTOR == 0 && cuda_aligned(ptr, d.inputs + 1);
     to_magnitude<<<blocks_for(threads, THREADS), THREADS, 0,
                    (cudaStream_t)stream>>>(
         d, operand(d, ptr, 0), operand(d, ptr, 1), operand(d, ptr, 2), bias,
@@ -359,11 +381,10 @@ static void grad_run(const void *prepared, const hone_ptr *ptr,
                      void *workspace, hone_stream stream)
 {
     dora d = *(const dora *)prepared;
-    const hone_ptr moved[3] = { ptr[0], ptr[1], ptr[4] };
     float *partial = (float *)workspace;
     cudaStream_t s = (cudaStream_t)stream;
 
-    d.wide = d.d % VECTOR == 0 && cuda_aligned(moved, 3);
+    d.wide = d.d % VECTOR == 0 && cuda_aligned(ptr, 5);
     grad_slices<<<blocks_for(d.units * d.slices, THREADS), THREADS, 0, s>>>(
         d, operand(d, ptr, 0), operand(d, ptr, 1), operand(d, ptr, 2),
         operand(d, ptr, 3), operand(d, ptr, 4), partial);
