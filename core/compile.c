@@ -157,7 +157,8 @@ static hone_status backward(const hone_compiler *c, hone_program *p,
     hone_try(chunk_layers(c, p, tokens, err));
     if (c->single)
         hone_pass_gradients(g, head);
-    return c->early ? hone_pass_early(g, loss, c->optimizer, c->states, err)
+    return c->early ? hone_pass_early(g, loss, c->optimizer, c->states,
+                                      c->lora ? c->lora->lr_ratio : 1, err)
                     : HONE_OK;
 }
 
@@ -330,7 +331,49 @@ static void image_pair(hone_graph *g, const hone_store *store,
     *to = hone_graph_tensor(g, k->name, k->type, HONE_T_IMAGE);
 }
 
-/* All images of trained parameters, in one go. */
+/* The parameter PATH.WHICH of the store. */
+static hone_id param_of(hone_graph *g, const hone_store *store,
+                        const char *path, const char *which)
+{
+    const char *name = hone_format_text(g->arena, "%s.%s", path, which);
+    hone_id id = hone_graph_find(g, name);
+    const hone_kept *k;
+
+    if (id != HONE_NONE)
+        return id;
+    k = hone_store_find(store, name);
+    id = hone_graph_tensor(g, name, k->type, HONE_T_PARAM);
+    g->tensor[id].space = k->space;
+    return id;
+}
+
+static int is_norm(const hone_kept *k)
+{
+    return k->kind == HONE_T_IMAGE && !strncmp(k->name, "norm:", 5);
+}
+
+/* DoRA's norms of the rows that weights have with their updates. */
+static hone_status emit_norms(const hone_compiler *c, hone_graph *g,
+                              const hone_store *store, hone_err *err)
+{
+    for (int i = 0; i < store->count; i++) {
+        const hone_kept *k = &store->list[i];
+        hone_id in[3];
+
+        if (!is_norm(k))
+            continue;
+        in[0] = param_of(g, store, k->alias, "lora_A.weight");
+        in[1] = param_of(g, store, k->alias, "weight");
+        in[2] = param_of(g, store, k->alias, "lora_B.weight");
+        hone_try(hone_emit_norm(g, c->lora, k->alias, in,
+                                hone_graph_tensor(g, k->name, k->type,
+                                                  HONE_T_IMAGE), err));
+    }
+    return HONE_OK;
+}
+
+/* All images of trained parameters, in one go, and what else is made of
+ * them. */
 static hone_status emit_images(const hone_compiler *c, hone_graph *g,
                                const hone_store *store, hone_err *err)
 {
@@ -350,8 +393,10 @@ static hone_status emit_images(const hone_compiler *c, hone_graph *g,
         image_pair(g, store, k, &from[n], &to[n]);
         n++;
     }
-    return n ? hone_graph_op(g, "map", "images", attrs, 4, from, n, to, n, err)
-             : HONE_OK;
+    if (n)
+        hone_try(hone_graph_op(g, "map", "images", attrs, 4, from, n, to, n,
+                               err));
+    return emit_norms(c, g, store, err);
 }
 
 /* Those of frozen ones too, which are codes. */
@@ -365,7 +410,7 @@ hone_status hone_compile_images(const hone_compiler *c, hone_program *p,
         const hone_kept *k = &store->list[i];
         hone_id from, to;
 
-        if (k->kind != HONE_T_IMAGE || k->trainable)
+        if (k->kind != HONE_T_IMAGE || k->trainable || is_norm(k))
             continue;
         image_pair(&p->graph, store, k, &from, &to);
         hone_try(hone_pass_convert(&p->graph, from, to, err));
@@ -415,7 +460,8 @@ hone_status hone_compile_update(const hone_compiler *c, hone_program *p,
     hone_try(hone_graph_op(g, "sumsq", NULL, NULL, 0, grads, n, &squares, 1,
                            err));
     hone_try(step_scalars(g, squares, clip, &group, err));
-    hone_try(hone_emit_update(g, opt, &group, c->states, err));
+    hone_try(hone_emit_update(g, opt, &group, c->states,
+                              c->lora ? c->lora->lr_ratio : 1, err));
     hone_try(emit_images(c, g, store, err));
     return finish(c, p, err);
 }

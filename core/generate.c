@@ -48,6 +48,7 @@ static hone_status compile(hone_generator *g, const hone_lora *lora,
     hone_store_take(&g->store, &g->prompt.graph);
     hone_try(hone_compile_decode(&c, &g->next, "next", 1, g->length, err));
     hone_store_take(&g->store, &g->next.graph);
+    hone_try(hone_compile_images(&c, &g->images, &g->store, err));
     hone_family_close(g->family);
     g->family = NULL;
     return HONE_OK;
@@ -58,28 +59,35 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-static hone_status reserve(hone_generator *g, hone_err *err)
-{
-    const hone_placement *p = &g->prompt.place, *n = &g->next.place;
-    int64_t temps = larger(p->bytes[HONE_DEVICE_SPACE],
-                           n->bytes[HONE_DEVICE_SPACE]);
-    int64_t work = larger(p->workspace_bytes[0], n->workspace_bytes[0]);
-    int64_t first = (hone_program_bytes(&g->prompt) + 63) / 64 * 64;
-    int64_t host = first + hone_program_bytes(&g->next);
+enum { PROGRAMS = 3 };
 
+static hone_status reserve(hone_generator *g, hone_program *const *programs,
+                           hone_err *err)
+{
+    int64_t temps = 0, work = 0, host = 0;
+    char *at;
+
+    for (int i = 0; i < PROGRAMS; i++) {
+        const hone_placement *p = &programs[i]->place;
+
+        temps = larger(temps, p->bytes[HONE_DEVICE_SPACE]);
+        work = larger(work, p->workspace_bytes[0]);
+        host += (hone_program_bytes(programs[i]) + 63) / 64 * 64;
+    }
     hone_try(g->machine.api->reserve(g->machine.self, HONE_DEVICE_SPACE,
                                      g->store.bytes + temps + work,
                                      &g->device_memory, err));
-    g->host_memory = calloc(1, (size_t)host);
-    if (!g->host_memory)
+    at = g->host_memory = calloc(1, (size_t)host);
+    if (!at)
         return hone_fail(err, HONE_ENOMEM, "no host memory");
     g->store.base = g->device_memory;
     g->regions.temps = g->store.base + g->store.bytes;
     g->regions.workspace[0] = g->regions.temps + temps;
-    hone_try(hone_program_bind(&g->prompt, &g->store, &g->regions, &g->machine,
-                               g->host_memory, err));
-    hone_try(hone_program_bind(&g->next, &g->store, &g->regions, &g->machine,
-                               (char *)g->host_memory + first, err));
+    for (int i = 0; i < PROGRAMS; i++) {
+        hone_try(hone_program_bind(programs[i], &g->store, &g->regions,
+                                   &g->machine, at, err));
+        at += (hone_program_bytes(programs[i]) + 63) / 64 * 64;
+    }
     hone_arena_free(&g->scratch);
     return HONE_OK;
 }
@@ -88,6 +96,7 @@ hone_status hone_generator_open(hone_generator *g, const char *model,
                                 const char *adapter, const char *device,
                                 int64_t length, hone_err *err)
 {
+    hone_program *programs[PROGRAMS] = { &g->prompt, &g->next, &g->images };
     hone_lora lora = { 0 };
     hone_source source;
 
@@ -96,17 +105,17 @@ hone_status hone_generator_open(hone_generator *g, const char *model,
     hone_try(hone_machine_open(&g->machine, device, NULL, &g->keep, err));
     hone_try(open_files(g, model, adapter, &lora, err));
     hone_try(compile(g, adapter ? &lora : NULL, err));
-    hone_try(reserve(g, err));
+    hone_try(reserve(g, programs, err));
     source = (hone_source){ .weights = &g->weights,
                             .peft = g->has_peft ? &g->peft : NULL,
                             .peft_folder = adapter };
-    hone_try(hone_program_rehearse(&g->prompt, &g->store, &g->regions,
-                                   &g->machine, err));
-    hone_try(hone_program_rehearse(&g->next, &g->store, &g->regions,
-                                   &g->machine, err));
+    for (int i = 0; i < PROGRAMS; i++)
+        hone_try(hone_program_rehearse(programs[i], &g->store, &g->regions,
+                                       &g->machine, err));
     hone_try(hone_store_load(&g->store, &g->machine, &source, err));
-    hone_try(hone_program_capture(&g->prompt, &g->machine, err));
-    hone_try(hone_program_capture(&g->next, &g->machine, err));
+    for (int i = 0; i < PROGRAMS; i++)
+        hone_try(hone_program_capture(programs[i], &g->machine, err));
+    hone_program_run(&g->images, &g->machine, 0);
     g->machine.api->freeze(g->machine.self);
     g->vocab = hone_store_find(&g->store, "logits")->type.dim[1];
     g->logits = hone_alloc(&g->keep, (size_t)g->vocab * sizeof *g->logits);
@@ -226,6 +235,7 @@ void hone_generator_close(hone_generator *g)
     if (g->machine.api) {
         hone_program_close(&g->prompt, &g->machine);
         hone_program_close(&g->next, &g->machine);
+        hone_program_close(&g->images, &g->machine);
         if (g->device_memory)
             g->machine.api->release(g->machine.self, HONE_DEVICE_SPACE,
                                     g->device_memory);

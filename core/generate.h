@@ -18,7 +18,7 @@ typedef struct hone_generator {
     hone_peft peft;
     hone_family *family;
     hone_store store;
-    hone_program prompt, next; /* PIECE tokens; one token */
+    hone_program prompt, next, images; /* PIECE tokens; one token */
     hone_regions regions;
     void *device_memory, *host_memory;
     int64_t length; /* rows of the cache */

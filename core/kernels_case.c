@@ -374,7 +374,7 @@ static hone_status halve(gen *g, hone_storage compute)
 static int reads_fp8(const char *op)
 {
     return !strcmp(op, "linear") || !strcmp(op, "linear_dx") ||
-           !strcmp(op, "linear_list");
+           !strcmp(op, "linear_list") || !strcmp(op, "dora_norm");
 }
 
 int hone_case_has(const hone_component *op, hone_storage codes)

@@ -43,21 +43,34 @@ static hone_status add_peft(filler *f, const hone_kept *k,
     return HONE_OK;
 }
 
+/* ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector": 'A', 'B', 'm'.
+ * LENGTH: of the module's path before it. */
+static char factor_of(const char *name, size_t *length)
+{
+    const char *end = strstr(name, ".lora_");
+
+    while (strstr(end + 1, ".lora_"))
+        end = strstr(end + 1, ".lora_");
+    *length = (size_t)(end - name);
+    return end[strlen(".lora_")];
+}
+
 static hone_status add_adapter(filler *f, const hone_kept *k, hone_err *err)
 {
-    size_t n = strlen(k->name) - strlen(".lora_A.weight");
-    int is_a = k->name[n + strlen(".lora_")] == 'A';
+    size_t n;
+    char which = factor_of(k->name, &n);
     const hone_peft_module *m;
     char path[512];
 
-    if (!f->source->peft) {
-        initialise(f, k, is_a ? hone_init_lora_a(k->type.dim[1])
-                              : hone_init_zeros());
+    if (!f->source->peft) { /* magnitudes come from the weights, later */
+        initialise(f, k, which == 'A' ? hone_init_lora_a(k->type.dim[1])
+                                      : hone_init_zeros());
         return HONE_OK;
     }
     snprintf(path, sizeof path, "%.*s", (int)n, k->name);
     m = hone_peft_find(f->source->peft, path);
-    return add_peft(f, k, !m ? NULL : is_a ? m->a : m->b, err);
+    return add_peft(f, k, !m ? NULL : which == 'A' ? m->a : which == 'B' ? m->b
+                                                                : m->m, err);
 }
 
 /* A weight that the adapter brings whole. */

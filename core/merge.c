@@ -5,6 +5,7 @@
  */
 #include "merge.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "nf4.h"
@@ -245,9 +246,9 @@ static hone_status copy_coded(hone_merge *m, uint32_t i, int64_t at,
 
 /* ---------------------------------------------------------------- merging */
 
-/* Columns [FROM, FROM + N) of row O into m->row. */
-static hone_status merge_row(hone_merge *m, uint32_t i, int64_t o,
-                             int64_t from, int64_t n, hone_err *err)
+/* Of row O of W + scale * B A columns [FROM, FROM + N), into m->row. */
+static hone_status add_update(hone_merge *m, uint32_t i, int64_t o,
+                              int64_t from, int64_t n, hone_err *err)
 {
     const hone_weight *w = &m->base->list[i];
     const hone_peft_module *p = m->module[i];
@@ -266,6 +267,36 @@ static hone_status merge_row(hone_merge *m, uint32_t i, int64_t o,
         for (int64_t c = 0; c < n; c++)
             row[c] += by * (double)a[c];
     }
+    return HONE_OK;
+}
+
+/* What a row that is whole in m->row must be multiplied by, with dora. */
+static double to_magnitude(const hone_merge *m, uint32_t i, int64_t o)
+{
+    const hone_weight *w = m->module[i]->m;
+    int64_t in = m->base->list[i].type.dim[1];
+    int64_t bytes = (int64_t)hone_parts(w->type.storage)[0].bytes;
+    double squares = 0, magnitude;
+
+    hone_convert(&magnitude, HONE_F64, (const char *)w->data + o * bytes,
+                 w->type.storage, 1);
+    for (int64_t c = 0; c < in; c++)
+        squares += m->row[c] * m->row[c];
+    return squares > 0 ? magnitude / sqrt(squares) : 0;
+}
+
+/* Columns [FROM, FROM + N) of row O to the start of m->row. */
+static hone_status merge_row(hone_merge *m, uint32_t i, int64_t o,
+                             int64_t from, int64_t n, hone_err *err)
+{
+    double by;
+
+    if (!m->module[i]->m)
+        return add_update(m, i, o, from, n, err);
+    hone_try(add_update(m, i, o, 0, m->base->list[i].type.dim[1], err));
+    by = to_magnitude(m, i, o);
+    for (int64_t c = 0; c < n; c++)
+        m->row[c] = by * m->row[from + c];
     return HONE_OK;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * merge.h -- a model with an adapter merged in, tensor by tensor and row by
- * row on the fly: W + scale * B A in double, rounded once to the dtype of W.
+ * row on the fly: W + scale * B A in double, with dora each row brought to its
+ * magnitude, rounded once to the dtype of W.
  * Lends itself to exporters as a hone_export.
  */
 #ifndef HONE_MERGE_H

@@ -13,12 +13,15 @@
 #include "registry.h"
 
 /* adapters.c: low-rank updates on the linears of the targets:
- * y = W x + scale * B (A dropout(x)). Knows `linear` and `dropout`. */
+ * y = W x + scale * B (A dropout(x)). Knows `linear`, `dropout` and `dora`. */
 typedef struct hone_lora {
     int64_t r;
     double alpha;
     int rslora; /* the scale is alpha / sqrt(r), not alpha / r */
+    int dora;   /* each row of W + scale * B A is brought to a length of its
+                   own: from "norm:<module>", which hone_emit_norm() fills */
     const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
+    double lr_ratio; /* see hone_emit_update(); 0: 1 */
     double dropout;
     const char *saved; /* modules that are trained whole; NULL: none */
     const char *targets;
@@ -31,6 +34,7 @@ static inline void hone_lora_shape(hone_lora *l, const hone_peft_spec *s)
     l->r = s->r;
     l->alpha = s->alpha;
     l->rslora = s->rslora;
+    l->dora = s->dora;
     l->rank_pattern = s->rank_pattern;
     l->alpha_pattern = s->alpha_pattern;
     l->saved = s->saved;
@@ -38,6 +42,9 @@ static inline void hone_lora_shape(hone_lora *l, const hone_peft_spec *s)
 /* HIDDEN: what the model returns; goes along where its producer is adapted. */
 hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_id *hidden,
                            hone_err *);
+/* Of DoRA's module PATH, from its A, weight and B, in that order. */
+hone_status hone_emit_norm(hone_graph *, const hone_lora *, const char *path,
+                           const hone_id *in, hone_id norm, hone_err *);
 
 /* fuse.c: finds the decompositions of fused ops and puts the op in their
  * place where a pack of PACKS covers it. */
@@ -96,15 +103,17 @@ hone_status hone_pass_stream(hone_graph *, hone_err *);
 
 /* update.c: appends the optimizer's update of a group, whose states it makes:
  * "state:<name>:<parameter>", in memory space STATES. Those that are not on
- * the device are brought and sent back some parameters at a time. */
+ * the device are brought and sent back some parameters at a time. With a RATIO
+ * that is neither 0 nor 1 LoRA's B and vectors learn at RATIO times the rate. */
 hone_status hone_emit_update(hone_graph *, const hone_instance *opt,
-                             hone_group *, hone_space states, hone_err *);
+                             hone_group *, hone_space states, double ratio,
+                             hone_err *);
 /* update.c: of a micro-step that is a whole step, without clipping: layer by
  * layer the update stands behind what reads the layer's parameters last, so
  * that no gradient outlives its layer. LOSS decides whether it is taken. */
 hone_status hone_pass_early(hone_graph *, hone_id loss,
                             const hone_instance *opt, hone_space states,
-                            hone_err *);
+                            double ratio, hone_err *);
 
 /* chunk.c: splits the ops around BIG (the logits) into runs over ROWS rows,
  * so that neither it nor its gradient exists whole. */

@@ -23,7 +23,7 @@ static const char *const known[] = {
     "megatron_core",  "peft_type",               "peft_version",
     "qalora_group_size", "r",                    "revision",
     "runtime_config", "target_modules",          "exclude_modules",
-    "task_type",      "use_rslora",
+    "task_type",      "use_rslora",              "use_dora",
 };
 
 /* Values of init_lora_weights that leave the base model as it is. */
@@ -146,6 +146,7 @@ static hone_status read_config(hone_peft *p, json_t *config,
     p->spec.alpha = alpha ? json_number_value(alpha) : 8;
     p->spec.dropout = json_number_value(dropout);
     p->spec.rslora = json_is_true(json_object_get(config, "use_rslora"));
+    p->spec.dora = json_is_true(json_object_get(config, "use_dora"));
     p->spec.exact = is_exact(config);
     p->spec.saved = read_saved(p, config);
     hone_try(read_pattern(p, config, "rank_pattern", folder,
@@ -175,6 +176,7 @@ static hone_status read_config(hone_peft *p, json_t *config,
 #define PREFIX "base_model.model."
 #define SUFFIX_A ".lora_A.weight"
 #define SUFFIX_B ".lora_B.weight"
+#define SUFFIX_M ".lora_magnitude_vector"
 
 /* Length of the module's path in a tensor's name, or 0. */
 static size_t path_length(const char *name, const char *suffix)
@@ -192,6 +194,25 @@ static int is_number_type(const hone_weight *t)
     hone_storage s = t->type.storage;
 
     return s == HONE_F32 || s == HONE_F16 || s == HONE_BF16;
+}
+
+/* The magnitudes of module M, where the adapter has such. */
+static hone_status read_magnitudes(hone_peft *p, const char *folder,
+                                   hone_peft_module *m, hone_err *err)
+{
+    const hone_weight *w = hone_weights_find(
+        &p->weights,
+        hone_format_text(&p->arena, PREFIX "%s" SUFFIX_M, m->path));
+
+    if (!p->spec.dora)
+        return HONE_OK;
+    if (!w || !is_number_type(w) || hone_count(&w->type) != m->out)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: module '%s' must have %lld numbers in "
+                         "lora_magnitude_vector, for use_dora is true", folder,
+                         m->path, (long long)m->out);
+    m->m = w;
+    return HONE_OK;
 }
 
 /* The module whose lora_A is T. */
@@ -225,8 +246,9 @@ static hone_status read_module(hone_peft *p, const hone_weight *a,
                          "lora_B [out, %lld], for r is %lld",
                          folder, path, (long long)r, (long long)r,
                          (long long)r);
-    *m = (hone_peft_module){ path, a->type.dim[1], b->type.dim[0], r, a, b };
-    return HONE_OK;
+    *m = (hone_peft_module){ path, a->type.dim[1], b->type.dim[0], r, a, b,
+                             NULL };
+    return read_magnitudes(p, folder, m, err);
 }
 
 static int by_path(const void *a, const void *b)
@@ -251,7 +273,8 @@ static hone_status read_modules(hone_peft *p, const char *folder,
                  is_number_type(&w->list[i]) &&
                  hone_module_is_saved(p->spec.saved, name + strlen(PREFIX)))
             p->spec.weights++;
-        else if (!path_length(name, SUFFIX_B))
+        else if (!path_length(name, SUFFIX_B) &&
+                 !(p->spec.dora && path_length(name, SUFFIX_M)))
             return hone_fail(err, HONE_EINVAL,
                              "%s: tensor '%s' is neither " PREFIX
                              "..." SUFFIX_A " nor ..." SUFFIX_B " nor of a "
@@ -261,11 +284,13 @@ static hone_status read_modules(hone_peft *p, const char *folder,
         return hone_fail(err, HONE_EINVAL,
                          "%s: modules_to_save is \"%s\", and there is no "
                          "tensor of theirs", folder, p->spec.saved);
-    if (2 * p->spec.count + p->spec.weights != w->count || !w->count)
+    if (hone_peft_each(&p->spec) * p->spec.count + p->spec.weights !=
+            w->count || !w->count)
         return hone_fail(err, HONE_EINVAL,
                          "%s: %d tensors for %d modules: each has a lora_A "
-                         "and a lora_B",
-                         folder, w->count, p->spec.count);
+                         "and a lora_B%s",
+                         folder, w->count, p->spec.count,
+                         p->spec.dora ? " and a lora_magnitude_vector" : "");
     qsort(list, (size_t)p->spec.count, sizeof *list, by_path);
     p->spec.modules = list;
     return HONE_OK;

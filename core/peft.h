@@ -2,7 +2,9 @@
  *
  * peft.h -- LoRA adapters as PEFT keeps them: adapter_config.json and
  * adapter_model.safetensors with lora_A [r,in] and lora_B [out,r] for each
- * module. y = W x + scale * B A x, scale = alpha / r (rslora: / sqrt r).
+ * module. y = W x + scale * B A x, scale = alpha / r (rslora: / sqrt r). With
+ * dora the rows of W + scale * B A are brought to the lengths in
+ * lora_magnitude_vector [out].
  */
 #ifndef HONE_PEFT_H
 #define HONE_PEFT_H
@@ -18,12 +20,13 @@ typedef struct hone_peft_module {
     int64_t in, out;
     int64_t r; /* by rank_pattern */
     const hone_weight *a, *b; /* read adapters only: [r,in] and [out,r] */
+    const hone_weight *m;     /* of those with dora: [out] */
 } hone_peft_module;
 
 typedef struct hone_peft_spec {
     int64_t r;
     double alpha, dropout;
-    int rslora;
+    int rslora, dora;
     const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
     const char *saved; /* modules_to_save, by commas; NULL: none */
     const char **weight; /* to write: weights of those modules, by name */
@@ -34,6 +37,12 @@ typedef struct hone_peft_spec {
     const hone_peft_module *modules;
     int count;
 } hone_peft_spec;
+
+/* Tensors of a module: lora_A, lora_B and, with dora, the magnitudes. */
+static inline int hone_peft_each(const hone_peft_spec *s)
+{
+    return s->dora ? 3 : 2;
+}
 
 /* Of the module PATH with rank R. */
 double hone_peft_scale(const hone_peft_spec *, const char *path, int64_t r);
@@ -64,9 +73,10 @@ void hone_peft_close(hone_peft *);
 int hone_peft_is_exact(const char *targets);
 
 /* A writer. prepare() takes all memory; the rest allocates nothing. Between
- * begin() and end(), for i = 0 .. 2 * count + weights - 1: put() all of tensor
- * order(i), which is 2 * module for lora_A and 2 * module + 1 for lora_B, then
- * the weights, as fp32, in one piece or several. */
+ * begin() and end(), for i = 0 .. each * count + weights - 1: put() all of
+ * tensor order(i), which is each * module for lora_A, the next one for lora_B
+ * (the next for the magnitudes), then the weights, as fp32, in one piece or
+ * several. */
 typedef struct hone_peft_saver hone_peft_saver;
 hone_status hone_peft_prepare(hone_arena *, const char *folder,
                               const hone_peft_spec *, hone_peft_saver **,

@@ -114,7 +114,7 @@ static json_t *make_config(const hone_peft_spec *spec)
     set(c, "revision", json_null());
     set(c, "target_modules", target_modules(spec));
     set(c, "task_type", json_string("CAUSAL_LM"));
-    set(c, "use_dora", json_false());
+    set(c, "use_dora", json_boolean(spec->dora));
     set(c, "use_rslora", json_boolean(spec->rslora));
     return c;
 }
@@ -144,7 +144,8 @@ hone_status hone_peft_prepare(hone_arena *a, const char *folder,
                               hone_peft_saver **saver, hone_err *err)
 {
     hone_peft_saver *s = hone_alloc(a, sizeof *s);
-    int pairs = 2 * spec->count, n = pairs + spec->weights;
+    int each = hone_peft_each(spec), pairs = each * spec->count;
+    int n = pairs + spec->weights;
     const char **names = hone_alloc(a, (size_t)n * sizeof *names);
     hone_type *types = hone_alloc(a, (size_t)n * sizeof *types);
 
@@ -155,11 +156,16 @@ hone_status hone_peft_prepare(hone_arena *a, const char *folder,
         types[i].storage = HONE_F32;
     }
     for (int i = 0; i < pairs; i++) {
-        const hone_peft_module *m = &spec->modules[i / 2];
-        names[i] = hone_format_text(a, "base_model.model.%s.lora_%c.weight",
-                                    m->path, i % 2 ? 'B' : 'A');
-        types[i] = i % 2 ? hone_type_of(HONE_F32, 2, m->out, m->r)
-                         : hone_type_of(HONE_F32, 2, m->r, m->in);
+        static const char *const which[] = { "A.weight", "B.weight",
+                                             "magnitude_vector" };
+        const hone_peft_module *m = &spec->modules[i / each];
+        hone_type type[] = { hone_type_of(HONE_F32, 2, m->r, m->in),
+                             hone_type_of(HONE_F32, 2, m->out, m->r),
+                             hone_type_of(HONE_F32, 1, m->out, 1) };
+
+        names[i] = hone_format_text(a, "base_model.model.%s.lora_%s", m->path,
+                                    which[i % each]);
+        types[i] = type[i % each];
     }
     hone_try(hone_saver_prepare(
         a, hone_format_text(a, "%s/adapter_model.safetensors", folder), names,

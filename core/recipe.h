@@ -28,7 +28,8 @@ typedef struct hone_lora_config {
     int64_t r;
     double alpha, dropout;
     const char *targets; /* "all-linear" or names joined by commas */
-    int rslora;
+    int rslora, dora;
+    double lr_ratio;   /* of LoRA+; 1: one rate for all */
     const char *saved; /* modules_to_save, joined by commas; NULL: none */
     const char *rank_pattern, *alpha_pattern; /* modules.h; NULL: none */
     const char *init; /* a PEFT folder, absolute, or NULL */

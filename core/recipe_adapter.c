@@ -66,6 +66,7 @@ static void take_shape(hone_reader *r, hone_made *lora, const json_t *config)
     const char *targets =
         targets_of(r->arena, json_object_get(config, "target_modules"));
     int rslora = json_is_true(json_object_get(config, "use_rslora"));
+    int dora = json_is_true(json_object_get(config, "use_dora"));
     hone_where where = hone_made_where(r, lora);
     int64_t rank = json_integer_value(r_json);
     double alpha = json_number_value(alpha_json);
@@ -82,6 +83,8 @@ static void take_shape(hone_reader *r, hone_made *lora, const json_t *config)
         differ(r, lora, "alpha", c->alpha, alpha);
     if (hone_made_given(lora, "rslora") && c->rslora != rslora)
         differ(r, lora, "rslora", c->rslora, rslora);
+    if (hone_made_given(lora, "dora") && c->dora != dora)
+        differ(r, lora, "dora", c->dora, dora);
     if (targets && hone_made_given(lora, "targets") &&
         !(within(c->targets, targets) && within(targets, c->targets)))
         hone_reader_say(r, &where, "'targets' is \"%s\" here and \"%s\" in the "
@@ -96,6 +99,7 @@ static void take_shape(hone_reader *r, hone_made *lora, const json_t *config)
     c->r = rank;
     c->alpha = alpha;
     c->rslora = rslora;
+    c->dora = dora;
     c->targets = targets ? targets : c->targets;
 }
 

@@ -57,7 +57,8 @@ static const char *value_text(hone_reader *r, const hone_made *n,
 static const char *origin(hone_reader *r, const hone_made *n,
                           const hone_option *o)
 {
-    static const char *const shape[] = { "r", "alpha", "targets", "rslora" };
+    static const char *const shape[] = { "r", "alpha", "targets", "rslora",
+                                         "dora" };
     ptrdiff_t i = o - n->maker->options;
     int is_lora = n->maker == &hone_maker_lora;
     const char *init = is_lora ? ((hone_lora_config *)n->config)->init : NULL;
@@ -68,7 +69,7 @@ static const char *origin(hone_reader *r, const hone_made *n,
                       : hone_format_text(r->arena, "%s:%d: %s", w->file,
                                          w->line, w->label);
     }
-    for (int k = 0; init && k < 4; k++)
+    for (int k = 0; init && k < 5; k++)
         if (!strcmp(shape[k], o->name))
             return hone_format_text(r->arena, "%s/adapter_config.json", init);
     return "default";

@@ -39,7 +39,7 @@ static void add_weights(hone_results *r, hone_arena *a, hone_peft_spec *spec,
     }
 }
 
-/* Pairs of lora_A and lora_B, in the order of the store. */
+/* lora_A, lora_B and what else a module has, in the order of the store. */
 static hone_status prepare_adapter(hone_results *r, hone_arena *a,
                                    const hone_peft_spec *adapter,
                                    const hone_store *store, hone_err *err)
@@ -47,6 +47,7 @@ static hone_status prepare_adapter(hone_results *r, hone_arena *a,
     hone_peft_spec spec = *adapter;
     hone_peft_module *modules =
         hone_alloc(a, ((size_t)store->count + 1) * sizeof *modules);
+    int each = hone_peft_each(&spec);
 
     spec.count = 0;
     for (int i = 0; i < store->count; i++) {
@@ -60,14 +61,17 @@ static hone_status prepare_adapter(hone_results *r, hone_arena *a,
         path[strlen(path) - strlen(".lora_A.weight")] = '\0';
         b = hone_store_find(store,
                             hone_format_text(a, "%s.lora_B.weight", path));
-        r->tensor[2 * spec.count] = k;
-        r->tensor[2 * spec.count + 1] = b;
+        r->tensor[each * spec.count] = k;
+        r->tensor[each * spec.count + 1] = b;
+        if (spec.dora)
+            r->tensor[each * spec.count + 2] = hone_store_find(
+                store, hone_format_text(a, "%s.lora_magnitude_vector", path));
         modules[spec.count++] = (hone_peft_module){
             .path = path, .in = k->type.dim[1], .out = b->type.dim[0],
             .r = k->type.dim[0] };
     }
     spec.modules = modules;
-    r->count = 2 * spec.count;
+    r->count = each * spec.count;
     add_weights(r, a, &spec, store);
     for (int i = 0; i < r->count; i++) {
         r->type[i] = r->tensor[i]->type;

@@ -94,11 +94,13 @@ static hone_status open_adapter(hone_session *s, hone_err *err)
     s->adapter = (hone_peft_spec){ .r = l->r, .alpha = l->alpha,
                                    .dropout = l->dropout,
                                    .rslora = l->rslora,
+                                   .dora = l->dora,
                                    .saved = l->saved,
                                    .rank_pattern = l->rank_pattern,
                                    .alpha_pattern = l->alpha_pattern,
                                    .exact = hone_peft_is_exact(l->targets) };
     s->lora.targets = l->targets;
+    s->lora.lr_ratio = l->lr_ratio;
     if (l->init) {
         if (!s->has_peft)
             hone_try(hone_peft_open(&s->peft, l->init, err));
@@ -464,6 +466,28 @@ static hone_status go_on(hone_session *s, hone_err *err)
     return HONE_OK;
 }
 
+/* The magnitudes of a fresh DoRA are the norms of what it starts from. */
+static void start_magnitudes(hone_session *s)
+{
+    static const char end[] = ".lora_magnitude_vector";
+
+    for (int i = 0; i < s->store.count; i++) {
+        const hone_kept *m = &s->store.list[i], *n;
+        size_t length = strlen(m->name);
+        char norm[1024];
+
+        if (m->kind != HONE_T_PARAM || !m->adapter || length < sizeof end ||
+            strcmp(m->name + length + 1 - sizeof end, end))
+            continue;
+        snprintf(norm, sizeof norm, "norm:%.*s",
+                 (int)(length + 1 - sizeof end), m->name);
+        n = hone_store_find(&s->store, norm);
+        s->machine.api->copy(s->machine.self, hone_store_address(&s->store, m),
+                             hone_store_address(&s->store, n), n->bytes,
+                             HONE_ON_DEVICE, s->machine.stream[0]);
+    }
+}
+
 hone_status hone_session_load(hone_session *s, hone_err *err)
 {
     hone_source source = { .weights = s->has_weights ? &s->weights : NULL,
@@ -471,6 +495,7 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
                            .peft_folder = s->recipe->adapter.init,
                            .seed = s->recipe->seed,
                            .range = s->init_range };
+    int fresh = !s->has_peft && s->resume_from < 0;
     hone_program *p;
 
     for (int i = 0; (p = program_at(s, i)); i++)
@@ -490,6 +515,8 @@ hone_status hone_session_load(hone_session *s, hone_err *err)
         hone_try(hone_program_capture(p, &s->machine, err));
     if (s->images.name)
         hone_program_run(&s->images, &s->machine, 0);
+    if (fresh)
+        start_magnitudes(s);
     s->machine.api->freeze(s->machine.self);
     hone_log_time("capturing");
     return check_plan(s, err);

@@ -77,13 +77,13 @@ static hone_status compile_all(hone_session *s, hone_err *err)
     hone_store_take(&s->store, &s->zero_loss.graph);
     if (s->rank.ranks > 1)
         hone_try(hone_compile_reduce(&c, &s->reduce, err));
-    if (!s->with_training)
-        return HONE_OK;
-    hone_try(hone_compile_zero(&c, &s->zero, &s->store, 1, err));
-    hone_try(hone_compile_update(&c, &s->update, &s->store, &s->optimizer,
-                                 r->clip, err));
-    hone_store_take(&s->store, &s->update.graph);
-    if (c.images)
+    if (s->with_training) {
+        hone_try(hone_compile_zero(&c, &s->zero, &s->store, 1, err));
+        hone_try(hone_compile_update(&c, &s->update, &s->store, &s->optimizer,
+                                     r->clip, err));
+        hone_store_take(&s->store, &s->update.graph);
+    }
+    if (c.images || (c.lora && c.lora->dora))
         hone_try(hone_compile_images(&c, &s->images, &s->store, err));
     return HONE_OK;
 }

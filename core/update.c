@@ -132,27 +132,93 @@ static hone_group part_of(const hone_group *all, uint32_t first, uint32_t count)
     return part;
 }
 
+/* A map of scalars at the end of the graph. */
+static hone_status emit_scalars(hone_graph *g, const char *name,
+                                const char *program, const hone_id *in,
+                                uint32_t nin, hone_id *out, uint32_t nout,
+                                hone_err *err)
+{
+    const hone_attr attrs[4] = { { "program", 0, program },
+                                 { "scalars", nin, NULL },
+                                 { "reads", 0, NULL },
+                                 { "writes", nout, NULL } };
+
+    return hone_graph_op(g, "map", name, attrs, 4, in, nin, out, nout, err);
+}
+
+/* What learns faster in LoRA+ (Hayou et al., "LoRA+: Efficient Low Rank
+ * Adaptation of Large Models", 2024), by the rule of PEFT's optimizer. */
+static int is_fast(const hone_group *group, uint32_t i)
+{
+    return group->type[i].rank == 1 || strstr(group->name[i], ".lora_B.");
+}
+
+/* Those of the group that are fast, or those that are not. */
+static hone_group some_of(hone_arena *a, const hone_group *all, int fast)
+{
+    size_t n = all->count + 1;
+    hone_id *list[2 + HONE_MAX_STATES]; /* parameters, gradients, states */
+    hone_type *type = hone_alloc(a, n * sizeof *type);
+    const char **name = hone_alloc(a, n * sizeof *name);
+    hone_group some = *all;
+
+    for (int k = 0; k < 2 + HONE_MAX_STATES; k++)
+        list[k] = hone_alloc(a, n * sizeof *list[k]);
+    some.count = 0;
+    for (uint32_t i = 0; i < all->count; i++) {
+        if (is_fast(all, i) != fast)
+            continue;
+        list[0][some.count] = all->param[i];
+        list[1][some.count] = all->grad[i];
+        for (int k = 0; k < HONE_MAX_STATES; k++)
+            list[2 + k][some.count] = all->state[k][i];
+        type[some.count] = all->type[i];
+        name[some.count++] = all->name[i];
+    }
+    some.param = list[0];
+    some.grad = list[1];
+    for (int k = 0; k < HONE_MAX_STATES; k++)
+        some.state[k] = list[2 + k];
+    some.type = type;
+    some.name = name;
+    return some;
+}
+
 /* The update of a group whose states are made; its first node. */
 static hone_status emit_group(hone_graph *g, const hone_instance *opt,
-                              const hone_group *group, int *first,
+                              const hone_group *group, double ratio, int *first,
                               hone_err *err)
 {
     const hone_optimizer *api = opt->component->ops;
+    hone_group slow = *group, fast;
+    char program[64];
 
     *first = g->nodes;
-    hone_try(api->update(opt->config, &g->builder, group, err));
+    if (ratio != 0 && ratio != 1) {
+        slow = some_of(g->arena, group, 0);
+        fast = some_of(g->arena, group, 1);
+        fast.lr = hone_graph_tensor(g, NULL, g->tensor[group->lr].type,
+                                    HONE_T_TEMP);
+        snprintf(program, sizeof program, "s0 %.17g * =y0", ratio);
+        hone_try(emit_scalars(g, "lr.fast", program, &group->lr, 1, &fast.lr, 1,
+                              err));
+        if (fast.count)
+            hone_try(api->update(opt->config, &g->builder, &fast, err));
+    }
+    if (slow.count)
+        hone_try(api->update(opt->config, &g->builder, &slow, err));
     return hone_pass_round(g, *first, err);
 }
 
 hone_status hone_emit_update(hone_graph *g, const hone_instance *opt,
                              hone_group *group, hone_space states,
-                             hone_err *err)
+                             double ratio, hone_err *err)
 {
     int first;
 
     hone_try(make_states(g, opt, group, states, err));
     if (states != HONE_PINNED_SPACE)
-        return emit_group(g, opt, group, &first, err);
+        return emit_group(g, opt, group, ratio, &first, err);
     for (uint32_t i = 0, n; i < group->count; i += n) {
         int64_t bytes = state_bytes(g, group, i);
         hone_group part;
@@ -161,7 +227,7 @@ hone_status hone_emit_update(hone_graph *g, const hone_instance *opt,
             bytes += state_bytes(g, group, i + n);
         part = part_of(group, i, n);
         g->layer = (int)i; /* tells the groups apart */
-        hone_try(emit_group(g, opt, &part, &first, err));
+        hone_try(emit_group(g, opt, &part, ratio, &first, err));
         hone_try(bring_states(g, &part, first, g->nodes, err));
     }
     g->layer = -1;
@@ -174,6 +240,7 @@ typedef struct {
     hone_graph *g;
     const hone_instance *opt;
     hone_space states;
+    double ratio;
     hone_group all;  /* every parameter that trains */
     int *layer;      /* [count] of the node that touches it last */
     hone_id squares; /* of the gradients so far; NONE: none yet */
@@ -199,20 +266,6 @@ static int last_touch(const early *e, uint32_t i)
             touches(e->g, &e->g->node[n], e->all.grad[i]))
             return n;
     return -1;
-}
-
-/* A map of scalars at the end of the graph. */
-static hone_status emit_scalars(hone_graph *g, const char *name,
-                                const char *program, const hone_id *in,
-                                uint32_t nin, hone_id *out, uint32_t nout,
-                                hone_err *err)
-{
-    const hone_attr attrs[4] = { { "program", 0, program },
-                                 { "scalars", nin, NULL },
-                                 { "reads", 0, NULL },
-                                 { "writes", nout, NULL } };
-
-    return hone_graph_op(g, "map", name, attrs, 4, in, nin, out, nout, err);
 }
 
 /* Behind the loss: whether this step counts. */
@@ -266,7 +319,7 @@ static hone_status emit_part(early *e, uint32_t first, uint32_t count,
     g->phase = HONE_BACKWARD;
     g->layer = e->layer[first];
     hone_try(add_squares(e, &part, err));
-    hone_try(emit_group(g, e->opt, &part, &node, err));
+    hone_try(emit_group(g, e->opt, &part, e->ratio, &node, err));
     count = (uint32_t)(g->nodes - from);
     hone_graph_move(g, (int)count, at);
     if (e->states == HONE_PINNED_SPACE)
@@ -323,10 +376,10 @@ static void collect(early *e)
 
 hone_status hone_pass_early(hone_graph *g, hone_id loss,
                             const hone_instance *opt, hone_space states,
-                            hone_err *err)
+                            double ratio, hone_err *err)
 {
-    early e = { .g = g, .opt = opt, .states = states, .squares = HONE_NONE,
-                .all = { .size = sizeof e.all } };
+    early e = { .g = g, .opt = opt, .states = states, .ratio = ratio,
+                .squares = HONE_NONE, .all = { .size = sizeof e.all } };
     hone_id norm;
 
     collect(&e);

@@ -70,6 +70,7 @@ static void check_targets(report *r, hone_graph *g, hone_id hidden)
     const hone_lora_config *c = &r->recipe->adapter;
     hone_lora lora = { .r = c->r, .alpha = 1, .dropout = c->dropout,
                        .rank_pattern = c->rank_pattern, .saved = c->saved,
+                       .dora = c->dora,
                        .targets = c->targets, .folder = c->init, .train = 1 };
     hone_peft peft = { 0 };
     hone_err err;

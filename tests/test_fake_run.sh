@@ -70,6 +70,9 @@ for recipe in full lora; do
         --set mlp_chunk=16
 done
 
+compare dora "$work/tiny/lora.lua" --set keep=away --set states=host \
+    --set adapter.dora=true --set adapter.lr_ratio=4
+
 # Updates within the backward pass, and states in host memory: the same bits.
 sed 's/rows = 2,/rows = 6,/; s/global_batch = 6,/global_batch = 6, clip = 0,/' \
     "$work/tiny/full.lua" > "$work/tiny/whole.lua"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_merge.c -- a merged model equals W + scale * B A computed by the plain
- * double loop and rounded once, in every dtype and however it is read; the
- * exporters of the build write it and the adapter, through the verb.
+ * test_merge.c -- a merged model equals W + scale * B A, its rows brought to
+ * their magnitudes with dora, computed by the plain double loop and rounded
+ * once, in every dtype and however it is read; the exporters of the build write
+ * it and the adapter, through the verb.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -66,13 +67,13 @@ static void save(hone_arena *a, const char *path, const char *const *list,
 }
 
 /* model/: two shards; adapter/: for a and b; run.json names the model. */
-static void make_run(hone_storage s, int rslora)
+static void make_run(hone_storage s, int rslora, int dora)
 {
     hone_arena a = { 0 };
     hone_type types[] = { hone_type_of(s, 2, OUT, IN),
                           hone_type_of(s, 2, IN, OUT),
                           hone_type_of(s, 1, IN, 1) };
-    hone_peft_spec spec = { .r = R, .alpha = 5, .rslora = rslora,
+    hone_peft_spec spec = { .r = R, .alpha = 5, .rslora = rslora, .dora = dora,
                             .modules = modules, .count = 2 };
     hone_peft_saver *p;
     hone_err err;
@@ -97,9 +98,11 @@ static void make_run(hone_storage s, int rslora)
                                        &err),
                      HONE_OK);
     assert_int_equal(hone_peft_begin(p, &err), HONE_OK);
-    for (int i = 0; i < 4; i++) {
-        int k = hone_peft_order(p, i);
-        int64_t n = R * (k % 2 ? modules[k / 2].out : modules[k / 2].in);
+    for (int i = 0; i < 4 + 2 * dora; i++) {
+        int k = hone_peft_order(p, i), each = 2 + dora;
+        int64_t n = k % each == 0 ? R * modules[k / each].in
+                    : k % each == 1 ? R * modules[k / each].out
+                                    : modules[k / each].out;
         for (int64_t e = 0; e < n; e++)
             data[e] = value(10 + k, e);
         assert_int_equal(hone_peft_put(p, data, n * 4, &err), HONE_OK);
@@ -109,12 +112,14 @@ static void make_run(hone_storage s, int rslora)
 }
 
 /* Module k merged by the plain loop: W as the file has it. */
-static void expect(int k, hone_storage s, double scale, void *to)
+static void expect(int k, hone_storage s, double scale, int dora, void *to)
 {
     int64_t in = modules[k].in, out = modules[k].out;
+    int at = 10 + (2 + dora) * k;
     double merged[64];
 
-    for (int64_t o = 0; o < out; o++)
+    for (int64_t o = 0; o < out; o++) {
+        double squares = 0, by;
         for (int64_t i = 0; i < in; i++) {
             /* m-2 numbers its tensors from 0 as well */
             float w = value(0, o * in + i);
@@ -123,10 +128,15 @@ static void expect(int k, hone_storage s, double scale, void *to)
             hone_convert(held, s, &w, HONE_F32, 1);
             hone_convert(&w, HONE_F32, held, s, 1);
             for (int r = 0; r < R; r++)
-                sum += (double)value(11 + 2 * k, o * R + r) *
-                       (double)value(10 + 2 * k, r * in + i);
+                sum += (double)value(at + 1, o * R + r) *
+                       (double)value(at, r * in + i);
             merged[o * in + i] = (double)w + scale * sum;
+            squares += merged[o * in + i] * merged[o * in + i];
         }
+        by = dora ? (double)value(at + 2, o) / sqrt(squares) : 1;
+        for (int64_t i = 0; i < in; i++)
+            merged[o * in + i] *= by;
+    }
     hone_convert(to, s, merged, HONE_F64, in * out);
 }
 
@@ -146,7 +156,7 @@ static void assert_near(const void *a, const void *b, hone_storage s,
     assert_true(same >= n - 1);
 }
 
-static void check_dtype(hone_storage s, int rslora)
+static void check_dtype(hone_storage s, int rslora, int dora)
 {
     hone_arena a = { 0 };
     hone_weights base;
@@ -157,7 +167,7 @@ static void check_dtype(hone_storage s, int rslora)
     int64_t size = hone_parts(s)[0].bytes;
     char got[512], want[512];
 
-    make_run(s, rslora);
+    make_run(s, rslora, dora);
     assert_int_equal(hone_weights_open(&base, in_folder(&a, "base"), "model",
                                        &err),
                      HONE_OK);
@@ -168,7 +178,7 @@ static void check_dtype(hone_storage s, int rslora)
     assert_int_equal(e.count, 3);
     for (int k = 0; k < 2; k++) {
         assert_string_equal(e.name(e.self, (uint32_t)k), names[k]);
-        expect(k, s, rslora ? 5 / sqrt(R) : 5.0 / R, want);
+        expect(k, s, rslora ? 5 / sqrt(R) : 5.0 / R, dora, want);
         assert_int_equal(e.read(e.self, (uint32_t)k, 0, IN * OUT * size, got,
                                 &err),
                          HONE_OK);
@@ -196,10 +206,12 @@ static void check_dtype(hone_storage s, int rslora)
 static void equals_plain_loop(void **state)
 {
     (void)state;
-    check_dtype(HONE_F32, 0);
-    check_dtype(HONE_F32, 1);
-    check_dtype(HONE_BF16, 0);
-    check_dtype(HONE_F16, 0);
+    check_dtype(HONE_F32, 0, 0);
+    check_dtype(HONE_F32, 1, 0);
+    check_dtype(HONE_F32, 0, 1);
+    check_dtype(HONE_BF16, 1, 1);
+    check_dtype(HONE_BF16, 0, 0);
+    check_dtype(HONE_F16, 0, 0);
 }
 
 static void another_models_adapter(void **state)
@@ -213,7 +225,7 @@ static void another_models_adapter(void **state)
     hone_err err;
 
     (void)state;
-    make_run(HONE_F32, 0);
+    make_run(HONE_F32, 0, 0);
     assert_int_equal(hone_peft_open(&adapter, in_folder(&a, "adapter"), &err),
                      HONE_OK);
     for (int count = 1; count <= 2; count++) {
@@ -252,7 +264,7 @@ static void exported(void **state)
     char want[512];
 
     (void)state;
-    make_run(HONE_BF16, 0);
+    make_run(HONE_BF16, 0, 0);
     assert_int_equal(
         hone_export_run(&a, hone_format_text(&a, "%s --to merged --out %s/x/m",
                                              folder, folder)),
@@ -262,7 +274,7 @@ static void exported(void **state)
     assert_int_equal(w.file_count, 2);
     assert_string_equal(w.files[hone_weights_find(&w, names[1])->file], "m-2");
     for (int k = 0; k < 2; k++) {
-        expect(k, HONE_BF16, 5.0 / R, want);
+        expect(k, HONE_BF16, 5.0 / R, 0, want);
         assert_near(w.list[k].data, want, HONE_BF16, IN * OUT);
     }
     hone_weights_close(&w);
@@ -285,7 +297,7 @@ static void wrong_orders(void **state)
     const char *base = in_folder(&a, "base");
 
     (void)state;
-    make_run(HONE_F32, 0);
+    make_run(HONE_F32, 0, 0);
     assert_int_equal(hone_export_run(&a, ""), 2);
     assert_int_equal(hone_export_run(&a, "/nowhere --to peft --out x"), 2);
     assert_int_equal(

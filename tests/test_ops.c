@@ -68,6 +68,9 @@ static const op_case cases[] = {
     { "gather", 2, 1, { MATRIX(6, 3), INTS(4) }, 0, { { 0 } } },
     { "scatter", 2, 1, { MATRIX(4, 3), INTS(4) }, 1, { { "rows", 6, NULL } } },
     { "convert", 1, 1, { MATRIX(2, 3) }, 1, { { "to", 0, "f64" } } },
+    { "dora", 3, 1, { MATRIX(5, 3), VECTOR(3), VECTOR(3) }, 0, { { 0 } } },
+    { "dora", 4, 1, { MATRIX(5, 3), VECTOR(3), VECTOR(3), VECTOR(3) },
+      0, { { 0 } } },
 };
 #define CASES (sizeof cases / sizeof *cases)
 
@@ -379,6 +382,24 @@ static void attention_knows_documents(void **state)
     eager_close(&e);
 }
 
+/* W + scale B A is [3,4] and [0,0]. */
+static void dora_norms_rows(void **state)
+{
+    const double a[] = { 1, 2 }, w[] = { 2, 2, -4, -8 }, b[] = { 2, 8 };
+    const hone_attr scale = { "scale", 0.5, NULL };
+    hone_id in[3], out = HONE_NONE;
+    hone_err err;
+    eager e;
+    (void)state;
+    eager_open(&e, HONE_F64);
+    in[0] = values(&e, HONE_F64, 2, 1, 2, a);
+    in[1] = values(&e, HONE_F64, 2, 2, 2, w);
+    in[2] = values(&e, HONE_F64, 2, 2, 1, b);
+    assert_int_equal(emit(&e, "dora_norm", &scale, 1, in, 3, &out, 1, &err), 0);
+    assert_true(eager_get(&e, out, 0) == 5 && eager_get(&e, out, 1) == 0);
+    eager_close(&e);
+}
+
 static void half_types_round_to_nearest_even(void **state)
 {
     uint32_t h;
@@ -546,6 +567,7 @@ int main(void)
         cmocka_unit_test(float_agrees_with_double),
         cmocka_unit_test(fused_ops_equal_their_decomposition),
         cmocka_unit_test(attention_knows_documents),
+        cmocka_unit_test(dora_norms_rows),
         cmocka_unit_test(half_types_round_to_nearest_even),
         cmocka_unit_test(philox_is_the_published_one),
         cmocka_unit_test(dropout_keeps_its_share),

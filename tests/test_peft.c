@@ -54,9 +54,10 @@ static void write_adapter(const hone_peft_spec *spec)
     bytes = a.bytes;
     assert_true(hone_peft_saver_bytes(s) > 0);
     assert_int_equal(hone_peft_begin(s, &err), HONE_OK);
-    for (int i = 0; i < 2 * spec->count; i++) {
+    for (int i = 0; i < hone_peft_each(spec) * spec->count; i++) {
+        static const int count[] = { R * IN, OUT * R, OUT };
         int k = hone_peft_order(s, i);
-        int n = k % 2 ? OUT * R : R * IN;
+        int n = count[k % hone_peft_each(spec)];
         for (int e = 0; e < n; e++)
             data[e] = (float)(k + 1);
         assert_int_equal(hone_peft_put(s, data, n * 4, &err), HONE_OK);
@@ -112,6 +113,30 @@ static void rslora(void **state)
     hone_peft_close(&p);
 }
 
+static void dora(void **state)
+{
+    hone_peft_spec spec = { .r = R, .alpha = 2, .dora = 1, .modules = modules,
+                            .count = 3 };
+    const hone_peft_module *m;
+    hone_err err;
+    hone_peft p;
+    float x;
+
+    (void)state;
+    write_adapter(&spec);
+    if (hone_peft_open(&p, folder, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    assert_true(p.spec.dora && p.spec.count == 3);
+    m = hone_peft_find(&p, modules[1].path);
+    assert_int_equal(hone_count(&m->m->type), OUT);
+    memcpy(&x, m->m->data, 4);
+    assert_true(x == 6);
+    assert_non_null(hone_weights_find(&p.weights,
+                                      "base_model.model.model.layers.0.mlp."
+                                      "up_proj.lora_magnitude_vector"));
+    hone_peft_close(&p);
+}
+
 static void write_config(const char *text)
 {
     char path[600];
@@ -136,7 +161,8 @@ static void configs(void **state)
         { WITH("\"some_later_key\":null"), NULL },
         { WITH("\"some_later_key\":1"), "some_later_key = 1" },
         { WITH("\"bias\":\"all\""), "bias" },
-        { WITH("\"use_dora\":true"), "use_dora" },
+        { WITH("\"use_dora\":true"), "lora_magnitude_vector" },
+        { WITH("\"use_dora\":false"), NULL },
         { WITH("\"rank_pattern\":{\".*_proj\":4}"), "r is 4" },
         { WITH("\"rank_pattern\":{\"other\":4}"), NULL },
         { WITH("\"rank_pattern\":{\"q_proj\":\"x\"}"), "rank_pattern" },
@@ -260,6 +286,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),    cmocka_unit_test(rslora),
+        cmocka_unit_test(dora),
         cmocka_unit_test(configs),       cmocka_unit_test(wrong_tensors),
         cmocka_unit_test(carried_files),
     };

@@ -56,8 +56,11 @@ def interrupt(folder, recipe, out, number):
 
 
 def check_signals(folder):
+    (folder / "dora.lua").write_text((folder / "lora.lua").read_text().replace(
+        "r = 4", "r = 4, dora = true, lr_ratio = 4"))
     for recipe, number in (("full.lua", signal.SIGINT),
-                           ("lora.lua", signal.SIGTERM)):
+                           ("lora.lua", signal.SIGTERM),
+                           ("dora.lua", signal.SIGTERM)):
         says(folder, 0, "saved", "run", recipe, *SETS, "--out", "whole")
         interrupt(folder, recipe, "part", number)
         assert test_kill.records(folder / "part") < STEPS

@@ -4,7 +4,7 @@
  * slices by the shape alone; each slice is summed by itself, then the slices in
  * one order, so that the result never depends on which block was faster.
  */
-#include "device.cuh"
+#include "slices.cuh"
 
 #include "attrs.h"
 
@@ -66,32 +66,8 @@ static __global__ void __launch_bounds__(THREADS)
             partial[slice * c.d + k + e] = sum[e];
 }
 
-/* A block has 32 columns; each warp adds some slices, then one adds the
- * warps' sums in their order. */
-static __global__ void __launch_bounds__(THREADS)
-    join_slices(columns c, const float *partial, cell out)
-{
-    __shared__ float sums[THREADS / 32][32];
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int first = c.slices * warp / (THREADS / 32);
-    const int last = c.slices * (warp + 1) / (THREADS / 32);
-    int64_t k = (int64_t)blockIdx.x * 32 + lane;
-    float sum = 0;
-
-    for (int s = first; s < last && k < c.d; s++)
-        sum += partial[s * c.d + k];
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp || k >= c.d)
-        return;
-    for (int w = 1; w < THREADS / 32; w++)
-        sum += sums[w][lane];
-    put(out, k, sum);
-}
-
 /* -------------------------------------------------------------- the calls */
 
-/* Enough slices to fill a large GPU, none of less than 16 rows. */
 static columns columns_of(const hone_call *c)
 {
     const int dw = !strcmp(c->op, "rmsnorm_dw");
@@ -100,13 +76,7 @@ static columns columns_of(const hone_call *c)
     s.d = cuda_count(c, c->nin);
     s.rows = cuda_count(c, 0) / s.d;
     s.units = cuda_ceil(s.d, VECTOR);
-    s.slices = (int)(131072 / s.units);
-    if (s.slices > s.rows / 16)
-        s.slices = (int)(s.rows / 16);
-    if (s.slices < 1)
-        s.slices = 1;
-    if (s.slices > 4096)
-        s.slices = 4096;
+    s.slices = slices_for(s.rows, s.units);
     if (dw)
         s.eps = (float)((const hone_norm_attrs *)c->attrs)->eps;
     s.dy = cuda_storage(c, 0);
@@ -153,7 +123,7 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
     sum_slices<<<blocks_for(c.units * c.slices, THREADS), THREADS, 0, s>>>(
         c, dy, x, c.x ? r : NULL, partial);
     join_slices<<<blocks_for(c.d, 32), THREADS, 0, s>>>(
-        c, partial, cell_of(ptr, out, c.out, c.add));
+        c.slices, c.d, partial, cell_of(ptr, out, c.out, c.add));
 }
 
 CUDA_KERNELS(columns) = {

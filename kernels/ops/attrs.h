@@ -13,9 +13,13 @@ typedef struct hone_embed_attrs { /* embed_grad */
     int64_t vocab;
 } hone_embed_attrs;
 
-typedef struct hone_linear_attrs { /* linear, linear_dx, linear_dw */
+typedef struct hone_linear_attrs { /* linear, linear_dx, linear_dw, dora_norm */
     double scale;
 } hone_linear_attrs;
+
+typedef struct hone_dora_attrs { /* dora_grad */
+    int input;
+} hone_dora_attrs;
 
 typedef struct hone_norm_attrs { /* rmsnorm, _dx, _dw, add_rmsnorm */
     double eps, offset;

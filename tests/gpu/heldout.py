@@ -26,15 +26,23 @@ STEPS = int(os.environ.get("STEPS", 200))
 HELD = int(os.environ.get("HELD", 256))
 SEEDS = range(int(os.environ.get("SEEDS", 3)))
 BATCH, WARMUP, MOST = 8, 0.05, 512
-RATE = {"lora": 5e-4, "full": 5e-5}
+RATE = {"lora": 5e-4, "dora": 5e-4, "loraplus": 1.25e-4, "full": 5e-5}
 # In hone: method, storage, precision, state of AdamW. And the peer: what must
 # be there, the type of its weights, that of autocast.
+RATIO = 8  # of LoRA+, at a quarter of LoRA's rate
+LORA = {"lora": "", "dora": ", dora = true",
+        "loraplus": f", lr_ratio = {RATIO}"}
 MODES = {
     "bf16": ("lora", "bf16", "bf16", "fp32", "peft", "bfloat16", "bfloat16"),
     "fp8": ("lora", "fp8", "bf16", "fp32", None, None, None),
     "nf4": ("lora", "nf4", "bf16", "fp32", "bitsandbytes", "nf4", "bfloat16"),
     "fp32": ("lora", "fp32", "fp32", "fp32", "peft", "float32", None),
     "fp16": ("lora", "bf16", "fp16", "fp32", "peft", "bfloat16", "float16"),
+    "dora": ("dora", "bf16", "bf16", "fp32", "peft", "bfloat16", "bfloat16"),
+    "nf4-dora": ("dora", "nf4", "bf16", "fp32", "bitsandbytes", "nf4",
+                 "bfloat16"),
+    "loraplus": ("loraplus", "bf16", "bf16", "fp32", "peft", "bfloat16",
+                 "bfloat16"),
     "int8": ("lora", "bf16", "bf16", "int8", "bitsandbytes", "bfloat16",
              "bfloat16"),
     "full": ("full", "bf16", "bf16", "fp32", "transformers", "float32",
@@ -47,11 +55,11 @@ MODES = {
 def hone(folder, mode, seed):
     """Held-out losses before and after a run."""
     method, storage, precision, state, *_ = MODES[mode]
-    adapter = "hone.lora { r = 16, alpha = 32 }"
+    adapter = "hone.lora { r = 16, alpha = 32%s }" % LORA.get(method, "")
     path = runs.recipe(
         folder / f"{mode}-{seed}.lua",
         model=f'hone.model {{ "{MODEL}", storage = "{storage}" }}',
-        adapter=adapter if method == "lora" else None,
+        adapter=adapter if method in LORA else None,
         precision=f'"{precision}"',
         data=f'hone.data.alpaca {{ "rows.json", val = {HELD}, '
         f'max_tokens = {MOST} }}', batch="hone.pack { tokens = 2048 }",
@@ -80,7 +88,7 @@ def load(method, weights):
         return model
     import peft
     return peft.get_peft_model(model, peft.LoraConfig(
-        r=16, lora_alpha=32, target_modules=[
+        r=16, lora_alpha=32, use_dora=method == "dora", target_modules=[
             "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
             "down_proj"], task_type="CAUSAL_LM")).train()
 
@@ -103,8 +111,13 @@ def evaluate(model, rows, kind):
     return total / runs.targets(rows)
 
 
-def optimizer_of(state, weights, rate):
+def optimizer_of(method, state, model, weights):
     import torch
+    rate = RATE[method]
+    if method == "loraplus":
+        from peft.optimizers import create_loraplus_optimizer
+        return create_loraplus_optimizer(model, torch.optim.AdamW, lr=rate,
+                                         loraplus_lr_ratio=RATIO)
     if state != "int8":
         return torch.optim.AdamW(weights, lr=rate, weight_decay=0)
     import bitsandbytes
@@ -122,7 +135,7 @@ def rival(mode, file, seed):
     random.Random(seed).shuffle(rows)
     model = load(method, kept)
     weights = [w for w in model.parameters() if w.requires_grad]
-    optimizer = optimizer_of(state, weights, RATE[method])
+    optimizer = optimizer_of(method, state, model, weights)
     rate = transformers.get_cosine_schedule_with_warmup(
         optimizer, math.ceil(WARMUP * STEPS), STEPS)
     scaler = torch.amp.GradScaler(runs.DEVICE, enabled=cast == "float16")

@@ -47,7 +47,7 @@ SEEDS = numpy.random.RandomState(7)
 IDS = [SEEDS.randint(3, 40, size=n).tolist() for n in (40, 1, 17)]
 RECIPE = """local hone = require "hone"
 return hone.train {
-  model = hone.model "%s", %s
+  model = hone.model { "%s" }, %s
   data = hone.data.alpaca { "rows.jsonl" }, batch = hone.pack { tokens = 2048 },
   optimizer = hone.adamw { lr = 1e-2 }, global_batch = 6, steps = 1,
   shuffle = false, device = "cpu", out = "%s",
@@ -79,19 +79,19 @@ def dump(*arguments):
                     *map(str, arguments)], check=True)
 
 
-def rows(folder):
+def rows(folder, count=6):
     """Ids and the number of masked ones of the first rows, as in a run."""
     tok = tokenizers.Tokenizer.from_file(str(folder / "model/tokenizer.json"))
-    for line in list(open(folder / "rows.jsonl"))[:6]:
+    for line in list(open(folder / "rows.jsonl"))[:count]:
         row = json.loads(line)
         prompt = tok.encode(HEAD % row["instruction"]).ids
         answer = tok.encode(row["output"], add_special_tokens=False).ids
         yield prompt + answer + [2], len(prompt)
 
 
-def step(m, folder):
-    """Transformers' loss of the first step; gradients stay in M."""
-    data = list(rows(folder))
+def step(m, folder, data=None):
+    """Transformers' loss of the first step, or of DATA; gradients stay in M."""
+    data = data or list(rows(folder))
     targets = sum(len(ids) - masked for ids, masked in data)
     loss = 0.0
     for ids, masked in data:
@@ -105,7 +105,8 @@ def step(m, folder):
 
 def gradients(m):
     return {n.replace("base_model.model.", "").replace(
-        ".modules_to_save.default", "").replace(".default", ""):
+        ".modules_to_save.default", "").replace(
+        "vector.default.weight", "vector").replace(".default", ""):
             w.grad.double() for n, w in m.named_parameters()
             if w.grad is not None}
 
