@@ -2,8 +2,8 @@
  *
  * test_sharing.c -- passes that spare memory traffic, by what the graph is
  * afterwards: calls that read one tensor are grouped, what a gradient makes
- * again is not kept, the larger of two products adds into the smaller. That
- * values stay the same is test_passes' and test_train's business.
+ * again is not kept, the larger of two products adds into the smaller, logits
+ * are made in chunks. That values stay the same is test_passes' and test_train's business.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,7 +46,7 @@ static hone_id scaled(const char *op, hone_id a, hone_id b, double scale)
     hone_err err;
 
     if (hone_graph_op(&g, op, NULL, scale == 1 ? NULL : &attr, scale != 1, in,
-                      2, &out, 1, &err) != HONE_OK)
+                      b == HONE_NONE ? 1 : 2, &out, 1, &err) != HONE_OK)
         fail_msg("%s", err.msg);
     return out;
 }
@@ -376,9 +376,35 @@ static void test_no_summand_that_is_read(void **state)
     assert_int_equal(g.nodes, 3);
 }
 
+/* ------------------------------------------------------------------ chunks */
+
+/* A head as wide as what it reads: only the logits are cut, not the gradient of
+ * what goes in, which has their size. */
+static void test_chunks_of_a_square_head(void **state)
+{
+    hone_id seed, x, big;
+    hone_err err;
+    int count = 0;
+
+    (void)state;
+    begin();
+    seed = tensor("seed", HONE_T_INPUT, T, T);
+    x = op("linear", tensor("x", HONE_T_INPUT, T, T),
+           tensor("w", HONE_T_PARAM, T, T));
+    x = op("silu", x, HONE_NONE);
+    big = op("linear", x, tensor("head", HONE_T_PARAM, T, T));
+    assert_int_equal(hone_pass_autodiff(&g, op("silu", big, HONE_NONE), seed,
+                                        &err), HONE_OK);
+    assert_int_equal(hone_pass_chunk(&g, big, T / 2, &err), HONE_OK);
+    for (int n = 0; n < g.nodes; n++)
+        count += !strcmp(g.node[n].component->name, "linear_dw");
+    assert_int_equal(count, 1 + 2); /* of w, of the head */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chunks_of_a_square_head),
         cmocka_unit_test(test_group_what_is_covered),
         cmocka_unit_test(test_group_only_alike),
         cmocka_unit_test(test_group_later),
