@@ -123,7 +123,7 @@ def draw_layout(rng, size, longest, keys):
     return "pad"
 
 
-KEEPS = ("auto", "all", "light", "none", "offload")
+KEEPS = ("auto", "all", "light", "none", "offload", "away")
 
 
 def draw_means(rng, layers, keys):
@@ -134,6 +134,7 @@ def draw_means(rng, layers, keys):
                       for i in range(layers) if rng.random() < 0.7})
     keys["keep"] = keep if keep[0] == "{" else f'"{keep}"'
     keys["logits_chunk"] = rng.choice((0, 0, 0, 64, 256))
+    keys["mlp_chunk"] = rng.choice((0, 0, 0, 64, 256))
     keys["states"] = rng.choice(('"device"', '"device"', '"host"'))
 
 

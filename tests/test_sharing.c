@@ -142,6 +142,47 @@ static void test_group_what_is_covered(void **state)
     assert_int_equal(g.node[1].out[0], out[3]);
 }
 
+/* Lists of weights as codes, and of nothing else. */
+static hone_status codes_only(const hone_call *c, int threads, hone_need *need,
+                              hone_err *err)
+{
+    (void)threads;
+    (void)need;
+    return c->type[1].storage == HONE_FP8
+               ? HONE_OK : hone_fail(err, HONE_ENOSUP, "no codes");
+}
+
+static const hone_kernel code_kernels[] = {
+    { "linear_list", codes_only, NULL, NULL }, { NULL, NULL, NULL, NULL }
+};
+static const hone_pack code_pack = { sizeof code_pack, "cpu", code_kernels, 0 };
+static const hone_component codes = { .size = sizeof codes,
+                                      .kind = HONE_KIND_PACK,
+                                      .name = "codes", .help = "",
+                                      .ops = &code_pack };
+
+/* Where weights become numbers before they are used, packs are asked for
+ * numbers: a list that takes codes alone would find none. */
+static void test_group_as_it_will_be(void **state)
+{
+    const hone_component *const list[] = { &codes, NULL };
+
+    (void)state;
+    for (int decoded = 0; decoded < 2; decoded++) {
+        hone_id out[4];
+        hone_err err;
+
+        begin();
+        factors(out);
+        for (hone_id i = 0; i < g.tensors; i++)
+            if (g.tensor[i].kind == HONE_T_PARAM)
+                g.tensor[i].type.storage = HONE_FP8;
+        g.decoded = decoded;
+        assert_int_equal(hone_pass_group(&g, list, &err), HONE_OK);
+        assert_int_equal(g.nodes, decoded ? 4 : 1);
+    }
+}
+
 static void test_group_only_alike(void **state)
 {
     hone_err err;
@@ -406,6 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chunks_of_a_square_head),
         cmocka_unit_test(test_group_what_is_covered),
+        cmocka_unit_test(test_group_as_it_will_be),
         cmocka_unit_test(test_group_only_alike),
         cmocka_unit_test(test_group_later),
         cmocka_unit_test(test_group_not_across_a_reader),
