@@ -272,36 +272,18 @@ static hone_status convert(const assigner *a, int n, uint32_t i,
     return HONE_OK;
 }
 
-/* What kernels are asked for: NODE's call, perhaps as if weights of fp8 were in
- * the storage of the rows. */
-static hone_call call_for(const assigner *a, const hone_node *node)
-{
-    hone_call call = hone_node_call(a->g, node);
-    uint32_t n = call.nin + call.nout;
-    hone_type *type;
-
-    call.device = a->info;
-    if (!(a->images & HONE_DECODED) || !strcmp(call.op, "convert"))
-        return call;
-    type = hone_copy(a->g->arena, call.type, n, n + 1, sizeof *type);
-    for (uint32_t i = 0; i < call.nin; i++)
-        if (type[i].storage == HONE_FP8)
-            type[i].storage = call.compute;
-    call.type = type;
-    return call;
-}
-
 static hone_status assign_node(const assigner *a, int *n, hone_err *err)
 {
     hone_graph *g = a->g;
     hone_node *node = &g->node[*n];
-    hone_call call = call_for(a, node);
+    hone_call call = hone_node_call(g, node);
     uint32_t count = call.nin + call.nout;
     hone_storage *want = hone_alloc(g->arena, (count + 1) * sizeof *want);
     int converted = 0;
 
     if (!strcmp(node->component->name, "copy"))
         return HONE_OK; /* the device does it */
+    call.device = a->info;
     hone_try(choose(a, node, &call, want, err));
     for (uint32_t i = 0; i < count; i++) {
         int before = 0;

@@ -30,6 +30,17 @@ static int touches(const hone_node *node, const uint8_t *set)
     return 0;
 }
 
+/* Sums over the columns of BIG with a weight: no activation of it, even where
+ * it has its size, as the gradient of what goes in where that is as wide. */
+static int has_weight(const hone_graph *g, const hone_node *node)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] != HONE_NONE &&
+            g->tensor[node->in[i]].kind == HONE_T_PARAM)
+            return 1;
+    return 0;
+}
+
 /* BIG and what is made of it in its size: its gradient, its activations. */
 static uint8_t *grow(const hone_graph *g, hone_id big)
 {
@@ -43,8 +54,10 @@ static uint8_t *grow(const hone_graph *g, hone_id big)
 
         for (uint32_t i = 0; i < node->nin; i++)
             reads |= node->in[i] != HONE_NONE && set[node->in[i]];
+        reads &= !has_weight(g, node);
         for (uint32_t i = 0; reads && i < node->nout; i++)
-            if (hone_count(&g->tensor[node->out[i]].type) == count)
+            if (hone_count(&g->tensor[node->out[i]].type) == count &&
+                hone_node_flags(node, node->nin + i) & HONE_ROWS)
                 set[node->out[i]] = 1;
     }
     return set;

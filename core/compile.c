@@ -34,22 +34,16 @@ static void inputs(hone_graph *g, hone_bucket b)
     input(g, "rng", HONE_I64, 2, 1);
 }
 
-static hone_status finish_with(const hone_compiler *c, hone_program *p,
-                               int images, hone_err *err)
+static hone_status finish(const hone_compiler *c, hone_program *p,
+                          hone_err *err)
 {
     hone_try(hone_pass_sums(&p->graph, c->machine->packs, err));
     hone_try(hone_pass_group(&p->graph, c->machine->packs, err));
     hone_try(hone_pass_stream(&p->graph, err));
     hone_try(hone_pass_assign(&p->graph, c->machine->packs, &c->machine->info,
-                              images, err));
+                              c->images, err));
     p->flops = hone_graph_flops(&p->graph);
     return hone_pass_place(&p->graph, &p->place, err);
-}
-
-static hone_status finish(const hone_compiler *c, hone_program *p,
-                          hone_err *err)
-{
-    return finish_with(c, p, c->images, err);
 }
 
 /* ------------------------------------------------------------ micro-steps */
@@ -189,6 +183,9 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
     hone_id logits = HONE_NONE, last;
 
     start(c, p, name);
+    /* Held-out losses are those of the weights: codes of activations are for
+     * speed, and who uses the adapter may have none. */
+    g->decoded = !train;
     inputs(g, bucket);
     input(g, "targets", HONE_I32, bucket.tokens, 1);
     at = input(g, "target_at", HONE_I32, bucket.tokens, 1);
@@ -218,9 +215,7 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
         hone_try(chunk(c, p, head, logits, err));
         hone_try(chunk_layers(c, p, bucket.tokens, err));
     }
-    /* Held-out losses are those of the weights: codes of activations are for
-     * speed, and who uses the adapter may have none. */
-    return finish_with(c, p, c->images | (train ? 0 : HONE_DECODED), err);
+    return finish(c, p, err);
 }
 
 /* ----------------------------------------------------------------- update */

@@ -242,6 +242,24 @@ static hone_status squeeze(fit *f, hone_err *err)
     return hone_fail(err, HONE_ENOMEM, "no way was found");
 }
 
+/* With the least temporaries that were seen: what the whole run takes then, its
+ * programs included, which are not those that `rest` was counted with. */
+static hone_status take_least(fit *f, int64_t *bytes, hone_err *err)
+{
+    hone_session *s = f->s;
+
+    if (f->least == INT64_MAX || s->only_top) /* of those nobody asks */
+        return hone_fail(err, HONE_ENOMEM, "no way was found");
+    f->temps = f->least;
+    hone_try(choose(f, err));
+    hone_try(hone_session_lay_out(s, err));
+    if (hone_fit_needed(s) < *bytes) /* that with all kept may be less */
+        *bytes = hone_fit_needed(s);
+    return *bytes <= hone_fit_budget(s)
+               ? HONE_OK
+               : hone_fail(err, HONE_ENOMEM, "no way was found");
+}
+
 hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_means means = s->means;
@@ -260,10 +278,9 @@ hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err
     status = begin(&f, s, err);
     if (status == HONE_OK)
         status = squeeze(&f, err);
+    if (status == HONE_ENOMEM)
+        status = take_least(&f, &need->bytes, err);
     if (status == HONE_ENOMEM) { /* the plan is that with all kept again */
-        need->bytes = f.others;
-        if (f.least < INT64_MAX && f.rest + f.least > need->bytes)
-            need->bytes = f.rest + f.least;
         s->means = means;
         s->plan = plan;
         status = hone_session_buckets(s, err);

@@ -173,8 +173,12 @@ hone_call hone_node_call(const hone_graph *g, const hone_node *node)
         if (id != HONE_NONE)
             type[i] = g->tensor[id].type;
         mode[i] = HONE_READ;
-        if (i < node->nin)
+        if (i < node->nin) {
+            if (g->decoded && type[i].storage == HONE_FP8 &&
+                strcmp(node->component->name, "convert"))
+                type[i].storage = g->compute;
             continue;
+        }
         mode[i] = HONE_WRITE;
         if (hone_node_flags(node, i) & HONE_UPDATED)
             mode[i] = HONE_UPDATE;

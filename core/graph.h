@@ -71,6 +71,8 @@ typedef struct hone_graph {
     hone_arena *arena; /* scratch: gone once the program is bound */
     hone_arena *keep;  /* attributes: as long as the program */
     hone_storage compute;
+    int decoded; /* weights of fp8 are converted for each use, so that what they
+                    meet is not coded either */
     hone_tensor *tensor;
     hone_node *node;
     int tensors, nodes, tensor_cap, node_cap;

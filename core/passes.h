@@ -130,9 +130,8 @@ hone_status hone_pass_chunk_layers(hone_graph *, int64_t total, int64_t rows,
  * around those that take another storage, unless what they take can be written
  * a second time where it is made. With IMAGES parameters that they take so are
  * held a second time instead: trained ones, for the update to keep, or those
- * that are frozen as codes. With HONE_DECODED weights of fp8 are converted for
- * each use, so that what they meet is not coded either. */
-enum { HONE_IMAGES_TRAINED = 1, HONE_IMAGES_FROZEN = 2, HONE_DECODED = 4 };
+ * that are frozen as codes. */
+enum { HONE_IMAGES_TRAINED = 1, HONE_IMAGES_FROZEN = 2 };
 hone_status hone_pass_assign(hone_graph *, const hone_component *const *packs,
                              const hone_device_info *, int images, hone_err *);
 /* Appends `convert`, from one storage to another. */

@@ -53,9 +53,6 @@ static hone_status check_storage(hone_session *s, hone_storage storage,
                          "and %s: take storage = \"bf16\"", why[storage],
                          s->machine.component->name,
                          hone_parts(s->compute)[0].name);
-    if (s->recipe->model.init)
-        return hone_fail(err, HONE_ENOSUP, "'storage': a model made at random "
-                         "is held as bf16 or fp32");
     return HONE_OK;
 }
 

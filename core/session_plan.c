@@ -203,6 +203,8 @@ hone_status hone_session_buckets(hone_session *s, hone_err *err)
     if (most && lengths.max > most) { /* a recipe that is tried: fit.h */
         lengths.max = most;
         lengths.min = lengths.min < most ? lengths.min : most;
+        if (s->recipe->global_tokens) /* more rows, as they are shorter */
+            lengths.batch = s->recipe->global_tokens / lengths.min;
     }
     lengths.tokens = s->means.tokens;
     s->buckets = HONE_MAX_BUCKETS;

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """A run keeps to its budget, or is refused before it takes anything.
 
-A hundred recipes that cannot fit end with exit 3, on the CPU and on the device
-`fake`, and leave no folder. What fits learns the same whatever the budget, and
-what a refusal offers does fit. A run that is gone on with keeps the means that
-it began with.
+Recipes drawn at random that cannot fit end with exit 3, a hundred times, on the
+CPU and on the device `fake`, and leave no folder; each thing that they are
+offered does fit. What fits learns the same whatever the budget, and
+a run that is gone on with keeps the means that it began with.
 """
 import json
 import os
@@ -18,13 +18,15 @@ import sys
 import tempfile
 import time
 
+import random_recipes
+from random_recipes import UNITS
+
 HERE = pathlib.Path(__file__).parent
 BUILD = pathlib.Path(sys.argv[1])
 HONE = str(BUILD / "bin/hone")
 FAKE = ["--plugin-dir", str(BUILD / "tests/plugins"), "--set", "device=fake"]
 CPU = ["--set", "device=cpu"]
 REFUSALS = 24 if os.environ.get("HONE_TEST_DRAWS") == "few" else 100
-UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 bad = []
 
@@ -63,48 +65,60 @@ def total(plan):
 
 # ------------------------------------------------------------ a hundred times
 
-def variants(rng):
-    """Settings that change what a run takes, drawn at random."""
-    while True:
-        yield sets(
-            f"global_batch={rng.choice([4, 6, 9])}",
-            f"keep={rng.choice(['auto', 'auto', 'all', 'none', 'light'])}",
-            f"logits_chunk={rng.choice([0, 0, 64, 128])}",
-            f"data.max_tokens={rng.choice([200, 224, 256])}",
-            f"steps={rng.choice([2, 5])}")
+def apply(recipe, offer):
+    """A recipe beside it with what was offered in it."""
+    text = ""
+    for key, value in re.findall(r"([\w.]+) = (\"\w+\"|\d+|hone.*})", offer):
+        outer, _, inner = key.partition(".")
+        text += f"{outer} = " + (f"{{ {inner} = {value} }}" if inner else value)
+        text += ", "
+    to = recipe.with_name("offer.lua")
+    to.write_text('local hone = require "hone"\n'
+                  f'return hone.extend("recipe.lua", {{ {text} }})\n')
+    return to
+
+
+def check_offers(recipe, device, budget, refusal):
+    """Each does fit, and takes what it was said to take."""
+    offers = re.findall(r"\n  (.*): ([0-9.]+) (\w+), [0-9.]+ times", refusal)
+    for offer, number, unit in offers:
+        again = hone("plan", "--json", apply(recipe, offer), *device, *budget)
+        if again.returncode and "no row" in again.stderr:
+            continue # they were cut until nothing was left to learn
+        name = f"{recipe.read_text()} {budget}: offered {offer}"
+        if again.returncode:
+            bad.append(f"{name}: {again.stderr}")
+            continue
+        claim, takes = float(number) * UNITS[unit], total(json.loads(again.stdout))
+        # On the host arenas count, which grow by blocks of a MiB.
+        slack = 1 << 20 if device is CPU else 0.0051 * UNITS[unit]
+        if takes > claim + slack or (takes < claim - slack and
+                                     "max_tokens" not in offer):
+            bad.append(f"{name}: {number} {unit}, it takes {takes}")
+    return len(offers)
 
 
 def refuse_many(work):
     rng = random.Random(7)
-    draw = variants(rng)
     done = offers = 0
     while done < REFUSALS:
-        recipe = work / "tiny" / rng.choice(["full.lua", "lora.lua"])
-        how = [recipe, *rng.choice([CPU, FAKE]), *next(draw)]
-        budget, least = "memory=64KiB", 0
+        folder, out = work / f"refused.{done}", work / "never"
+        random_recipes.write(folder, rng, "tiny")
+        recipe, device = folder / "recipe.lua", rng.choice([CPU, FAKE, FAKE])
+        least = 0
         for share in (0, 0.5, 0.97):
-            if least:
-                budget = f"memory={int(least * share) >> 10}KiB"
-            out = work / "never"
-            run = hone("run", *how, "--set", budget, "--out", out)
+            budget = sets(f"memory={max(4096, int(least * share)) >> 10}KiB")
+            run = hone("run", recipe, *device, *budget, "--out", out)
             done += 1
             if run.returncode != 3 or "nothing was loaded" not in run.stderr:
-                bad.append(f"{how} {budget}: {run.returncode}: {run.stderr}")
+                bad.append(f"{recipe.read_text()} {budget}: {run.returncode}: "
+                           f"{run.stderr}")
             if out.exists():
-                bad.append(f"{how} {budget}: {out} was made")
+                bad.append(f"{recipe.read_text()} {budget}: {out} was made")
             least = least or least_of(run.stderr)
-        offer = re.search(r"\n  (data\.max_tokens|adapter\.r) = (\d+)",
-                          run.stderr)
-        if offer and offers < 8:
-            offers += 1
-            again = hone("plan", *how, "--set", budget, "--set",
-                         f"{offer[1]}={offer[2]}")
-            # Rows may have become too short to learn from: no longer a row.
-            if again.returncode and "no row" not in again.stderr:
-                bad.append(f"{how} {budget}: offered {offer[0].strip()}: "
-                           f"{again.stderr}")
-    if not offers:
-        bad.append("nothing was ever offered")
+        offers += check_offers(recipe, device, budget, run.stderr)
+    if offers < REFUSALS / 5:
+        bad.append(f"{offers} offers in {done} refusals")
 
 
 # --------------------------------------------------------- the same is learned

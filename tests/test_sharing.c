@@ -2,8 +2,8 @@
  *
  * test_sharing.c -- passes that spare memory traffic, by what the graph is
  * afterwards: calls that read one tensor are grouped, what a gradient makes
- * again is not kept, the larger of two products adds into the smaller. That
- * values stay the same is test_passes' and test_train's business.
+ * again is not kept, the larger of two products adds into the smaller, logits
+ * are made in chunks. That values stay the same is test_passes' and test_train's business.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,7 +46,7 @@ static hone_id scaled(const char *op, hone_id a, hone_id b, double scale)
     hone_err err;
 
     if (hone_graph_op(&g, op, NULL, scale == 1 ? NULL : &attr, scale != 1, in,
-                      2, &out, 1, &err) != HONE_OK)
+                      b == HONE_NONE ? 1 : 2, &out, 1, &err) != HONE_OK)
         fail_msg("%s", err.msg);
     return out;
 }
@@ -140,6 +140,47 @@ static void test_group_what_is_covered(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(g.node[0].out[i], out[i]);
     assert_int_equal(g.node[1].out[0], out[3]);
+}
+
+/* Lists of weights as codes, and of nothing else. */
+static hone_status codes_only(const hone_call *c, int threads, hone_need *need,
+                              hone_err *err)
+{
+    (void)threads;
+    (void)need;
+    return c->type[1].storage == HONE_FP8
+               ? HONE_OK : hone_fail(err, HONE_ENOSUP, "no codes");
+}
+
+static const hone_kernel code_kernels[] = {
+    { "linear_list", codes_only, NULL, NULL }, { NULL, NULL, NULL, NULL }
+};
+static const hone_pack code_pack = { sizeof code_pack, "cpu", code_kernels, 0 };
+static const hone_component codes = { .size = sizeof codes,
+                                      .kind = HONE_KIND_PACK,
+                                      .name = "codes", .help = "",
+                                      .ops = &code_pack };
+
+/* Where weights become numbers before they are used, packs are asked for
+ * numbers: a list that takes codes alone would find none. */
+static void test_group_as_it_will_be(void **state)
+{
+    const hone_component *const list[] = { &codes, NULL };
+
+    (void)state;
+    for (int decoded = 0; decoded < 2; decoded++) {
+        hone_id out[4];
+        hone_err err;
+
+        begin();
+        factors(out);
+        for (hone_id i = 0; i < g.tensors; i++)
+            if (g.tensor[i].kind == HONE_T_PARAM)
+                g.tensor[i].type.storage = HONE_FP8;
+        g.decoded = decoded;
+        assert_int_equal(hone_pass_group(&g, list, &err), HONE_OK);
+        assert_int_equal(g.nodes, decoded ? 4 : 1);
+    }
 }
 
 static void test_group_only_alike(void **state)
@@ -376,10 +417,37 @@ static void test_no_summand_that_is_read(void **state)
     assert_int_equal(g.nodes, 3);
 }
 
+/* ------------------------------------------------------------------ chunks */
+
+/* A head as wide as what it reads: only the logits are cut, not the gradient of
+ * what goes in, which has their size. */
+static void test_chunks_of_a_square_head(void **state)
+{
+    hone_id seed, x, big;
+    hone_err err;
+    int count = 0;
+
+    (void)state;
+    begin();
+    seed = tensor("seed", HONE_T_INPUT, T, T);
+    x = op("linear", tensor("x", HONE_T_INPUT, T, T),
+           tensor("w", HONE_T_PARAM, T, T));
+    x = op("silu", x, HONE_NONE);
+    big = op("linear", x, tensor("head", HONE_T_PARAM, T, T));
+    assert_int_equal(hone_pass_autodiff(&g, op("silu", big, HONE_NONE), seed,
+                                        &err), HONE_OK);
+    assert_int_equal(hone_pass_chunk(&g, big, T / 2, &err), HONE_OK);
+    for (int n = 0; n < g.nodes; n++)
+        count += !strcmp(g.node[n].component->name, "linear_dw");
+    assert_int_equal(count, 1 + 2); /* of w, of the head */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chunks_of_a_square_head),
         cmocka_unit_test(test_group_what_is_covered),
+        cmocka_unit_test(test_group_as_it_will_be),
         cmocka_unit_test(test_group_only_alike),
         cmocka_unit_test(test_group_later),
         cmocka_unit_test(test_group_not_across_a_reader),

@@ -77,11 +77,52 @@ struct silu_slope { /* dy, x */
     }
 };
 
+/* tanh(sqrt(2 / pi) (x + 0.044715 x^3)) */
+static __device__ __forceinline__ float gelu_bend(float x)
+{
+    return tanhf(0.797884561f * x * (1.0f + 0.044715f * x * x));
+}
+
+struct gelu_of {
+    __device__ void operator()(const float *x, float *y) const
+    {
+        y[0] = 0.5f * x[0] * (1.0f + gelu_bend(x[0]));
+    }
+};
+
+struct gelu_slope { /* dy, x */
+    __device__ void operator()(const float *x, float *y) const
+    {
+        float v = x[1], t = gelu_bend(v);
+        float slope = 0.797884561f * (1.0f + 0.134145f * v * v);
+
+        y[0] = 0.5f * x[0] * (1.0f + t + v * (1.0f - t * t) * slope);
+    }
+};
+
+struct softcap_of {
+    float cap;
+    __device__ void operator()(const float *x, float *y) const
+    {
+        y[0] = cap * tanhf(x[0] / cap);
+    }
+};
+
+struct softcap_slope { /* dy, y */
+    float cap;
+    __device__ void operator()(const float *x, float *y) const
+    {
+        float t = x[1] / cap;
+
+        y[0] = x[0] * (1.0f - t) * (1.0f + t);
+    }
+};
+
 /* -------------------------------------------------------------- the calls */
 
 struct flat {
     int64_t count;
-    float by;
+    float by; /* of scale the factor, of softcap the cap */
     unsigned char storage[8];
 };
 
@@ -103,6 +144,8 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     f->count = cuda_count(c, 0);
     if (!strcmp(c->op, "scale"))
         f->by = (float)((const hone_scale_attrs *)c->attrs)->by;
+    if (!strncmp(c->op, "softcap", 7))
+        f->by = (float)((const hone_softcap_attrs *)c->attrs)->cap;
     for (uint32_t i = 0; i < c->nin + c->nout && i < sizeof f->storage; i++)
         f->storage[i] = cuda_storage(c, i);
     return HONE_OK;
@@ -137,6 +180,10 @@ RUN(scale, 1, 1, times{ ((const flat *)prepared)->by })
 RUN(convert, 1, 1, times{ 1.0f })
 RUN(silu, 1, 1, silu_of{})
 RUN(silu_grad, 2, 1, silu_slope{})
+RUN(gelu_tanh, 1, 1, gelu_of{})
+RUN(gelu_tanh_grad, 2, 1, gelu_slope{})
+RUN(softcap, 1, 1, softcap_of{ ((const flat *)prepared)->by })
+RUN(softcap_grad, 2, 1, softcap_slope{ ((const flat *)prepared)->by })
 RUN(swiglu, 2, 1, swiglu_of{})
 RUN(swiglu_grad, 3, 2, swiglu_slopes{})
 RUN(swiglu_regrad, 3, 3, swiglu_again{})
@@ -148,6 +195,10 @@ CUDA_KERNELS(elementwise) = {
     { "convert", prepare, init, convert_run },
     { "silu", prepare, init, silu_run },
     { "silu_grad", prepare, init, silu_grad_run },
+    { "gelu_tanh", prepare, init, gelu_tanh_run },
+    { "gelu_tanh_grad", prepare, init, gelu_tanh_grad_run },
+    { "softcap", prepare, init, softcap_run },
+    { "softcap_grad", prepare, init, softcap_grad_run },
     { "swiglu", prepare, init, swiglu_run },
     { "swiglu_grad", prepare, init, swiglu_grad_run },
     { "swiglu_regrad", prepare, init, swiglu_regrad_run },

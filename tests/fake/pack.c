@@ -104,13 +104,20 @@ static const hone_kernel *cpu_kernels(void)
     return pack ? ((const hone_pack *)pack->ops)->kernels : NULL;
 }
 
-static const hone_kernel *cpu_kernel(const char *op)
+/* The first of the CPU pack's that covers the call; NULL: ERR says why not. */
+static const hone_kernel *cpu_kernel(const hone_call *call, int threads,
+                                     hone_need *need, hone_err *err)
 {
-    const hone_kernel *k = cpu_kernels();
+    const hone_need none = *need;
 
-    while (k && k->op && strcmp(k->op, op))
-        k++;
-    return k && k->op ? k : NULL;
+    hone_fail(err, HONE_ENOSUP, "fake: the CPU pack has no %s", call->op);
+    for (const hone_kernel *k = cpu_kernels(); k && k->op; k++) {
+        *need = none;
+        if (!strcmp(k->op, call->op) &&
+            k->prepare(call, threads, need, err) == HONE_OK)
+            return k;
+    }
+    return NULL;
 }
 
 /* -------------------------------------------------------------- the kernels */
@@ -118,12 +125,8 @@ static const hone_kernel *cpu_kernel(const char *op)
 static hone_status fake_prepare(const hone_call *call, int threads,
                                 hone_need *need, hone_err *err)
 {
-    const hone_kernel *k = cpu_kernel(call->op);
-
-    if (!k)
-        return hone_fail(err, HONE_ENOSUP, "fake: the CPU pack has no %s",
-                         call->op);
-    hone_try(k->prepare(call, threads, need, err));
+    if (!cpu_kernel(call, threads, need, err))
+        return HONE_ENOSUP;
     need->prepared_bytes += HEAD_BYTES;
     return HONE_OK;
 }
@@ -131,9 +134,13 @@ static hone_status fake_prepare(const hone_call *call, int threads,
 static hone_status fake_init(const hone_call *call, int threads, void *ctx,
                              void *prepared, hone_err *err)
 {
+    hone_storage want[FAKE_POINTERS];
+    hone_need need = { .size = sizeof need, .want = want };
     head *h = prepared;
 
-    h->kernel = cpu_kernel(call->op);
+    for (uint32_t i = 0; i < call->nin + call->nout && i < FAKE_POINTERS; i++)
+        want[i] = call->type[i].storage;
+    h->kernel = cpu_kernel(call, threads, &need, err);
     h->dev = ctx;
     h->count = call->nin + call->nout;
     if (!h->kernel->init)
