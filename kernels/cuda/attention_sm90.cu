@@ -217,8 +217,8 @@ static __device__ __forceinline__ void consume(room<P> *r, const item *work,
         pass(1, 256);
     for (;; order.next()) {
         await(&r->q_full[order.at], order.parity);
-        const tile t = work[order.at].t;
-        const int head = work[order.at].head, i = t.first + 64 * group;
+        const auto [t, head] = take_item(&work[order.at]);
+        const int i = t.first + 64 * group;
         sums<P> x;
         if (head < 0)
             break;

@@ -127,6 +127,24 @@ static __device__ __forceinline__ void arrive_warp(uint64_t *b)
         arrive(b);
 }
 
+/* What lies at WORK, for the whole warp. The lane that reads it is the one that
+ * arrives when the warp is done with it: so a read is before the next item's
+ * write by what these two threads do, and compute-sanitizer, which counts an
+ * arrival for its thread alone, sees that it is. */
+static __device__ __forceinline__ item take_item(const item *work)
+{
+    constexpr int WORDS = sizeof(item) / sizeof(int);
+    item got = {};
+    int *word = reinterpret_cast<int *>(&got);
+
+    if (threadIdx.x % 32 == 0)
+        got = *work;
+#pragma unroll
+    for (int i = 0; i < WORDS; i++)
+        word[i] = __shfl_sync(~0u, word[i], 0);
+    return got;
+}
+
 static __device__ __forceinline__ float power_of_2(float x)
 {
     float y;

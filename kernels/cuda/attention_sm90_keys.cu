@@ -314,8 +314,8 @@ static __device__ __forceinline__ void consume(room<P> *r, const item *work,
         pass(1, 256);
     for (int round = 0;; round ^= 1) {
         await(&r->kv_full, round);
-        const tile t = work->t;
-        const int kv = work->head, j = t.first + 64 * group;
+        const auto [t, kv] = take_item(work);
+        const int j = t.first + 64 * group;
         float dk[P::D / 2] = {}, dv[P::D / 2] = {};
         if (kv < 0)
             break;
@@ -339,8 +339,7 @@ static __device__ __forceinline__ void consume_shared(room<P> *r,
 
     for (int round = 0;; round ^= 1) {
         await(&r->kv_full, round);
-        const tile t = work->t;
-        const int kv = work->head;
+        const auto [t, kv] = take_item(work);
         float sum[P::D / 2] = {};
         if (kv < 0)
             return;

@@ -172,8 +172,8 @@ static __device__ __forceinline__ void consume(room<P> *r, const item *work,
         pass(1, 256);
     for (int round = 0;; round ^= 1) {
         await(&r->q_full, round);
-        const tile t = work->t;
-        const int head = work->head, i = t.first + 64 * group;
+        const auto [t, head] = take_item(work);
+        const int i = t.first + 64 * group;
         float dq[P::D / 2] = {}, lse[2], delta[2];
         if (head < 0)
             break;
