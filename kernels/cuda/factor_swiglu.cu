@@ -17,7 +17,7 @@ enum {
     RANK = 16, /* of a factor, at most; the rest is zeros */
     STAGES = 3,
     LEAST_STAGES = 8, /* of a slice */
-    JOIN_COLUMNS = 32
+    JOIN_COLUMNS = 8 /* few, so that no thread waits for one sum after another */
 };
 
 struct factors {
@@ -195,7 +195,7 @@ static __device__ __forceinline__ void slopes(float &d, float &g, float &h)
     h = dh;
 }
 
-/* ------------------------------------------------------------- a warp's work */
+/* ------------------------------------------------------------ a warp's work */
 
 /* What a warp keeps: sums over its rows of each of its columns, and over its
  * columns of the stage's rows. */
@@ -412,9 +412,9 @@ static __global__ void __launch_bounds__(FACTOR_THREADS, 1)
 /* ------------------------------------------------------------- adding parts */
 
 /* Four elements a thread of what is summed over columns. */
-static __device__ __forceinline__ void join_rows(const factors_job &j, int which,
-                                                 int64_t block, float scale,
-                                                 int width)
+static __device__ __forceinline__ void
+join_rows(const factors_job &j, int which, int64_t block, float scale,
+          int width)
 {
     const int64_t i = block * FACTOR_THREADS + threadIdx.x;
     const int64_t row = i / (RANK / 4);
@@ -423,7 +423,7 @@ static __device__ __forceinline__ void join_rows(const factors_job &j, int which
 
     if (row >= j.f.rows || r >= width)
         return;
-#pragma unroll 4
+#pragma unroll 8
     for (int s = 0; s < j.f.strips; s++) {
         const float4 v = *(const float4 *)(
             j.row_parts +
@@ -450,7 +450,7 @@ static __device__ __forceinline__ void join_columns(const factors_job &j,
         float sum = 0;
 
         if (first + c < j.f.columns)
-#pragma unroll 4
+#pragma unroll 8
             for (int s = 0; s < j.f.slices; s++)
                 sum += j.column_parts[((int64_t)(which * j.f.slices + s) *
                                            RANK + r) * j.f.columns +
