@@ -28,63 +28,106 @@ static real updated(view wide, view narrow, view w, int64_t t, int64_t o,
     return get(wide, t * wide.cols + o) + scale * sum;
 }
 
+enum { AT_ONCE = 64 }; /* sums over a row that are kept as they are, unrounded */
+
 REF(swiglu_factors)
 {
     const hone_swiglu_factors_attrs *a = c->attrs;
     view gate = input(c, p, 0), up = input(c, p, 1), w = input(c, p, 6);
-    view y = output(c, p, 0), u = sum_into(output(c, p, 1));
+    view y = output(c, p, 0), u = output(c, p, 1);
+    int64_t t, o, r, first;
 
-    for (int64_t t = 0; t < y.rows; t++)
-        for (int64_t o = 0; o < y.cols; o++) {
-            real g = updated(gate, input(c, p, 2), input(c, p, 3), t, o,
-                             (real)a->gate_scale);
-            real h = updated(up, input(c, p, 4), input(c, p, 5), t, o,
-                             (real)a->up_scale);
-            real v = g * sigmoid(g) * h;
+    for (t = 0; t < y.rows; t++)
+        for (first = 0; first < u.cols; first += AT_ONCE) {
+            real sum[AT_ONCE] = { 0 };
+            int64_t n = u.cols - first < AT_ONCE ? u.cols - first : AT_ONCE;
 
-            put(y, t * y.cols + o, v);
-            for (int64_t r = 0; r < u.cols; r++)
-                put(u, t * u.cols + r, v * get(w, r * y.cols + o));
+            for (o = 0; o < y.cols; o++) {
+                real g = updated(gate, input(c, p, 2), input(c, p, 3), t, o,
+                                 (real)a->gate_scale);
+                real h = updated(up, input(c, p, 4), input(c, p, 5), t, o,
+                                 (real)a->up_scale);
+                real v = g * sigmoid(g) * h;
+
+                put(y, t * y.cols + o, v);
+                for (r = 0; r < n; r++)
+                    sum[r] += v * get(w, (first + r) * y.cols + o);
+            }
+            for (r = 0; r < n; r++)
+                put(u, t * u.cols + first + r, sum[r]);
         }
 }
 
-/* What flows into y and by way of u; of each element all inputs are read
- * before an output is written, which may have their bytes. */
+typedef struct slopes {
+    real g, h, y;
+} slopes;
+
+/* Gradients of g and h at row T, column O, and y. */
+static slopes slopes_at(const hone_call *c, const hone_ptr *p, int64_t t,
+                        int64_t o)
+{
+    const hone_swiglu_factors_attrs *a = c->attrs;
+    view dy = input(c, p, 0), w = input(c, p, 7), du = input(c, p, 8);
+    real d = get(dy, t * dy.cols + o);
+    real g = updated(input(c, p, 1), input(c, p, 3), input(c, p, 4), t, o,
+                     (real)a->gate_scale);
+    real h = updated(input(c, p, 2), input(c, p, 5), input(c, p, 6), t, o,
+                     (real)a->up_scale);
+    real s = sigmoid(g);
+
+    for (int64_t r = 0; r < w.rows; r++)
+        d += get(du, t * w.rows + r) * get(w, r * dy.cols + o);
+    return (slopes){ d * h * s * (1 + g * (1 - s)), d * g * s, g * s * h };
+}
+
+/* TO = scale * the gradients of g, or of h, times W. */
+static void narrow_slopes(const hone_call *c, const hone_ptr *p, int of_gate,
+                          view w, view to, real scale)
+{
+    for (int64_t t = 0; t < to.rows; t++)
+        for (int64_t first = 0; first < to.cols; first += AT_ONCE) {
+            real sum[AT_ONCE] = { 0 };
+            int64_t n = to.cols - first < AT_ONCE ? to.cols - first : AT_ONCE;
+
+            for (int64_t o = 0; o < w.rows; o++) {
+                slopes s = slopes_at(c, p, t, o);
+                for (int64_t r = 0; r < n; r++)
+                    sum[r] += (of_gate ? s.g : s.h) *
+                              get(w, o * to.cols + first + r);
+            }
+            for (int64_t r = 0; r < n; r++)
+                put(to, t * to.cols + first + r, scale * sum[r]);
+        }
+}
+
+/* What flows into y and by way of u. All that reads gate and up is made before
+ * the outputs that may have their bytes. */
 REF(swiglu_factors_grad)
 {
     const hone_swiglu_factors_attrs *a = c->attrs;
-    view dy = input(c, p, 0), gate = input(c, p, 1), up = input(c, p, 2);
-    view gu = input(c, p, 3), gw = input(c, p, 4);
-    view hu = input(c, p, 5), hw = input(c, p, 6);
-    view w = input(c, p, 7), du = input(c, p, 8);
+    view gu = input(c, p, 3), hu = input(c, p, 5), du = input(c, p, 8);
     view dgate = output(c, p, 0), dup = output(c, p, 1);
-    view dgu = sum_into(output(c, p, 2)), dgw = sum_into(output(c, p, 3));
-    view dhu = sum_into(output(c, p, 4)), dhw = sum_into(output(c, p, 5));
+    view dgw = sum_into(output(c, p, 3)), dhw = sum_into(output(c, p, 5));
     view dw = sum_into(output(c, p, 6));
-    const real gs = (real)a->gate_scale, hs = (real)a->up_scale;
-    const int64_t f = dy.cols;
+    const int64_t f = dgate.cols;
 
-    for (int64_t t = 0; t < dy.rows; t++)
+    narrow_slopes(c, p, 1, input(c, p, 4), output(c, p, 2),
+                  (real)a->gate_scale);
+    narrow_slopes(c, p, 0, input(c, p, 6), output(c, p, 4), (real)a->up_scale);
+    for (int64_t t = 0; t < dgate.rows; t++)
         for (int64_t o = 0; o < f; o++) {
-            real g = updated(gate, gu, gw, t, o, gs);
-            real h = updated(up, hu, hw, t, o, hs);
-            real d = get(dy, t * f + o), s = sigmoid(g);
+            slopes s = slopes_at(c, p, t, o);
 
-            for (int64_t r = 0; r < w.rows; r++)
-                d += get(du, t * w.rows + r) * get(w, r * f + o);
-            for (int64_t r = 0; r < w.rows; r++)
-                put(dw, r * f + o, get(du, t * w.rows + r) * g * s * h);
-            real dg = d * h * s * (1 + g * (1 - s)), dh = d * g * s;
-            for (int64_t r = 0; r < gw.cols; r++) {
-                put(dgu, t * gw.cols + r, gs * dg * get(gw, o * gw.cols + r));
-                put(dgw, o * gw.cols + r, gs * dg * get(gu, t * gw.cols + r));
-            }
-            for (int64_t r = 0; r < hw.cols; r++) {
-                put(dhu, t * hw.cols + r, hs * dh * get(hw, o * hw.cols + r));
-                put(dhw, o * hw.cols + r, hs * dh * get(hu, t * hw.cols + r));
-            }
-            put(dgate, t * f + o, dg);
-            put(dup, t * f + o, dh);
+            for (int64_t r = 0; r < gu.cols; r++)
+                put(dgw, o * gu.cols + r,
+                    (real)a->gate_scale * s.g * get(gu, t * gu.cols + r));
+            for (int64_t r = 0; r < hu.cols; r++)
+                put(dhw, o * hu.cols + r,
+                    (real)a->up_scale * s.h * get(hu, t * hu.cols + r));
+            for (int64_t r = 0; r < du.cols; r++)
+                put(dw, r * f + o, get(du, t * du.cols + r) * s.y);
+            put(dgate, t * f + o, s.g);
+            put(dup, t * f + o, s.h);
         }
 }
 
