@@ -13,7 +13,7 @@ enum {
     ROWS = 32,   /* of a stage */
     STAGES = 4,
     WIDE = COLUMNS + 8,
-    JOIN_COLUMNS = 8 /* few, so that no thread waits for one sum after another */
+    JOIN_COLUMNS = 8 /* few: a thread has one sum to wait for */
 };
 
 struct factor_dw {

@@ -15,7 +15,7 @@ enum {
     ROWS = 16, /* of a stage */
     WIDE = COLUMNS + 8,
     LEAST_STAGES = 8, /* of a slice */
-    JOIN_COLUMNS = 8 /* few, so that no thread waits for one sum after another */
+    JOIN_COLUMNS = 8 /* few: a thread has one sum to wait for */
 };
 
 struct pair {
