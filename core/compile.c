@@ -23,6 +23,7 @@ static void start(const hone_compiler *c, hone_program *p, const char *name)
     p->name = hone_text(c->keep, name);
     p->span = c->span;
     hone_graph_init(&p->graph, c->scratch, c->keep, c->compute);
+    p->graph.device = &c->machine->info;
 }
 
 static void inputs(hone_graph *g, hone_bucket b)
@@ -174,6 +175,31 @@ static hone_status scale_seed(hone_graph *g, hone_id *seed, hone_err *err)
     return hone_graph_op(g, "map", "scale", attrs, 2, in, 2, seed, 1, err);
 }
 
+/* Added to LOSS. Where its gradient SEED is known and a pack covers it, that
+ * of the logits is made along with it. */
+static hone_status emit_loss(const hone_compiler *c, hone_graph *g,
+                             hone_id logits, hone_id loss, hone_id seed,
+                             hone_err *err)
+{
+    hone_id in[2] = { logits, seed }, out[2] = { loss, HONE_NONE };
+    int covered = 0;
+
+    if (seed != HONE_NONE) {
+        hone_try(hone_graph_op(g, "xent_slopes", "loss", NULL, 0, in, 2, out,
+                               2, err));
+        g->node[g->nodes - 1].acc[0] = loss;
+        covered = hone_node_is_covered(g, &g->node[g->nodes - 1],
+                                       c->machine->packs);
+        g->nodes -= !covered;
+    }
+    if (covered)
+        return HONE_OK;
+    out[1] = HONE_NONE;
+    hone_try(hone_graph_op(g, "xent", "loss", NULL, 0, in, 1, out, 2, err));
+    g->node[g->nodes - 1].acc[0] = loss;
+    return HONE_OK;
+}
+
 hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
                                const char *name, hone_bucket bucket, int train,
                                hone_err *err)
@@ -203,10 +229,7 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
                            err));
     last = logits;
     hone_try(hone_family_logits(c->family, &last, err));
-    hone_id out[2] = { loss, HONE_NONE };
-    hone_try(hone_graph_op(g, "xent", "loss", NULL, 0, &last, 1, out, 2,
-                           err));
-    g->node[g->nodes - 1].acc[0] = loss;
+    hone_try(emit_loss(c, g, last, loss, train ? seed : HONE_NONE, err));
     if (train)
         hone_try(backward(c, p, loss, seed, head, logits, bucket.tokens,
                           err));

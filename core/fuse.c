@@ -26,6 +26,7 @@ typedef struct {
     uint32_t nin, nout;
     int out[MAX_OPERANDS]; /* of the fused op; its inputs are 0..nin-1 */
     int last; /* the step that the others lead to: the root */
+    uint32_t twice; /* bits: outputs that the fused op cannot code besides */
 } pattern;
 
 /* ---------------------------------------------- recording a decomposition */
@@ -122,6 +123,7 @@ typedef struct {
     const pattern *p;
     hone_id wire[MAX_WIRES];
     int node[MAX_STEPS];
+    int at; /* where the fused op will stand */
 } match;
 
 static int bind_wire(match *m, int wire, hone_id id)
@@ -172,44 +174,95 @@ static int match_step(match *m, int s, int n)
     return 1;
 }
 
-/* What the pattern keeps inside must not be read from outside, and its
- * outputs not before the root, where the fused op will stand. */
-static int self_contained(const match *m)
+static int is_member(const match *m, int n)
+{
+    for (int s = 0; s < m->p->steps; s++)
+        if (m->node[s] == n)
+            return 1;
+    return 0;
+}
+
+/* Whether a product could take the sum in, which is cheaper than fusing it;
+ * not where it is a product of the pattern, which will be gone. */
+static int is_free(const match *m, const hone_node *node)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] != HONE_NONE &&
+            is_member(m, hone_graph_producer(m->g, node->in[i])))
+            return 0;
+    return hone_sum_is_free(m->g, node);
+}
+
+static int reads(const hone_node *node, hone_id id)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] == id)
+            return 1;
+    return 0;
+}
+
+/* Whether a reader takes W as codes, which the fused op cannot write while it
+ * is at it. */
+static int is_coded(const match *m, hone_id w)
+{
+    for (int n = 0; n < m->g->nodes; n++) {
+        const hone_node *node = &m->g->node[n];
+
+        for (uint32_t i = 0; reads(node, w) && i < node->nin; i++)
+            if (node->in[i] != HONE_NONE &&
+                m->g->tensor[node->in[i]].type.storage == HONE_FP8)
+                return 1;
+    }
+    return 0;
+}
+
+/* The fused op stands before whoever reads an output, at the root at last;
+ * all that it reads must be there by then. */
+static int find_place(match *m)
+{
+    m->at = m->node[m->p->last];
+    for (int w = (int)m->p->nin; w < m->p->wires; w++)
+        for (int n = 0; m->wire[w] != HONE_NONE && n < m->at; n++)
+            if (!is_member(m, n) && reads(&m->g->node[n], m->wire[w]))
+                m->at = n;
+    for (uint32_t i = 0; i < m->p->nin; i++)
+        if (m->wire[i] != HONE_NONE &&
+            hone_graph_producer(m->g, m->wire[i]) >= m->at)
+            return 0;
+    return 1;
+}
+
+/* What the pattern keeps inside must not be read from outside. Not across
+ * layers: recomputing one would then need the other's. */
+static int self_contained(match *m)
 {
     int root = m->node[m->p->last];
 
-    /* Not across layers: recomputing one would then need the other's. Not
-     * where a product can take the sum in, which is cheaper still. */
     for (int s = 0; s < m->p->steps; s++)
         if (m->node[s] < 0 ||
             m->g->node[m->node[s]].layer != m->g->node[root].layer ||
-            hone_sum_is_free(m->g, &m->g->node[m->node[s]]))
+            is_free(m, &m->g->node[m->node[s]]))
             return 0;
 
     for (int w = (int)m->p->nin; w < m->p->wires; w++) {
-        int inside = 0, is_output = 0, early = 0;
+        int inside = 0, is_output = 0;
 
         if (m->wire[w] == HONE_NONE)
             continue;
-        for (uint32_t i = 0; i < m->p->nout; i++)
+        for (uint32_t i = 0; i < m->p->nout; i++) {
             is_output |= m->p->out[i] == w;
+            if (m->p->out[i] == w && m->p->twice >> i & 1 &&
+                is_coded(m, m->wire[w]))
+                return 0;
+        }
         for (int s = 0; s < m->p->steps; s++)
             for (uint32_t i = 0; i < m->p->step[s].nin; i++)
                 inside += m->p->step[s].in[i] == w;
         if (!is_output && hone_graph_uses(m->g, m->wire[w],
                                           m->node[step_of(m->p, w)]) != inside)
             return 0;
-        for (int n = 0; n < root; n++) {
-            int mine = 0;
-            for (int s = 0; s < m->p->steps; s++)
-                mine |= m->node[s] == n;
-            for (uint32_t i = 0; !mine && i < m->g->node[n].nin; i++)
-                early |= m->g->node[n].in[i] == m->wire[w];
-        }
-        if (early)
-            return 0;
     }
-    return 1;
+    return find_place(m);
 }
 
 static int same_attrs(const hone_component *c, const void *a, const void *b)
@@ -280,19 +333,19 @@ int hone_node_is_covered(hone_graph *g, const hone_node *node,
     return 0;
 }
 
-/* Emits the fused op at the end and moves it to the root's place, if it takes
- * these shapes and a pack covers it. */
+/* Emits the fused op at the end and moves it to its place, if it takes these
+ * shapes and a pack covers it. */
 static int replace(hone_graph *g, const match *m, const hone_component *c,
                    void *attrs, const hone_component *const *packs)
 {
-    int at = m->node[m->p->last];
-    const char *name = g->node[at].name;
+    const hone_node *root = &g->node[m->node[m->p->last]];
+    const char *name = root->name;
     hone_id out[MAX_OPERANDS];
     hone_status status;
 
     for (uint32_t i = 0; i < m->p->nout; i++)
         out[i] = m->wire[m->p->out[i]];
-    g->layer = g->node[at].layer;
+    g->layer = root->layer;
     status = hone_graph_emit(g, c, name, attrs, m->wire, m->p->nin, out,
                              m->p->nout, NULL);
     g->layer = -1;
@@ -302,12 +355,29 @@ static int replace(hone_graph *g, const match *m, const hone_component *c,
         g->nodes--;
         return 0;
     }
-    g->node[at] = g->node[--g->nodes];
     for (int s = 0; s < m->p->steps; s++)
-        if (m->node[s] != at)
-            g->node[m->node[s]].component = NULL;
+        g->node[m->node[s]].component = NULL;
+    hone_graph_move(g, 1, m->at);
     hone_graph_compact(g);
     return 1;
+}
+
+/* The outputs that a step could write a second time, as codes (HONE_TWICE),
+ * and the op C cannot. */
+static uint32_t lost_copies(const pattern *p, const hone_component *c)
+{
+    uint32_t lost = 0;
+
+    for (uint32_t i = 0; i < p->nout; i++) {
+        const int s = step_of(p, p->out[i]);
+        const hone_op *op = c->ops, *made = s < 0 ? op : p->step[s].op->ops;
+
+        for (uint32_t k = 0; s >= 0 && made->out[k].name; k++)
+            if (k < p->step[s].nout && p->step[s].out[k] == p->out[i] &&
+                made->out[k].flags & ~op->out[i].flags & HONE_TWICE)
+                lost |= 1u << i;
+    }
+    return lost;
 }
 
 static hone_status fuse_one(hone_graph *g, const hone_component *c,
@@ -322,6 +392,7 @@ static hone_status fuse_one(hone_graph *g, const hone_component *c,
     if (status == HONE_ENOSUP || p.steps == 0) /* nothing to look for */
         return HONE_OK;
     hone_try(status);
+    p.twice = lost_copies(&p, c);
     for (int n = 0; n < g->nodes; n++) {
         match m = { .g = g, .p = &p };
 

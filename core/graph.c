@@ -192,7 +192,8 @@ hone_call hone_node_call(const hone_graph *g, const hone_node *node)
                         .nout = node->nout,
                         .type = type,
                         .mode = mode,
-                        .compute = g->compute };
+                        .compute = g->compute,
+                        .device = g->device };
 }
 
 /* Makes the outputs that the caller did not give: NOUT of them are named. */

@@ -73,6 +73,7 @@ typedef struct hone_graph {
     hone_storage compute;
     int decoded; /* weights of fp8 are converted for each use, so that what they
                     meet is not coded either */
+    const hone_device_info *device; /* that it is for; NULL: not known */
     hone_tensor *tensor;
     hone_node *node;
     int tensors, nodes, tensor_cap, node_cap;

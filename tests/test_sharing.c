@@ -93,12 +93,24 @@ static hone_status narrow_only(const hone_call *c, int threads, hone_need *need,
     return HONE_OK;
 }
 
+/* swiglu, and between factors, where what comes behind is narrow, too. */
+static hone_status narrow_behind(const hone_call *c, int threads,
+                                 hone_need *need, hone_err *err)
+{
+    (void)threads;
+    (void)need;
+    return c->nin < 7 || c->type[6].dim[0] <= NARROW
+               ? HONE_OK : hone_fail(err, HONE_ENOSUP, "wide");
+}
+
 static const hone_kernel kernels[] = {
     { "linear_list", narrow_only, NULL, NULL },
     { "linear_dw_list", narrow_only, NULL, NULL },
     { "linear_grads", narrow_only, NULL, NULL },
     { "linear_dx_sum", narrow_only, NULL, NULL },
     { "swiglu_regrad", narrow_only, NULL, NULL },
+    { "swiglu", narrow_behind, NULL, NULL },
+    { "swiglu_factors", narrow_behind, NULL, NULL },
     { NULL, NULL, NULL, NULL }
 };
 static const hone_pack pack = { sizeof pack, "cpu", kernels, 0 };
@@ -311,6 +323,76 @@ static void test_made_again(void **state)
     }
 }
 
+/* --------------------------------------------------- swiglu between factors */
+
+/* W x + B A x, as the adapters pass leaves it. */
+static hone_id adapted(hone_id x, const char *name, hone_storage storage)
+{
+    char a[16], b[16], w[16];
+    hone_id y, v;
+
+    snprintf(w, sizeof w, "w%s", name);
+    snprintf(a, sizeof a, "a%s", name);
+    snprintf(b, sizeof b, "b%s", name);
+    y = op("linear", x, tensor(w, HONE_T_PARAM, WIDE, WIDE));
+    g.tensor[g.node[g.nodes - 1].in[1]].type.storage = storage;
+    v = op("linear", x, tensor(a, HONE_T_PARAM, NARROW, WIDE));
+    v = scaled("linear", v, tensor(b, HONE_T_PARAM, WIDE, NARROW), 2);
+    return op("add", y, v);
+}
+
+static hone_id adapted_mlp(hone_storage down)
+{
+    hone_id x, gate, up;
+
+    begin();
+    x = tensor("x", HONE_T_INPUT, T, WIDE);
+    gate = adapted(x, "g", HONE_F32);
+    up = adapted(x, "u", HONE_F32);
+    return adapted(op("swiglu", gate, up), "d", down);
+}
+
+/* The fused op stands before the large product that reads its result, with
+ * the products as they were before the sums, and its gradient is one call. */
+static void test_factors_around_swiglu(void **state)
+{
+    hone_id y, seed;
+    hone_err err;
+    int n;
+
+    (void)state;
+    y = adapted_mlp(HONE_F32);
+    assert_int_equal(hone_pass_fuse(&g, none, &err), HONE_OK);
+    assert_int_equal(find("swiglu_factors", 0), -1);
+    assert_int_equal(hone_pass_fuse(&g, packs, &err), HONE_OK);
+    n = find("swiglu_factors", 0);
+    assert_int_equal(n, 4);
+    assert_int_equal(find("swiglu", 0), -1);
+    assert_int_equal(g.nodes, 8); /* two products before, and theirs; B's; + */
+    assert_true(reads(&g.node[n + 1], g.node[n].out[0]));
+    assert_int_equal(g.tensor[g.node[n].in[0]].type.dim[1], WIDE);
+    assert_string_equal(g.tensor[g.node[n].in[3]].name, "bg");
+    assert_string_equal(g.tensor[g.node[n].in[6]].name, "ad");
+    assert_int_equal(hone_graph_producer(&g, g.node[n].in[0]), 0);
+    seed = tensor("seed", HONE_T_INPUT, T, WIDE);
+    assert_int_equal(hone_pass_autodiff(&g, y, seed, &err), HONE_OK);
+    n = find("swiglu_factors_grad", 0);
+    assert_true(n > 0);
+    assert_int_equal(find("swiglu_factors_grad", n + 1), -1);
+}
+
+/* Who wants y as codes gets it from swiglu, which can write both. */
+static void test_factors_not_where_codes_are_wanted(void **state)
+{
+    hone_err err;
+
+    (void)state;
+    (void)adapted_mlp(HONE_FP8);
+    assert_int_equal(hone_pass_fuse(&g, packs, &err), HONE_OK);
+    assert_int_equal(find("swiglu_factors", 0), -1);
+    assert_true(find("swiglu", 0) > 0);
+}
+
 /* -------------------------------------------------------------------- sums */
 
 /* y = W x + B A x: the small one first, the large one adds to it. */
@@ -454,6 +536,8 @@ int main(void)
         cmocka_unit_test(test_pair_from_one_reading),
         cmocka_unit_test(test_pair_not_across_a_reader),
         cmocka_unit_test(test_made_again),
+        cmocka_unit_test(test_factors_around_swiglu),
+        cmocka_unit_test(test_factors_not_where_codes_are_wanted),
         cmocka_unit_test(test_larger_adds),
         cmocka_unit_test(test_residual_goes_along),
         cmocka_unit_test(test_small_summands_together),

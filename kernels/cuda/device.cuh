@@ -93,6 +93,18 @@ static __device__ __forceinline__ uint32_t pack(int storage, float low,
     return word;
 }
 
+/* Eight numbers in bf16. */
+static __device__ __forceinline__ void spread(float (&v)[VECTOR], uint4 w)
+{
+    const uint32_t word[4] = { w.x, w.y, w.z, w.w };
+
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        float2 f = unpack(HONE_BF16, word[k]);
+        v[2 * k] = f.x, v[2 * k + 1] = f.y;
+    }
+}
+
 static __device__ __forceinline__ void load_wide(float (&v)[VECTOR], cell c,
                                                  int64_t i)
 {

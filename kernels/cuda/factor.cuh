@@ -47,10 +47,13 @@ static inline hone_status factor_none(const hone_call *c, hone_err *err)
                      c->op);
 }
 
-/* All inputs are wanted as bf16; the call must compute in it. */
+/* All inputs that there are, a bias need not be, are wanted as bf16; the call
+ * must compute in it. */
 static inline int factor_want(const hone_call *c, hone_need *need)
 {
     for (uint32_t i = 0; i < c->nin; i++) {
+        if (c->type[i].storage == HONE_NOTHING)
+            continue;
         if (!cuda_is_float(c->type[i].storage))
             return 0;
         need->want[i] = HONE_BF16;

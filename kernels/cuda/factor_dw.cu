@@ -13,7 +13,7 @@ enum {
     ROWS = 32,   /* of a stage */
     STAGES = 4,
     WIDE = COLUMNS + 8,
-    JOIN_COLUMNS = 32
+    JOIN_COLUMNS = 8 /* few: a thread has one sum to wait for */
 };
 
 struct factor_dw {
@@ -150,8 +150,11 @@ static __global__ void __launch_bounds__(FACTOR_THREADS)
         int64_t column = first + i / width;
         float sum = 0;
 
-        for (int s = 0; s < j.slices && column < j.columns; s++)
-            sum += j.partial[(s * j.columns + column) * width + i % width];
+        if (column < j.columns)
+#pragma unroll 16
+            for (int s = 0; s < j.slices; s++)
+                sum += j.partial[(s * j.columns + column) * width +
+                                 i % width];
         if (!j.tall)
             sums[i % width][i / width] = sum;
         else if (column < j.columns && j.tile[i % width / 8].dw)

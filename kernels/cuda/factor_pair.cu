@@ -15,7 +15,7 @@ enum {
     ROWS = 16, /* of a stage */
     WIDE = COLUMNS + 8,
     LEAST_STAGES = 8, /* of a slice */
-    JOIN_COLUMNS = 32
+    JOIN_COLUMNS = 8 /* few: a thread has one sum to wait for */
 };
 
 struct pair {
@@ -260,7 +260,7 @@ static __device__ __forceinline__ void join_columns(const pair_job &j,
         float sum = 0;
 
         if (first + c < j.columns)
-#pragma unroll 4
+#pragma unroll 16
             for (int s = 0; s < j.slices; s++)
                 sum += j.dw_parts[((int64_t)s * 16 * N + r) * j.columns +
                                   first + c];

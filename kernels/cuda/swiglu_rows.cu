@@ -14,17 +14,6 @@ struct both {
     coded of[2];
 };
 
-static __device__ __forceinline__ void spread(float (&v)[VECTOR], uint4 w)
-{
-    const uint32_t word[4] = { w.x, w.y, w.z, w.w };
-
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-        float2 f = unpack(HONE_BF16, word[k]);
-        v[2 * k] = f.x, v[2 * k + 1] = f.y;
-    }
-}
-
 static __device__ __forceinline__ uint4 gather(const float (&v)[VECTOR])
 {
     return { pack(HONE_BF16, v[0], v[1]), pack(HONE_BF16, v[2], v[3]),

@@ -3,8 +3,13 @@
  * xent.cu -- cross-entropy over rows of logits, and its gradient. A block has
  * a row and reads it once: each thread keeps a running maximum and the sum of
  * exponentials below it. Losses are added in the order of rows, in double.
+ *
+ * From compute capability 9.0 on both go in one: a row is what a cluster of
+ * blocks has in registers, so that it is read once and its gradient written.
  */
 #include "device.cuh"
+
+#include <cooperative_groups.h>
 
 /* Few rows come at a time: a large block keeps the memory busy. */
 enum { ROW_THREADS = 1024 };
@@ -97,6 +102,99 @@ static __global__ void __launch_bounds__(THREADS)
     store(dlogits, t * x.vocab + k, v, live, wide);
 }
 
+/* ------------------------------------------------------------ both in one */
+
+/* Groups of eight that a thread holds, and what a block takes of a row. */
+enum { HELD = 16, OF_BLOCK = HELD * THREADS * VECTOR, MOST_BLOCKS = 8 };
+
+/* LOSS [rows] as above. DLOGITS may lie where LOGITS do: when the first block
+ * of a row writes, all of them have read. */
+static __global__ void __launch_bounds__(THREADS, 2)
+    xent_slopes(int64_t vocab, const __nv_bfloat16 *logits,
+                const int32_t *target, cell dloss, __nv_bfloat16 *dlogits,
+                float *loss)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    namespace cg = cooperative_groups;
+    cg::cluster_group row = cg::this_cluster();
+    __shared__ float shared[THREADS / 32], tops[MOST_BLOCKS];
+    __shared__ float sums[MOST_BLOCKS];
+    const unsigned mine = row.block_rank(), blocks = row.num_blocks();
+    const int64_t t = blockIdx.x / blocks, first = (int64_t)mine * OF_BLOCK;
+    const int wanted = target[t];
+    const __nv_bfloat16 *from = logits + t * vocab;
+    uint4 held[HELD];
+    float v[VECTOR], top = -INFINITY, sum = 0, l, scale = get(dloss, 0);
+    float right = 0;
+
+    cg::cluster_group::arrival_token begun = row.barrier_arrive();
+    if (wanted >= 0) {
+#pragma unroll
+        for (int h = 0; h < HELD; h++) {
+            const int64_t k = first + (h * THREADS + threadIdx.x) * VECTOR;
+
+            held[h] = k < vocab ? *(const uint4 *)(from + k)
+                                : uint4{ 0xff80ff80u, 0xff80ff80u, 0xff80ff80u,
+                                         0xff80ff80u }; /* -infinity */
+        }
+        right = __bfloat162float(from[wanted]);
+#pragma unroll
+        for (int h = 0; h < HELD; h++) {
+            spread(v, held[h]);
+#pragma unroll
+            for (int e = 0; e < VECTOR; e++)
+                top = fmaxf(top, v[e]);
+        }
+        top = team_max<THREADS>(top, shared);
+        /* A block behind the row's end, and a row of -infinity, have none. */
+        l = top == -INFINITY ? 0.0f : top;
+#pragma unroll
+        for (int h = 0; h < HELD; h++) {
+            spread(v, held[h]);
+#pragma unroll
+            for (int e = 0; e < VECTOR; e++)
+                sum += __expf(v[e] - l);
+        }
+        sum = team_sum<THREADS>(sum, shared);
+    }
+    row.barrier_wait(std::move(begun));
+    if (threadIdx.x < blocks) {
+        row.map_shared_rank(tops, threadIdx.x)[mine] = top;
+        row.map_shared_rank(sums, threadIdx.x)[mine] = sum;
+    }
+    row.sync();
+    top = tops[0];
+    for (unsigned b = 1; b < blocks; b++)
+        top = fmaxf(top, tops[b]);
+    sum = 0;
+    for (unsigned b = 0; b < blocks; b++)
+        sum += tops[b] == -INFINITY ? 0.0f : sums[b] * expf(tops[b] - top);
+    l = top + logf(sum);
+    if (mine == 0 && threadIdx.x == 0)
+        loss[t] = wanted >= 0 ? l - right : 0.0f;
+#pragma unroll
+    for (int h = 0; h < HELD; h++) {
+        const int64_t k = first + (h * THREADS + threadIdx.x) * VECTOR;
+        const int at = (int)(wanted - k); /* of my eight, or outside */
+
+        if (k >= vocab)
+            break;
+        if (wanted >= 0) {
+            spread(v, held[h]);
+#pragma unroll
+            for (int e = 0; e < VECTOR; e++)
+                v[e] = (__expf(v[e] - l) - (e == at ? 1.0f : 0.0f)) * scale;
+        }
+        *(uint4 *)(dlogits + t * vocab + k) =
+            wanted < 0 ? uint4{ 0, 0, 0, 0 }
+                       : uint4{ pack(HONE_BF16, v[0], v[1]),
+                                pack(HONE_BF16, v[2], v[3]),
+                                pack(HONE_BF16, v[4], v[5]),
+                                pack(HONE_BF16, v[6], v[7]) };
+    }
+#endif
+}
+
 /* -------------------------------------------------------------- the calls */
 
 static hone_status prepare(const hone_call *c, int threads, hone_need *need,
@@ -112,7 +210,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
                         void *prepared, hone_err *err)
 {
     xent *x = (xent *)prepared;
-    const hone_type *logits = &c->type[strcmp(c->op, "xent") ? 1 : 0];
+    const hone_type *logits = &c->type[strcmp(c->op, "xent_grad") ? 0 : 1];
 
     (void)threads;
     (void)ctx;
@@ -154,8 +252,72 @@ static void xent_grad_run(const void *prepared, const hone_ptr *ptr,
         x->vocab % VECTOR == 0 && cuda_aligned(moved, 2));
 }
 
+/* Blocks of a row's cluster; 0: the row is too long. */
+static unsigned blocks_of(int64_t vocab)
+{
+    unsigned blocks = 1;
+
+    while (blocks <= MOST_BLOCKS && (int64_t)blocks * OF_BLOCK < vocab)
+        blocks *= 2;
+    return blocks <= MOST_BLOCKS ? blocks : 0;
+}
+
+static hone_status slopes_prepare(const hone_call *c, int threads,
+                                  hone_need *need, hone_err *err)
+{
+    const int64_t vocab = c->type[0].dim[1];
+
+    (void)threads;
+    if (!c->device || c->device->arch < 90 || vocab % VECTOR ||
+        !blocks_of(vocab) || c->type[0].storage != HONE_BF16 ||
+        c->type[4].storage != HONE_BF16)
+        return hone_fail(err, HONE_ENOSUP, "cuda: %s: bf16 logits of a card "
+                         "with clusters, a multiple of %d and at most %d",
+                         c->op, VECTOR, MOST_BLOCKS * OF_BLOCK);
+    need->workspace_bytes = c->type[0].dim[0] * (int64_t)sizeof(float);
+    return cuda_plain(c, need, sizeof(xent), err);
+}
+
+static hone_status slopes_init(const hone_call *c, int threads, void *ctx,
+                               void *prepared, hone_err *err)
+{
+    const cuda_device *d = (const cuda_device *)ctx;
+
+    hone_try(init(c, threads, ctx, prepared, err));
+    return d->arch >= 90 ? HONE_OK
+                         : hone_fail(err, HONE_EINVAL, "cuda: %s: the code in "
+                                     "use is for older cards than %s", c->op,
+                                     d->name);
+}
+
+static void slopes_run(const void *prepared, const hone_ptr *ptr,
+                       void *workspace, hone_stream stream)
+{
+    const xent *x = (const xent *)prepared;
+    const unsigned blocks = blocks_of(x->vocab);
+    cudaLaunchAttribute cluster = {};
+    cudaLaunchConfig_t launch = {};
+
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = { blocks, 1, 1 };
+    launch.gridDim = (unsigned)x->rows * blocks;
+    launch.blockDim = THREADS;
+    launch.stream = (cudaStream_t)stream;
+    launch.attrs = &cluster;
+    launch.numAttrs = 1;
+    (void)cudaLaunchKernelEx(
+        &launch, xent_slopes, x->vocab,
+        (const __nv_bfloat16 *)ptr[0].part[0],
+        (const int32_t *)ptr[2].part[0], cell_of(ptr, 1, x->storage[1]),
+        (__nv_bfloat16 *)ptr[4].part[0], (float *)workspace);
+    sum_losses<<<1, THREADS, 0, (cudaStream_t)stream>>>(
+        x->rows, (const float *)workspace,
+        cell_of(ptr, 3, x->storage[3], x->add));
+}
+
 CUDA_KERNELS(xent) = {
     { "xent", prepare, init, xent_run },
     { "xent_grad", prepare, init, xent_grad_run },
+    { "xent_slopes", slopes_prepare, slopes_init, slopes_run },
     { NULL, NULL, NULL, NULL }
 };

@@ -21,6 +21,10 @@ typedef struct hone_dora_attrs { /* dora_grad */
     int input;
 } hone_dora_attrs;
 
+typedef struct hone_swiglu_factors_attrs { /* swiglu_factors, _grad */
+    double gate_scale, up_scale;
+} hone_swiglu_factors_attrs;
+
 typedef struct hone_norm_attrs { /* rmsnorm, _dx, _dw, add_rmsnorm */
     double eps, offset;
     int64_t d; /* rmsnorm_dw: the size of a group; elsewhere that of w */
