@@ -2,8 +2,9 @@
  *
  * test_solve.c -- the solver beside a search of everything: all ways to keep
  * the layers of small models, with all numbers of rows of logits and of MLPs
- * that it may choose. For budgets from the least to the most it must come within
- * 5 % of the best, and never be over the budget, nor that of pinned memory.
+ * that it may choose. For budgets from the least to the most it must come
+ * within 5 % of the best, and never be over the budget, nor that of pinned
+ * memory.
  */
 #include <math.h>
 #include <setjmp.h>
