@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Each family of recipes/models, from random weights: hone check, plan, and
-two steps whole and with LoRA, their losses and gradient norms those of
-Transformers and PEFT (parity/families.json holds the numbers, families.py
+two steps whole and with LoRA, of some with DoRA, their losses and gradient
+norms those of Transformers and PEFT (parity/families.json holds the numbers, families.py
 beside it makes them). What the keys of config.json change; and that hone
 refuses what it cannot honour."""
 import json
@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).parent
 TENSORS = {"llama": 29, "mistral": 29, "qwen2": 29 + 9 + 1, "qwen3": 29 + 6,
            "gemma": 29, "gemma2": 29 + 6, "gemma3": 29 + 12, "phi3": 30 - 9}
 LOSS, NORM = 1e-5, 1e-4
+DORA = "llama", "qwen2", "phi3"  # with biases, with fused projections
 
 
 def hone(folder, verb, recipe, *arguments):
@@ -42,11 +43,12 @@ def configure(folder, family, keys):
     (folder / "model/config.json").write_text(json.dumps(config))
 
 
-def train(folder, recipe):
+def train(folder, recipe, *more):
     """The first of two steps: its loss and gradient norm."""
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
-    more = ["--set", "adapter.dropout=0"] if recipe == "lora.lua" else []
+    if recipe == "lora.lua":
+        more = [*more, "--set", "adapter.dropout=0"]
     code, text = hone(folder, "run", recipe, "--set", "steps=2", *more,
                       "--set", "shuffle=false", "--out", out)
     assert code == 0, text
@@ -79,6 +81,10 @@ def check_golden(folder, case, want):
     again, norm = train(folder, "lora.lua")
     assert near(again, want[0], LOSS) and near(norm, want[2], NORM), \
         (case, "lora", again, norm, want)
+    if len(want) > 3:
+        again, norm = train(folder, "lora.lua", "--set", "adapter.dora=true")
+        assert near(again, want[0], LOSS) and near(norm, want[3], NORM), \
+            (case, "dora", again, norm, want)
     return loss
 
 

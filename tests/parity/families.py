@@ -9,7 +9,7 @@ and PEFT, on CPU. Needs torch, transformers, peft, tokenizers, safetensors.
                                  in Transformers
     families.py BUILD --golden   Transformers' numbers for the first step of the
                                  runs of test_families.py: the loss, gradient
-                                 norms whole and with LoRA; for
+                                 norms whole, with LoRA, of some with DoRA; for
                                  tests/parity/families.json
 
 Exit status 1 where logits are more than 1e-4 apart, a loss 1e-5 or the
@@ -208,20 +208,25 @@ def compare(folder, family, keys):
     return found
 
 
-def golden(folder, family, keys):
+def golden(folder, name, family, keys):
     """Runs as test_families.py makes them write their first weights where the
     rate is 0."""
+    adapters = ["lora", "dora"] if name in test_families.DORA else ["lora"]
     tiny_run.main(folder)
     test_families.configure(folder, family, keys)
-    for recipe, more in ("full", []), ("lora", ["--set", "adapter.dropout=0"]):
-        hone(folder, "run", recipe + ".lua", "--set", "steps=1", *more,
-             "--out", recipe, "--set", "optimizer.lr=0")
+    for out in "full", *adapters:
+        more = ["adapter.dropout=0", "adapter.dora=%s" % str(out == "dora")
+                .lower()] if out != "full" else []
+        hone(folder, "run", "lora.lua" if more else "full.lua", "--out", out,
+             *[x for m in ("steps=1", "optimizer.lr=0", *more)
+               for x in ("--set", m)])
     m = load(folder / "full/model")
-    loss = step(m, folder)
-    adapted = load(folder / "full/model", folder / "lora/adapter")
-    step(adapted, folder)
-    return [loss, norm(gradients(m).values()), norm(
-        gradients(adapted).values())]
+    found = [step(m, folder), norm(gradients(m).values())]
+    for out in adapters:
+        adapted = load(folder / "full/model", folder / out / "adapter")
+        step(adapted, folder)
+        found.append(norm(gradients(adapted).values()))
+    return found
 
 
 def main():
@@ -234,7 +239,7 @@ def main():
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary) / "tiny"
             if sys.argv[2:] == ["--golden"]:
-                numbers[name] = golden(folder, family, keys)
+                numbers[name] = golden(folder, name, family, keys)
                 continue
             found = compare(folder, family, keys)
         worst = [k for k, v in found.items()
