@@ -18,9 +18,11 @@ trap 'rm -rf "$work"' EXIT
 export HONE_CACHE=$work/cache OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive
 bad=0
 
-# losses DIR: what a run learned, without the times
+# losses DIR: what a run learned, without the times, the norm to $digits of it
+digits=12
 losses() {
-    grep -oE '"(step|loss|grad_norm|lr|eval_loss)": [^,}]*' "$1/metrics.jsonl"
+    grep -oE '"(step|loss|grad_norm|lr|eval_loss)": [^,}]*' "$1/metrics.jsonl" |
+        sed -E "s/(\"grad_norm\": [0-9]+\.[0-9]{0,$digits})[0-9]*/\1/"
 }
 
 # train DIR RECIPE ARGUMENTS...
@@ -73,7 +75,9 @@ done
 compare dora "$work/tiny/lora.lua" --set keep=away --set states=host \
     --set adapter.dora=true --set adapter.lr_ratio=4
 
-# Updates within the backward pass, and states in host memory: the same bits.
+# Updates within the backward pass, and states in host memory: the same bits,
+# but for the norm, whose squares are added up layer by layer there.
+digits=4
 sed 's/rows = 2,/rows = 6,/; s/global_batch = 6,/global_batch = 6, clip = 0,/' \
     "$work/tiny/full.lua" > "$work/tiny/whole.lua"
 for master in true false; do
@@ -88,6 +92,7 @@ states=host" "update=backward --set states=host --set keep=offload"; do
     done
     rm -rf "$work/after" "$work"/early.*
 done
+digits=12
 
 # What looks at the steps before: the same rates.
 sed 's/hone.cosine { warmup = 1 }/hone.backoff { ratio = 1.01, recover = 5 }/
