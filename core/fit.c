@@ -243,21 +243,26 @@ static hone_status squeeze(fit *f, hone_err *err)
 }
 
 /* With the least temporaries that were seen: what the whole run takes then, its
- * programs included, which are not those that `rest` was counted with. */
+ * programs included, which are not those that `rest` was counted with. Where
+ * only one size is looked at, about that. */
 static hone_status take_least(fit *f, int64_t *bytes, hone_err *err)
 {
     hone_session *s = f->s;
+    int64_t least = INT64_MAX;
 
-    if (f->least == INT64_MAX || s->only_top) /* of those nobody asks */
-        return hone_fail(err, HONE_ENOMEM, "no way was found");
     f->temps = f->least;
-    hone_try(choose(f, err));
-    hone_try(hone_session_lay_out(s, err));
-    if (hone_fit_needed(s) < *bytes) /* that with all kept may be less */
-        *bytes = hone_fit_needed(s);
-    return *bytes <= hone_fit_budget(s)
-               ? HONE_OK
-               : hone_fail(err, HONE_ENOMEM, "no way was found");
+    if (f->least < INT64_MAX && s->only_top)
+        least = f->rest + f->least;
+    else if (f->least < INT64_MAX) {
+        hone_try(choose(f, err));
+        hone_try(hone_session_lay_out(s, err));
+        least = hone_fit_needed(s);
+        if (least <= hone_fit_budget(s))
+            return HONE_OK;
+    }
+    least = least > f->others ? least : f->others;
+    *bytes = least < *bytes ? least : *bytes; /* with all kept it may be less */
+    return hone_fail(err, HONE_ENOMEM, "no way was found");
 }
 
 hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err)
