@@ -10,8 +10,9 @@
  * Tiles decide in which order a sum is taken, and the best tile depends on how
  * many rows there are. Where a weight is so small that no choice costs time,
  * all numbers of rows get the same one: then a row's result is the same bits
- * whatever stands beside it. (With sums of 172 one number in 100,000 was not;
- * five layers of attention made a fourth of the rows of it.)
+ * whatever stands beside it. (A model of 0.3 million weights had one product of
+ * which 2 of 4,797 rows were not; behind four more layers 637 of 2,297 rows of
+ * logits were others, and the loss by 5e-5.)
  */
 #include <stdlib.h>
 #include <string.h>
@@ -332,7 +333,7 @@ static void remember(cuda_blas *b, const cuda_matmul *mm,
 /* Whether the product is one of rows (n of them) and a small weight. */
 static int is_small(const cuda_product *s)
 {
-    return s->transb == CUBLAS_OP_N && s->m * s->k < SMALL;
+    return s->transb == CUBLAS_OP_N && s->m * s->k <= SMALL;
 }
 
 /* In this process, or in an earlier one. */
