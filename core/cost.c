@@ -41,11 +41,14 @@ static const work works[] = {
     { "swiglu", MOVES, 0.97, 0 },
     { "swiglu_grad", MOVES, 0.93, 0 },
     { "swiglu_regrad", MOVES, 0.93, 0 },
+    { "swiglu_factors", MOVES, 0.85, 4e-6 },
+    { "swiglu_factors_grad", MOVES, 0.85, 4e-6 },
     { "map", MOVES, 0.95, 0 },
     { "sumsq", MOVES, 1, 0 },
     { "fill", MOVES, 1, 0 },
     { "xent", MOVES, 0.6, 0 },
     { "xent_grad", MOVES, 0.93, 0 },
+    { "xent_slopes", MOVES, 0.9, 2e-6 },
     { "rmsnorm_dw", MOVES, 0.27, 0 },
 };
 
