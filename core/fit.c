@@ -103,10 +103,20 @@ typedef struct {
                        in another way */
 } fit;
 
+static int64_t pinned_budget(const hone_session *s)
+{
+    double host = card_of(s)->figure[HONE_CARD_HOST].value;
+    double most = host > 0 ? PINNED * host : PINNED_BYTES;
+    double room = PINNED * (double)hone_fit_host_room(s);
+
+    most = (room > 0 && room < most ? room : most) -
+           (double)s->plan.kept_pinned;
+    return most < 1 ? 1 : (int64_t)most; /* 0 would be any */
+}
+
 static hone_status begin(fit *f, hone_session *s, hone_err *err)
 {
     int layers = hone_family_layers(s->family);
-    double host = card_of(s)->figure[HONE_CARD_HOST].value;
     uint8_t *pinned;
 
     *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
@@ -130,8 +140,7 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
         .pinned = pinned, .layers = layers,
         .chunk = f->compiler.logits_chunk,
         .chunk_is_free = !f->compiler.logits_chunk && !f->held,
-        .pinned_budget = (int64_t)(host > 0 ? PINNED * host : PINNED_BYTES) -
-                         s->plan.kept_pinned,
+        .pinned_budget = pinned_budget(s),
         .mlp = f->compiler.mlp_chunk,
         .mlp_is_free = !f->compiler.mlp_chunk && !f->held };
     return HONE_OK;
