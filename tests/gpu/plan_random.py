@@ -203,7 +203,7 @@ def main():
                  [c for c in able if c.used])
             since("all have run once more, watched")
         tight = [c for c in able for _ in range(-(-REFUSED // len(able)))]
-        fails = [f for f in each(RUNNERS * 2, lambda c: c.refuse(hone),
+        fails = [f for f in each(PLANNERS, lambda c: c.refuse(hone),
                                  tight[:REFUSED]) if f]
         since(f"{REFUSED} that cannot fit: {len(fails)} were not refused as "
               "they should be")
