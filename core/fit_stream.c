@@ -138,7 +138,7 @@ static hone_status stream(hone_session *s, hone_need_of *need, int fits,
     hone_need_of late;
     double step = plan.of.step.seconds; /* 0: no card is known */
     hone_runner runner[HONE_MOST_RUNNERS];
-    int runners = s->runners;
+    int runners = s->runners, late_fits;
     int explore = s->explore, only_top = s->only_top;
 
     memcpy(runner, s->runner, sizeof runner);
@@ -147,8 +147,10 @@ static hone_status stream(hone_session *s, hone_need_of *need, int fits,
     s->explore = 0;
     s->only_top = s->with_training; /* most of what it depends on */
     hone_try(choose(&t));
-    s->explore = explore;
     s->only_top = only_top;
+    if (!fits && !t.best) /* for the message: what it takes at the least */
+        hone_try(attempt(&t, hone_family_layers(s->family), &late_fits));
+    s->explore = explore;
     if (t.best) {
         s->runners = 0;
         s->means = (hone_means){ .streamed = t.best };
