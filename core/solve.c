@@ -84,6 +84,7 @@ typedef struct {
     hone_way_out level[LEVELS]; /* all free layers at it */
     hone_way_out best;          /* .keep NULL: none yet */
     double limit;               /* its seconds, or those of the solver */
+    int fitted;                 /* something did, however long it takes */
     hone_err *err;
 } search;
 
@@ -119,6 +120,7 @@ static hone_status attempt(search *f, int a, int b, int last, int m,
         at++;
     }
     hone_try(hone_solve_try(s, f->bucket, keep, f->chunk, f->mlp, w, f->err));
+    f->fitted |= fits(f, w);
     if (take(f, w)) {
         s->more = a == b ? 0 : a;
         s->less = b;
@@ -226,7 +228,7 @@ static hone_status try_levels(search *f, int64_t most)
     for (int i = 0; i < levels_of(f); i++) {
         hone_try(attempt(f, i, i, i, 0, &f->level[i]));
         if (i == 0 && (fits(f, &f->level[i]) || f->free == 0 || too_slow(f) ||
-                       (f->best.keep && f->level[0].bytes > most)))
+                       (f->limit > 0 && f->level[0].bytes > most)))
             return HONE_OK;
     }
     return HONE_OK;
@@ -308,20 +310,21 @@ static hone_status try_chunks(search *f)
     return HONE_OK;
 }
 
-/* Fewer and fewer rows of layers, until that is of no more use. */
+/* Fewer and fewer rows of layers, until that is of no more use: something fits
+ * and is no faster than what there is. */
 static hone_status try_mlps(search *f)
 {
-    int found = 0, better;
+    int better;
 
+    f->fitted = 0;
     do {
         double before = f->limit;
 
         hone_try(try_chunks(f));
         better = f->limit != before;
-        found |= better;
         f->mlp = (f->mlp ? f->mlp : f->bucket.tokens) / 2;
     } while (f->s->mlp_is_free && f->mlp >= smallest_mlp(f) &&
-             (better || !found) && !too_slow(f) && !fits(f, &f->level[0]));
+             (better || !f->fitted) && !too_slow(f) && !fits(f, &f->level[0]));
     return HONE_OK;
 }
 
