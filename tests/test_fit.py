@@ -26,7 +26,8 @@ BUILD = pathlib.Path(sys.argv[1])
 HONE = str(BUILD / "bin/hone")
 FAKE = ["--plugin-dir", str(BUILD / "tests/plugins"), "--set", "device=fake"]
 CPU = ["--set", "device=cpu"]
-REFUSALS = 24 if os.environ.get("HONE_TEST_DRAWS") == "few" else 100
+FEW = os.environ.get("HONE_TEST_DRAWS") == "few"
+REFUSALS, BUDGETS = (10, 3) if FEW else (100, 5)
 
 bad = []
 
@@ -133,8 +134,8 @@ def same_whatever(work, recipe, device):
     most = total(json.load(open(whole / "plan.json")))
     least = least_of(hone("plan", *how, "--set", "memory=64KiB").stderr)
     kinds = set()
-    for i in range(5):
-        budget = int(least * 1.03 + (most - least) * i / 5)
+    for i in range(BUDGETS):
+        budget = int(least * 1.03 + (most - least) * i / BUDGETS)
         out = work / f"fits.{i}"
         run = hone("run", *how, "--set", f"memory={budget >> 10}KiB", "--out",
                    out, "--fresh")

@@ -208,7 +208,9 @@ def main():
         subprocess.run([sys.executable, HERE / "tiny_run.py", folder],
                        check=True)
         resumed = 0
-        for case in cases(build, folder):
+        # Of few draws a third of the cases is one, another each time.
+        for case in list(cases(build, folder))[seed % 3 if few else 0::
+                                               3 if few else 1]:
             case.reference()
             resumed += case.torment(kills, rng)
     if not resumed:

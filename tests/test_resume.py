@@ -7,6 +7,7 @@ changed, others may; a disk that is full; finished runs, folders in use,
 --fresh; hone eval of what was trained; budgets; and how hone answers to words
 it does not know."""
 import json
+import os
 import pathlib
 import resource
 import signal
@@ -19,8 +20,8 @@ import test_kill
 import tiny_run
 
 HONE = pathlib.Path(sys.argv[1], "bin/hone").resolve()
-STEPS = 60
-SETS = ("--set", f"steps={STEPS}", "--set", "save.every=20",
+STEPS = 36 if os.environ.get("HONE_TEST_DRAWS") == "few" else 60
+SETS = ("--set", f"steps={STEPS}", "--set", f"save.every={STEPS // 3}",
         "--set", "eval.every=0")
 
 
