@@ -95,13 +95,20 @@ static hone_status low_rank(hone_graph *g, const hone_lora *lora,
     return emit(g, "add", NULL, NULL, 0, pair, 2, sum, err);
 }
 
+#define NORM "norm:"
+
+int hone_is_norm(const char *name)
+{
+    return !strncmp(name, NORM, sizeof NORM - 1);
+}
+
 /* y = m / n * x + bias; BIAS may be HONE_NONE. Liu et al., "DoRA:
  * Weight-Decomposed Low-Rank Adaptation", 2024. */
 static hone_status magnify(hone_graph *g, const char *path, int64_t rows,
                            hone_id x, hone_id bias, hone_id *y, hone_err *err)
 {
     hone_id m = adapter_weight(g, path, "magnitude_vector", 1, rows, 1);
-    hone_id n = hone_graph_tensor(g, hone_format_text(g->arena, "norm:%s",
+    hone_id n = hone_graph_tensor(g, hone_format_text(g->arena, NORM "%s",
                                                       path),
                                   g->tensor[m].type, HONE_T_IMAGE);
     const hone_id in[4] = { x, m, n, bias };

@@ -44,14 +44,6 @@ static int find_forward(const again *a)
     return -1;
 }
 
-static int reads(const hone_node *node, hone_id id)
-{
-    for (uint32_t i = 0; i < node->nin; i++)
-        if (node->in[i] == id)
-            return 1;
-    return 0;
-}
-
 /* Whether node N could stand right behind the gradient: what it writes is
  * neither read nor written in between. */
 static int can_wait(const again *a, int n)
@@ -62,7 +54,7 @@ static int can_wait(const again *a, int n)
         for (uint32_t i = 0; i < node->nout; i++) {
             const hone_node *other = &a->g->node[k];
 
-            if (reads(other, node->out[i]))
+            if (hone_node_reads(other, node->out[i]))
                 return 0;
             for (uint32_t o = 0; o < other->nout; o++)
                 if (other->out[o] == node->out[i] ||
@@ -81,7 +73,7 @@ static int count_readers(const again *a)
     for (int n = 0; n < a->g->nodes; n++) {
         const hone_node *node = &a->g->node[n];
 
-        if (node->phase != HONE_BACKWARD || !reads(node, a->old))
+        if (node->phase != HONE_BACKWARD || !hone_node_reads(node, a->old))
             continue;
         if (n < a->grad && !can_wait(a, n))
             return 0;
@@ -117,7 +109,7 @@ static void move_readers(again *a)
     for (int n = a->grad - 1, behind = a->grad; n >= 0; n--) {
         hone_node node = g->node[n];
 
-        if (node.phase != HONE_BACKWARD || !reads(&node, a->old))
+        if (node.phase != HONE_BACKWARD || !hone_node_reads(&node, a->old))
             continue;
         memmove(&g->node[n], &g->node[n + 1],
                 (size_t)(behind - n) * sizeof node);

@@ -63,6 +63,14 @@ static hone_status model(const hone_compiler *c, hone_graph *g, int train,
     return HONE_OK;
 }
 
+/* TOTAL rows in runs of nearly one size, of about ROWS at most. */
+static int64_t even_rows(int64_t total, int64_t rows)
+{
+    int64_t runs = (total + rows - 1) / rows;
+
+    return ((total + runs - 1) / runs + 15) / 16 * 16;
+}
+
 /* Rows at a time through the LM head, in runs of nearly one size. On the host
  * logits of about 32 MiB: runs behind the last target are left out, so that
  * smaller ones waste less. A GPU needs more rows before the products take
@@ -71,16 +79,14 @@ static hone_status model(const hone_compiler *c, hone_graph *g, int train,
 static int64_t chunk_rows(const hone_compiler *c, const hone_graph *g,
                           hone_id head, const hone_type *logits)
 {
-    int64_t rows = c->logits_chunk, total = logits->dim[0], runs;
+    int64_t rows = c->logits_chunk;
 
     if (rows)
         return rows;
     rows = c->machine->info.is_host
                ? ((int64_t)32 << 20) / hone_row_bytes(logits)
                : g->tensor[head].trainable ? 2048 : 1024;
-    rows = rows < 64 ? 64 : rows;
-    runs = (total + rows - 1) / rows;
-    return ((total + runs - 1) / runs + 15) / 16 * 16;
+    return even_rows(logits->dim[0], rows < 64 ? 64 : rows);
 }
 
 hone_status hone_keep_read(const hone_compiler *c, uint8_t *keep, int layers,
@@ -120,15 +126,12 @@ static hone_status chunk(const hone_compiler *c, hone_program *p,
     return hone_pass_chunk(&p->graph, logits, p->logits_rows, err);
 }
 
-/* Runs of nearly one size here too. */
 static hone_status chunk_layers(const hone_compiler *c, hone_program *p,
                                 int64_t tokens, hone_err *err)
 {
-    int64_t runs = c->mlp_chunk ? (tokens + c->mlp_chunk - 1) / c->mlp_chunk
-                                : 1;
+    int in_runs = c->mlp_chunk && c->mlp_chunk < tokens;
 
-    p->mlp_rows = runs < 2 ? tokens : ((tokens + runs - 1) / runs + 15) / 16 *
-                                          16;
+    p->mlp_rows = in_runs ? even_rows(tokens, c->mlp_chunk) : tokens;
     return hone_pass_chunk_layers(&p->graph, tokens, p->mlp_rows, err);
 }
 
@@ -182,19 +185,16 @@ static hone_status emit_loss(const hone_compiler *c, hone_graph *g,
                              hone_err *err)
 {
     hone_id in[2] = { logits, seed }, out[2] = { loss, HONE_NONE };
-    int covered = 0;
 
     if (seed != HONE_NONE) {
         hone_try(hone_graph_op(g, "xent_slopes", "loss", NULL, 0, in, 2, out,
                                2, err));
         g->node[g->nodes - 1].acc[0] = loss;
-        covered = hone_node_is_covered(g, &g->node[g->nodes - 1],
-                                       c->machine->packs);
-        g->nodes -= !covered;
+        if (hone_node_is_covered(g, &g->node[g->nodes - 1], c->machine->packs))
+            return HONE_OK;
+        g->nodes--;
+        out[1] = HONE_NONE;
     }
-    if (covered)
-        return HONE_OK;
-    out[1] = HONE_NONE;
     hone_try(hone_graph_op(g, "xent", "loss", NULL, 0, in, 1, out, 2, err));
     g->node[g->nodes - 1].acc[0] = loss;
     return HONE_OK;
@@ -365,11 +365,6 @@ static hone_id param_of(hone_graph *g, const hone_store *store,
     return id;
 }
 
-static int is_norm(const hone_kept *k)
-{
-    return k->kind == HONE_T_IMAGE && !strncmp(k->name, "norm:", 5);
-}
-
 /* DoRA's norms of the rows that weights have with their updates. */
 static hone_status emit_norms(const hone_compiler *c, hone_graph *g,
                               const hone_store *store, hone_err *err)
@@ -378,7 +373,7 @@ static hone_status emit_norms(const hone_compiler *c, hone_graph *g,
         const hone_kept *k = &store->list[i];
         hone_id in[3];
 
-        if (!is_norm(k))
+        if (!hone_is_norm(k->name))
             continue;
         in[0] = param_of(g, store, k->alias, "lora_A.weight");
         in[1] = param_of(g, store, k->alias, "weight");
@@ -428,7 +423,7 @@ hone_status hone_compile_images(const hone_compiler *c, hone_program *p,
         const hone_kept *k = &store->list[i];
         hone_id from, to;
 
-        if (k->kind != HONE_T_IMAGE || k->trainable || is_norm(k))
+        if (k->kind != HONE_T_IMAGE || k->trainable || hone_is_norm(k->name))
             continue;
         image_pair(&p->graph, store, k, &from, &to);
         hone_try(hone_pass_convert(&p->graph, from, to, err));

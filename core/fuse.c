@@ -193,14 +193,6 @@ static int is_free(const match *m, const hone_node *node)
     return hone_sum_is_free(m->g, node);
 }
 
-static int reads(const hone_node *node, hone_id id)
-{
-    for (uint32_t i = 0; i < node->nin; i++)
-        if (node->in[i] == id)
-            return 1;
-    return 0;
-}
-
 /* Whether a reader takes W as codes, which the fused op cannot write while it
  * is at it. */
 static int is_coded(const match *m, hone_id w)
@@ -208,7 +200,7 @@ static int is_coded(const match *m, hone_id w)
     for (int n = 0; n < m->g->nodes; n++) {
         const hone_node *node = &m->g->node[n];
 
-        for (uint32_t i = 0; reads(node, w) && i < node->nin; i++)
+        for (uint32_t i = 0; hone_node_reads(node, w) && i < node->nin; i++)
             if (node->in[i] != HONE_NONE &&
                 m->g->tensor[node->in[i]].type.storage == HONE_FP8)
                 return 1;
@@ -223,7 +215,7 @@ static int find_place(match *m)
     m->at = m->node[m->p->last];
     for (int w = (int)m->p->nin; w < m->p->wires; w++)
         for (int n = 0; m->wire[w] != HONE_NONE && n < m->at; n++)
-            if (!is_member(m, n) && reads(&m->g->node[n], m->wire[w]))
+            if (!is_member(m, n) && hone_node_reads(&m->g->node[n], m->wire[w]))
                 m->at = n;
     for (uint32_t i = 0; i < m->p->nin; i++)
         if (m->wire[i] != HONE_NONE &&

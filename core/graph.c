@@ -356,6 +356,22 @@ int hone_graph_producer(const hone_graph *g, hone_id id)
     return -1;
 }
 
+int hone_node_reads(const hone_node *node, hone_id id)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] == id)
+            return 1;
+    return 0;
+}
+
+int hone_node_uses(const hone_node *node, hone_id id)
+{
+    for (uint32_t i = 0; i < node->nout; i++)
+        if (node->acc[i] == id)
+            return 1;
+    return hone_node_reads(node, id);
+}
+
 int hone_graph_uses(const hone_graph *g, hone_id id, int from)
 {
     int uses = 0;

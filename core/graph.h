@@ -120,6 +120,9 @@ hone_status hone_graph_attrs(hone_arena *, const hone_component *op,
 hone_call hone_node_call(const hone_graph *, const hone_node *);
 /* Flags of operand I: inputs first, then outputs. */
 uint32_t hone_node_flags(const hone_node *, uint32_t i);
+/* Whether it is an input of the node; whether it is that, or is added to. */
+int hone_node_reads(const hone_node *, hone_id);
+int hone_node_uses(const hone_node *, hone_id);
 /* The node that writes a TEMP, or -1. */
 int hone_graph_producer(const hone_graph *, hone_id);
 /* How many inputs and accumulations of nodes from FROM on read it. */

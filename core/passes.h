@@ -42,6 +42,8 @@ static inline void hone_lora_shape(hone_lora *l, const hone_peft_spec *s)
 /* HIDDEN: what the model returns; goes along where its producer is adapted. */
 hone_status hone_pass_lora(hone_graph *, const hone_lora *, hone_id *hidden,
                            hone_err *);
+/* Whether a tensor has the name of such norms. */
+int hone_is_norm(const char *name);
 /* Of DoRA's module PATH, from its A, weight and B, in that order. */
 hone_status hone_emit_norm(hone_graph *, const hone_lora *, const char *path,
                            const hone_id *in, hone_id norm, hone_err *);

@@ -373,17 +373,6 @@ typedef struct {
     int64_t bytes;
 } waiting;
 
-static int uses(const hone_node *node, hone_id id)
-{
-    for (uint32_t i = 0; i < node->nin; i++)
-        if (node->in[i] == id)
-            return 1;
-    for (uint32_t i = 0; i < node->nout; i++)
-        if (node->acc[i] == id)
-            return 1;
-    return 0;
-}
-
 /* Where the layer's backward ops begin, or those of the next, before them. */
 static int one_layer_ahead(const hone_graph *g, int layer)
 {
@@ -407,9 +396,9 @@ static int in_its_place(const hone_graph *g, hone_id id, int layer,
 
         if (node->phase != HONE_BACKWARD || node->stream)
             continue;
-        if (uses(node, before))
+        if (hone_node_uses(node, before))
             at = n + 1;
-        if (use < 0 && node->layer == layer && uses(node, id))
+        if (use < 0 && node->layer == layer && hone_node_uses(node, id))
             use = n;
     }
     if (at < 0 || hone_tensor_bytes(&g->tensor[before].type) !=

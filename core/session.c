@@ -466,19 +466,14 @@ static hone_status go_on(hone_session *s, hone_err *err)
 /* The magnitudes of a fresh DoRA are the norms of what it starts from. */
 static void start_magnitudes(hone_session *s)
 {
-    static const char end[] = ".lora_magnitude_vector";
-
     for (int i = 0; i < s->store.count; i++) {
-        const hone_kept *m = &s->store.list[i], *n;
-        size_t length = strlen(m->name);
-        char norm[1024];
+        const hone_kept *n = &s->store.list[i], *m;
+        char name[1024];
 
-        if (m->kind != HONE_T_PARAM || !m->adapter || length < sizeof end ||
-            strcmp(m->name + length + 1 - sizeof end, end))
+        if (!hone_is_norm(n->name))
             continue;
-        snprintf(norm, sizeof norm, "norm:%.*s",
-                 (int)(length + 1 - sizeof end), m->name);
-        n = hone_store_find(&s->store, norm);
+        snprintf(name, sizeof name, "%s.lora_magnitude_vector", n->alias);
+        m = hone_store_find(&s->store, name);
         s->machine.api->copy(s->machine.self, hone_store_address(&s->store, m),
                              hone_store_address(&s->store, n), n->bytes,
                              HONE_ON_DEVICE, s->machine.stream[0]);
