@@ -2,7 +2,7 @@
  *
  * colsum.c -- sums over rows: sum_rows, and rmsnorm_dw, whose gradient of the
  * weight is the sum of dy x / rms(x). Each thread sums a range of rows into a
- * slice of the workspace, the slices are added in order. Within a range, BLOCK
+ * slice of the workspace, the slices are added in order. Within a range, CPU_BLOCK
  * rows are summed apart first: the rounding error then grows with the number
  * of blocks, not of rows.
  */
@@ -11,8 +11,6 @@
 #include "cpu.h"
 
 #include "attrs.h"
-
-enum { BLOCK = 32 };
 
 typedef struct {
     int threads, add;
@@ -27,18 +25,13 @@ typedef struct {
     float *work, *y;
 } colsum_args;
 
-static int64_t slice_floats(int64_t d)
-{
-    return 2 * cpu_align(d * (int64_t)sizeof(float)) / (int64_t)sizeof(float);
-}
-
 /* The output, [H] or [d], is the last operand of both ops. */
 static hone_status colsum_prepare(const hone_call *c, int threads,
                                   hone_need *need, hone_err *err)
 {
     need->prepared_bytes = sizeof(colsum);
     need->workspace_bytes =
-        threads * slice_floats(cpu_count(c, c->nin)) * (int64_t)sizeof(float);
+        threads * cpu_slice_floats(cpu_count(c, c->nin)) * (int64_t)sizeof(float);
     return cpu_want_f32(c, need, err);
 }
 
@@ -53,7 +46,7 @@ static hone_status colsum_init(const hone_call *c, int threads, void *ctx,
     s->add = cpu_adds(c, 0);
     s->d = cpu_count(c, c->nin);
     s->rows = s->d ? cpu_count(c, 0) / s->d : 0;
-    s->slice = slice_floats(s->d);
+    s->slice = cpu_slice_floats(s->d);
     if (!strcmp(c->op, "rmsnorm_dw"))
         s->eps = (float)((const hone_norm_attrs *)c->attrs)->eps;
     return HONE_OK;
@@ -88,8 +81,8 @@ static void colsum_range(const void *arg, int64_t first, int64_t last, int part)
     float *block = total + k->c->slice / 2;
 
     memset(total, 0, (size_t)d * sizeof *total);
-    for (int64_t row = first; row < last; row += BLOCK) {
-        int64_t end = cpu_min(last, row + BLOCK);
+    for (int64_t row = first; row < last; row += CPU_BLOCK) {
+        int64_t end = cpu_min(last, row + CPU_BLOCK);
 
         memset(block, 0, (size_t)d * sizeof *block);
         for (int64_t i = row; i < end; i++)

@@ -46,6 +46,16 @@ static inline int64_t cpu_align(int64_t bytes)
     return (bytes + CPU_LINE - 1) / CPU_LINE * CPU_LINE;
 }
 
+/* ---------------------------------------------------------- sums over rows */
+
+enum { CPU_BLOCK = 32 }; /* rows whose sum is added to that of a range at once */
+
+/* Floats of the two sums of D columns that a thread has. */
+static inline int64_t cpu_slice_floats(int64_t d)
+{
+    return 2 * cpu_align(d * (int64_t)sizeof(float)) / (int64_t)sizeof(float);
+}
+
 /* ------------------------------------------------------------- preparing */
 
 /* All operands in f32, or integers as they are; half-width inputs and weights

@@ -13,7 +13,6 @@
 #include "storage.h"
 
 enum { BLOCK = 512 }; /* columns of a norm at a time */
-enum { ROWS = 32 };   /* rows whose sum is added to that of a range at once */
 
 /* ------------------------------------------------------------------- norms */
 
@@ -125,11 +124,6 @@ typedef struct {
     float *y, *dm, *work;
 } dora_args;
 
-static int64_t slice_floats(int64_t d)
-{
-    return 2 * cpu_align(d * (int64_t)sizeof(float)) / (int64_t)sizeof(float);
-}
-
 static int is_grad(const hone_call *c)
 {
     return !strcmp(c->op, "dora_grad");
@@ -140,7 +134,7 @@ static hone_status dora_prepare(const hone_call *c, int threads,
 {
     need->prepared_bytes = sizeof(dora);
     if (is_grad(c))
-        need->workspace_bytes = threads * slice_floats(c->type[0].dim[1]) *
+        need->workspace_bytes = threads * cpu_slice_floats(c->type[0].dim[1]) *
                                 (int64_t)sizeof(float);
     return cpu_want_f32(c, need, err);
 }
@@ -156,7 +150,7 @@ static hone_status dora_init(const hone_call *c, int threads, void *ctx,
     d->inputs = c->nin;
     d->rows = c->type[0].dim[0];
     d->d = c->type[0].dim[1];
-    d->slice = slice_floats(d->d);
+    d->slice = cpu_slice_floats(d->d);
     if (is_grad(c)) {
         d->add = cpu_adds(c, 1);
         d->of_x = ((const hone_dora_attrs *)c->attrs)->input;
@@ -195,8 +189,8 @@ static void grad_range(const void *arg, int64_t first, int64_t last, int part)
     float *some = total + k->d->slice / 2;
 
     memset(total, 0, (size_t)d * sizeof *total);
-    for (int64_t row = first; row < last; row += ROWS) {
-        int64_t end = cpu_min(last, row + ROWS);
+    for (int64_t row = first; row < last; row += CPU_BLOCK) {
+        int64_t end = cpu_min(last, row + CPU_BLOCK);
 
         memset(some, 0, (size_t)d * sizeof *some);
         for (int64_t i = row; i < end; i++) {
