@@ -7,6 +7,8 @@
  */
 #include "hone/plugin.h"
 
+#include "tables.h"
+
 extern const hone_component hone_cpu_device;
 
 #define KERNELS(file) extern const hone_kernel hone_cpu_##file##_base[];
@@ -59,23 +61,17 @@ static const hone_kernel *const *best_level(void)
 }
 #endif
 
-enum { MOST = 64 }; /* kernels; those behind the last are all 0 */
-
-static hone_kernel kernels[MOST];
+static const hone_kernel none[1];
+static hone_pack pack = { .size = sizeof(hone_pack),
+                          .device = "cpu",
+                          .kernels = none };
 
 __attribute__((constructor)) static void collect(void)
 {
-    const hone_kernel *const *file = best_level();
-    int n = 0;
+    const hone_kernel *all = hone_join_tables(best_level());
 
-    for (; *file; file++)
-        for (const hone_kernel *k = *file; k->op && n < MOST - 1; k++)
-            kernels[n++] = *k;
+    pack.kernels = all ? all : none;
 }
-
-static const hone_pack pack = { .size = sizeof(hone_pack),
-                                .device = "cpu",
-                                .kernels = kernels };
 
 static const hone_component cpu_pack = {
     .size = sizeof(hone_component),

@@ -2,10 +2,12 @@
  *
  * pack.c -- the plugin "cuda": the device and the pack of kernels.
  * gen/cuda.list names the files that bring kernels; their tables become one
- * when the plugin is loaded. Nothing here touches the driver: that begins when the device is
- * opened.
+ * when the plugin is loaded. Nothing here touches the driver: that begins when
+ * the device is opened.
  */
 #include "hone/plugin.h"
+
+#include "tables.h"
 
 extern const hone_component hone_cuda_device;
 
@@ -19,22 +21,17 @@ static const hone_kernel *const files[] = {
 };
 #undef KERNELS
 
-enum { MOST = 128 }; /* kernels; those behind the last are all 0 */
-
-static hone_kernel kernels[MOST];
+static const hone_kernel none[1];
+static hone_pack pack = {
+    .size = sizeof(hone_pack), .device = "cuda", .kernels = none
+};
 
 __attribute__((constructor)) static void collect(void)
 {
-    int n = 0;
+    const hone_kernel *all = hone_join_tables(files);
 
-    for (const hone_kernel *const *file = files; *file; file++)
-        for (const hone_kernel *k = *file; k->op && n < MOST - 1; k++)
-            kernels[n++] = *k;
+    pack.kernels = all ? all : none;
 }
-
-static const hone_pack pack = {
-    .size = sizeof(hone_pack), .device = "cuda", .kernels = kernels
-};
 
 static const hone_component cuda_pack = {
     .size = sizeof(hone_component),
