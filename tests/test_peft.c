@@ -67,20 +67,27 @@ static void write_adapter(const hone_peft_spec *spec)
     hone_arena_free(&a);
 }
 
+/* An adapter of SPEC, read again. */
+static void reread(const hone_peft_spec *spec, hone_peft *p)
+{
+    hone_err err;
+
+    write_adapter(spec);
+    if (hone_peft_open(p, folder, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+}
+
 static void round_trip(void **state)
 {
     hone_peft_spec spec = { .r = R, .alpha = 32, .dropout = 0.1,
                             .base = "/models/\"tiny\"", .modules = modules,
                             .count = 3 };
     const hone_peft_module *m;
-    hone_err err;
     hone_peft p;
     float x;
 
     (void)state;
-    write_adapter(&spec);
-    if (hone_peft_open(&p, folder, &err) != HONE_OK)
-        fail_msg("%s", err.msg);
+    reread(&spec, &p);
     assert_int_equal(p.spec.r, R);
     assert_true(p.spec.alpha == 32 && p.spec.dropout == 0.1);
     assert_false(p.spec.rslora);
@@ -102,12 +109,10 @@ static void rslora(void **state)
 {
     hone_peft_spec spec = { .r = R, .alpha = 2.5, .rslora = 1,
                             .modules = modules, .count = 1 };
-    hone_err err;
     hone_peft p;
 
     (void)state;
-    write_adapter(&spec);
-    assert_int_equal(hone_peft_open(&p, folder, &err), HONE_OK);
+    reread(&spec, &p);
     assert_true(p.spec.rslora && !p.spec.base);
     assert_true(fabs(hone_peft_scale(&p.spec, "x", R) - 2.5 / sqrt(2)) < 1e-15);
     hone_peft_close(&p);
@@ -118,14 +123,11 @@ static void dora(void **state)
     hone_peft_spec spec = { .r = R, .alpha = 2, .dora = 1, .modules = modules,
                             .count = 3 };
     const hone_peft_module *m;
-    hone_err err;
     hone_peft p;
     float x;
 
     (void)state;
-    write_adapter(&spec);
-    if (hone_peft_open(&p, folder, &err) != HONE_OK)
-        fail_msg("%s", err.msg);
+    reread(&spec, &p);
     assert_true(p.spec.dora && p.spec.count == 3);
     m = hone_peft_find(&p, modules[1].path);
     assert_int_equal(hone_count(&m->m->type), OUT);

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "llama_config.h"
 #include "machine.h"
 #include "registry.h"
 #include "solve.h"
@@ -56,19 +57,8 @@ static const shape shapes[] = {
 
 static void write_config(const shape *s)
 {
-    char path[64];
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    f = fopen(path, "w");
-    fprintf(f, "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": "
-            "\"llama\", \"hidden_size\": %d, \"intermediate_size\": %d, "
-            "\"num_hidden_layers\": %d, \"num_attention_heads\": 4, "
-            "\"num_key_value_heads\": 2, \"max_position_embeddings\": 4096, "
-            "\"rms_norm_eps\": 1e-5, \"hidden_act\": \"silu\", "
-            "\"tie_word_embeddings\": true, \"vocab_size\": %d}",
-            s->hidden, s->inner, LAYERS, s->vocab);
-    fclose(f);
+    write_llama(folder, (llama_shape){ s->hidden, s->inner, LAYERS, 4, 2, 4096,
+                                       s->vocab });
 }
 
 typedef struct {

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "llama_config.h"
 #include "machine.h"
 #include "registry.h"
 #include "solve.h"
@@ -43,23 +44,6 @@ static const setting settings[] = {
     { "a100-80gb", HONE_BF16, HONE_BF16, 2048, 8192, 32, 8, 128256, 0, 16384,
       1 },
 };
-
-static void write_config(const setting *of)
-{
-    char path[64];
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    f = fopen(path, "w");
-    fprintf(f, "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": "
-            "\"llama\", \"hidden_size\": %d, \"intermediate_size\": %d, "
-            "\"num_hidden_layers\": %d, \"num_attention_heads\": %d, "
-            "\"num_key_value_heads\": %d, \"max_position_embeddings\": 16384, "
-            "\"rms_norm_eps\": 1e-5, \"hidden_act\": \"silu\", "
-            "\"tie_word_embeddings\": true, \"vocab_size\": %d}",
-            of->hidden, of->inner, LAYERS, of->heads, of->keys, of->vocab);
-    fclose(f);
-}
 
 typedef struct {
     hone_solver *s;
@@ -170,7 +154,8 @@ static double check(const setting *of)
     hone_err err;
     double worst;
 
-    write_config(of);
+    write_llama(folder, (llama_shape){ of->hidden, of->inner, LAYERS, of->heads,
+                                       of->keys, 16384, of->vocab });
     if (hone_machine_find(&machine, of->card, "auto", NULL, &card, &arena,
                           &err) != HONE_OK ||
         hone_family_open(&c.family, &spec, &arena, &err) != HONE_OK)
