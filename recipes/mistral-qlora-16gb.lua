@@ -17,7 +17,7 @@ return hone.train {
 
   -- At most so many tokens at a time: fewer where memory asks for it.
   batch = hone.pack { tokens = 8192 },
-  memory = "15GiB", -- such a card has a little less than 16
+  memory = "14.5GiB", -- a T4 has little more, of its 16 GB
 
   optimizer = hone.adamw { lr = 2e-4 },
   schedule  = hone.cosine { warmup = 0.03 },
