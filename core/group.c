@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "option.h"
 #include "passes.h"
 
 enum { MOST = 16 }; /* calls in one */
@@ -168,42 +169,87 @@ static hone_status group_from(group *s, int n, hone_err *err)
 
 /* ------------------------------------------------------------------- pairs */
 
-static int is_pair(const hone_node *a, const hone_node *b)
+/* Whether the options that both have say the same. */
+static int agree(const hone_node *a, const hone_node *b)
 {
-    return !strcmp(b->component->name, a->op->pair_of) && is_plain(a) &&
-           is_plain(b) && a->phase == b->phase && a->layer == b->layer &&
-           a->in[0] == b->in[0] && a->from_row == b->from_row &&
-           !memcmp(a->attrs, b->attrs, a->component->config_size);
+    char left[128], right[128];
+
+    for (const hone_option *o = a->component->options; o && o->name; o++) {
+        const hone_option *other = hone_option_find(b->component->options,
+                                                    o->name);
+
+        if (!other)
+            continue;
+        hone_option_text(o, a->attrs, left, sizeof left);
+        hone_option_text(other, b->attrs, right, sizeof right);
+        if (strcmp(left, right))
+            return 0;
+    }
+    return 1;
 }
 
-/* Node N with the next one that goes with it, in that one's place. */
+static int is_pair(const hone_node *a, const hone_node *b)
+{
+    return b->component && !strcmp(b->component->name, a->op->pair_of) &&
+           a->phase == b->phase && a->layer == b->layer && !a->stream &&
+           !b->stream && a->in[0] == b->in[0] && a->from_row == b->from_row &&
+           agree(a, b);
+}
+
+/* The one that goes with node N: the next, or else the last before; -1. */
+static int partner_of(const hone_graph *g, int n)
+{
+    for (int k = n + 1; k < g->nodes; k++)
+        if (is_pair(&g->node[n], &g->node[k]))
+            return k;
+    for (int k = n - 1; k >= 0; k--)
+        if (is_pair(&g->node[n], &g->node[k]))
+            return k;
+    return -1;
+}
+
+/* What A reads, and what B does besides; 0: not what the op takes. */
+static int join_inputs(hone_graph *g, const hone_node *a, const hone_node *b,
+                       hone_node *both)
+{
+    both->in = hone_alloc(g->arena, (a->nin + b->nin + 1) * sizeof *both->in);
+    both->nin = 0;
+    for (uint32_t i = 0; i < a->nin; i++)
+        if (a->in[i] != HONE_NONE)
+            both->in[both->nin++] = a->in[i];
+    for (uint32_t i = 0; i < b->nin; i++)
+        if (b->in[i] != HONE_NONE && !hone_node_reads(a, b->in[i]))
+            both->in[both->nin++] = b->in[i];
+    for (uint32_t i = 0; i < both->nin; i++)
+        if (!both->op->in[i].name)
+            return 0;
+    return !both->op->in[both->nin].name;
+}
+
+/* Node N with the one that goes with it, in the place of the later one. */
 static hone_status pair_from(group *s, int n, hone_err *err)
 {
     hone_graph *g = s->g;
-    const hone_node *a = &g->node[n], *b = NULL;
+    const hone_node *a = &g->node[n], *b;
     hone_node both = *a;
-    int k = n;
+    int k = partner_of(g, n), first = k < n ? k : n, last = k < n ? n : k;
 
-    while (++k < g->nodes && !(g->node[k].component && is_pair(a, &g->node[k])))
-        ;
-    if (k == g->nodes || !could_be_later(s, n, k))
+    if (k < 0 || !could_be_later(s, first, last))
         return HONE_OK;
     b = &g->node[k];
     hone_try(hone_need_component(HONE_KIND_OP, a->op->pair, &both.component,
                                  err));
     both.op = both.component->ops;
-    both.nin = 3;
     both.nout = 2;
-    both.in = hone_copy(g->arena, a->in, 2, 3, sizeof *both.in);
     both.out = hone_copy(g->arena, a->out, 1, 2, sizeof *both.out);
     both.acc = hone_copy(g->arena, a->acc, 1, 2, sizeof *both.acc);
-    both.in[2] = b->in[1];
     both.out[1] = b->out[0];
     both.acc[1] = b->acc[0];
-    if (!hone_node_is_covered(g, &both, s->packs))
+    if (!join_inputs(g, a, b, &both) ||
+        !hone_node_is_covered(g, &both, s->packs))
         return HONE_OK;
-    g->node[n].component = NULL;
-    g->node[k] = both;
+    g->node[first].component = NULL;
+    g->node[last] = both;
     return HONE_OK;
 }
 

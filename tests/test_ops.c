@@ -57,6 +57,10 @@ static const op_case cases[] = {
     { "rope", 3, 1, { MATRIX(5, 16), VECTOR(3), INTS(5) },
       3, { { "head_dim", 8, NULL }, { "factor", 1.25, NULL },
            { "inverse", 1, NULL } } },
+    { "norm_rope", 4, 1,
+      { MATRIX(5, 12), VECTOR(6), VECTOR(3), INTS(5) },
+      3, { { "eps", 1e-3, NULL }, { "offset", 0.5, NULL },
+           { "factor", 1.25, NULL } } },
     { "attention", 4, 2,
       { MATRIX(9, 8), MATRIX(9, 4), MATRIX(9, 4), DOCS(4) },
       3, { { "heads", 4, NULL }, { "kv_heads", 2, NULL },
@@ -314,7 +318,7 @@ static void fused_ops_equal_their_decomposition(void **state)
         }
         eager_close(&d.e);
     }
-    assert_int_equal(found, 3);
+    assert_int_equal(found, 4);
 }
 
 /* ------------------------------------------------------- what the ops mean */

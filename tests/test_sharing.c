@@ -93,6 +93,16 @@ static hone_status narrow_only(const hone_call *c, int threads, hone_need *need,
     return HONE_OK;
 }
 
+static hone_status anything(const hone_call *c, int threads, hone_need *need,
+                            hone_err *err)
+{
+    (void)c;
+    (void)threads;
+    (void)need;
+    (void)err;
+    return HONE_OK;
+}
+
 /* swiglu, and between factors, where what comes behind is narrow, too. */
 static hone_status narrow_behind(const hone_call *c, int threads,
                                  hone_need *need, hone_err *err)
@@ -109,6 +119,7 @@ static const hone_kernel kernels[] = {
     { "linear_grads", narrow_only, NULL, NULL },
     { "linear_dx_sum", narrow_only, NULL, NULL },
     { "swiglu_regrad", narrow_only, NULL, NULL },
+    { "rmsnorm_grads", anything, NULL, NULL },
     { "swiglu", narrow_behind, NULL, NULL },
     { "swiglu_factors", narrow_behind, NULL, NULL },
     { NULL, NULL, NULL, NULL }
@@ -290,6 +301,47 @@ static void test_pair_not_across_a_reader(void **state)
     op("linear_dw", dy, op("add", dx, dx));
     assert_int_equal(hone_pass_group(&g, packs, &err), HONE_OK);
     assert_int_equal(g.nodes, 3);
+}
+
+/* Gradients of a norm share two inputs, and stand in either order; where eps
+ * is another one, or x is, they stay apart. */
+static void test_pair_of_norms(void **state)
+{
+    const hone_attr eps[2] = { { "eps", 1e-3, NULL }, { "eps", 1e-4, NULL } };
+    hone_err err;
+
+    (void)state;
+    for (int n = 0; n < 4; n++) {
+        const int dw_first = n & 1, apart = n & 2;
+        hone_id in[3], other[2], dx = HONE_NONE, dw = HONE_NONE;
+        hone_attr attrs[2] = { eps[0], { "d", WIDE, NULL } };
+
+        begin();
+        in[0] = other[0] = tensor("dy", HONE_T_INPUT, T, WIDE);
+        in[1] = other[1] = tensor("x", HONE_T_INPUT, T, WIDE);
+        in[2] = tensor("w", HONE_T_PARAM, WIDE, 1);
+        g.tensor[in[2]].type.rank = 1;
+        if (apart && dw_first)
+            other[1] = tensor("z", HONE_T_INPUT, T, WIDE);
+        else if (apart)
+            attrs[0] = eps[1];
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(
+                k == dw_first
+                    ? hone_graph_op(&g, "rmsnorm_dx", "n", eps, 1, in, 3, &dx,
+                                    1, &err)
+                    : hone_graph_op(&g, "rmsnorm_dw", "n", attrs, 2, other, 2,
+                                    &dw, 1, &err), HONE_OK);
+        assert_int_equal(hone_pass_group(&g, packs, &err), HONE_OK);
+        assert_int_equal(g.nodes, apart ? 2 : 1);
+        if (apart)
+            continue;
+        assert_string_equal(g.node[0].component->name, "rmsnorm_grads");
+        assert_int_equal(g.node[0].nin, 3);
+        assert_memory_equal(g.node[0].in, in, sizeof in);
+        assert_int_equal(g.node[0].out[0], dx);
+        assert_int_equal(g.node[0].out[1], dw);
+    }
 }
 
 /* ------------------------------------------------------------------- again */
@@ -535,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_group_not_across_a_reader),
         cmocka_unit_test(test_pair_from_one_reading),
         cmocka_unit_test(test_pair_not_across_a_reader),
+        cmocka_unit_test(test_pair_of_norms),
         cmocka_unit_test(test_made_again),
         cmocka_unit_test(test_factors_around_swiglu),
         cmocka_unit_test(test_factors_not_where_codes_are_wanted),

@@ -18,6 +18,11 @@ struct cover {
     int by_keys;
 };
 
+static __host__ __device__ int64_t clear_blocks(const cover &c)
+{
+    return (c.count + CLEAR_ROWS - 1) / CLEAR_ROWS;
+}
+
 /* Counted down: the longest have the smallest number. */
 static __device__ int length_class(const attention &a, const tile &t, int rows,
                                    bool by_keys)
@@ -112,40 +117,19 @@ static __device__ void clear_rows(const attention &a, const int32_t *docs,
     }
 }
 
-/* Block 0 makes the lists, the others clear. */
-static __global__ void __launch_bounds__(THREADS)
-    make_lists(attention a, const int32_t *docs, lists l, int query_rows,
-               int key_rows, cover q, cover k)
+/* Eight threads for each token of a head; BLOCK counts token by token. */
+static __device__ void make_stats(const attention &a, const attention_ptr &p,
+                                  const lists &l, int64_t block)
 {
-    __shared__ int places[LENGTHS], sums[THREADS / 32];
-    const int64_t q_blocks = (q.count + CLEAR_ROWS - 1) / CLEAR_ROWS;
-    const int64_t block = (int64_t)blockIdx.x - 1;
-
-    if (block >= q_blocks)
-        clear_rows(a, docs, k, (block - q_blocks) * CLEAR_ROWS, places);
-    else if (block >= 0)
-        clear_rows(a, docs, q, block * CLEAR_ROWS, places);
-    if (block >= 0)
-        return;
-    if (threadIdx.x < 2)
-        l.counts[2 + threadIdx.x] = 0;
-    make_list(a, docs, query_rows, false, places, sums,
-              l.queries, l.counts);
-    if (key_rows)
-        make_list(a, docs, key_rows, true, places, sums, l.keys, l.counts + 1);
-}
-
-/* Eight threads for each token of a head. */
-static __global__ void __launch_bounds__(THREADS)
-    make_stats(attention a, attention_ptr p, lists l)
-{
-    const int64_t i = (int64_t)blockIdx.x * STAT_ROWS + threadIdx.x / 8;
-    const int head = blockIdx.y;
+    const int64_t tokens = (l.stat_row + STAT_ROWS - 1) / STAT_ROWS;
+    const int64_t i = block % tokens * STAT_ROWS + threadIdx.x / 8;
+    const int head = (int)(block / tokens);
     const int64_t at = (i * a.heads + head) * a.d;
     const cell o = { (void *)p.o, HONE_BF16, 0 };
     const cell d_o = { (void *)p.d_o, HONE_BF16, 0 };
     float sum = 0, x[VECTOR], y[VECTOR];
 
+#pragma unroll 2
     for (int e = threadIdx.x % 8 * VECTOR; i < a.tokens && e < a.d;
          e += 8 * VECTOR) {
         load_wide(x, o, at + e);
@@ -163,6 +147,31 @@ static __global__ void __launch_bounds__(THREADS)
     }
 }
 
+/* Block 0 makes the lists, those behind it clear, then come statistics. */
+static __global__ void __launch_bounds__(THREADS)
+    make_lists(attention a, attention_ptr p, lists l, int query_rows,
+               int key_rows, cover q, cover k)
+{
+    __shared__ int places[LENGTHS], sums[THREADS / 32];
+    const int64_t q_blocks = clear_blocks(q), k_blocks = clear_blocks(k);
+    const int64_t block = (int64_t)blockIdx.x - 1;
+
+    if (block >= q_blocks + k_blocks)
+        make_stats(a, p, l, block - q_blocks - k_blocks);
+    else if (block >= q_blocks)
+        clear_rows(a, p.docs, k, (block - q_blocks) * CLEAR_ROWS, places);
+    else if (block >= 0)
+        clear_rows(a, p.docs, q, block * CLEAR_ROWS, places);
+    if (block >= 0)
+        return;
+    if (threadIdx.x < 2)
+        l.counts[2 + threadIdx.x] = 0;
+    make_list(a, p.docs, query_rows, false, places, sums, l.queries, l.counts);
+    if (key_rows)
+        make_list(a, p.docs, key_rows, true, places, sums, l.keys,
+                  l.counts + 1);
+}
+
 void attention_sm90_lists(const attention &a, const attention_ptr &p,
                           const lists &l, bool grad, int query_rows,
                           int key_rows, cudaStream_t stream)
@@ -171,16 +180,13 @@ void attention_sm90_lists(const attention &a, const attention_ptr &p,
     cover q = { a.tokens, { p.out, p.lse }, { q_bytes, 4 * a.heads }, 0 };
     cover k = { grad ? a.keys : 0, { p.dk, p.dv }, { k_bytes, k_bytes }, 1 };
 
+    int64_t blocks = 1 + clear_blocks(q) + clear_blocks(k);
+
     if (grad) {
         q.at[0] = p.dq;
         q.bytes[1] = 0;
+        blocks += blocks_for(l.stat_row, STAT_ROWS) * (int64_t)a.heads;
     }
-    make_lists<<<1 + blocks_for(q.count, CLEAR_ROWS) +
-                     (grad ? blocks_for(k.count, CLEAR_ROWS) : 0),
-                 THREADS, 0, stream>>>(a, p.docs, l, query_rows, key_rows, q,
-                                       k);
-    if (grad)
-        make_stats<<<dim3(blocks_for(l.stat_row, STAT_ROWS),
-                          (unsigned)a.heads),
-                     THREADS, 0, stream>>>(a, p, l);
+    make_lists<<<(unsigned)blocks, THREADS, 0, stream>>>(a, p, l, query_rows, key_rows,
+                                               q, k);
 }

@@ -23,8 +23,9 @@
 
 enum {
     ASKED = 8,       /* algorithms */
-    CLOSER = 3,      /* of them, that are measured closely */
-    ROUNDS = 6,
+    TRIED = 3,       /* runs of each, one behind the other */
+    CLOSER = 4,      /* of them, that are measured closely */
+    ROUNDS = 5,
     ROUND_US = 2000, /* of one of these in a round, or MOST_RUNS */
     MOST_RUNS = 20,
     HEAT_MS = 60,
@@ -130,22 +131,45 @@ static int find_places(const cuda_blas *b, const cuda_product *s, places *p)
     return 1;
 }
 
-/* One more than there are algorithms: between two of them lies one's time. */
+/* A stream that can be captured; one mark more than there are algorithms:
+ * between two of them lies one's time. */
 typedef struct {
+    cudaStream_t stream;
     cudaEvent_t at[ASKED + 1];
     int count;
 } clock_marks;
 
 /* RUNS of one algorithm on the way; 0: it does not run. */
 static int issue(const cuda_matmul *mm, const cuda_product *s, const places *p,
-                 int runs)
+                 int runs, cudaStream_t stream)
 {
     for (int i = 0; i < runs; i++)
         if (cuda_matmul_launch(mm, s->scaled ? &p->scales : NULL, p->a, p->b,
-                               p->bias, p->c, p->c, p->workspace, NULL) !=
-            CUBLAS_STATUS_SUCCESS)
+                               p->bias, p->c, p->c, p->workspace,
+                               (hone_stream)stream) != CUBLAS_STATUS_SUCCESS)
             return 0;
     return 1;
+}
+
+/* The same as a graph, as it will run: some algorithms clear a counter first,
+ * which costs microseconds there. NULL: it cannot be had. */
+static cudaGraphExec_t capture(const cuda_matmul *mm, const cuda_product *s,
+                               const places *p, int runs, cudaStream_t stream)
+{
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    int done;
+
+    if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) !=
+        cudaSuccess)
+        return NULL;
+    done = issue(mm, s, p, runs, stream);
+    if (cudaStreamEndCapture(stream, &graph) != cudaSuccess || !done ||
+        cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess)
+        exec = NULL;
+    if (graph)
+        (void)cudaGraphDestroy(graph);
+    return exec;
 }
 
 /* Milliseconds from mark FROM to mark TO, which was reached; 0: not known. */
@@ -168,11 +192,11 @@ static void try_each(cuda_matmul *m, const cuda_product *s,
         int runs;
 
         m->algo = list[i].algo;
-        runs = issue(m, s, p, 1);
-        (void)cudaEventRecord(c->at[0], NULL);
-        runs = runs && issue(m, s, p, 1);
-        (void)cudaEventRecord(c->at[1], NULL);
-        ms[i] = between(c, 0, 1) * (float)runs;
+        runs = issue(m, s, p, 1, c->stream);
+        (void)cudaEventRecord(c->at[0], c->stream);
+        runs = runs && issue(m, s, p, TRIED, c->stream);
+        (void)cudaEventRecord(c->at[1], c->stream);
+        ms[i] = between(c, 0, 1) * (float)runs / TRIED;
     }
 }
 
@@ -217,23 +241,34 @@ static int find_close(const float *all, int count, int *close)
 
 /* COUNT of them in turns, one behind the other without a pause, and each time
  * another one first: a card at its limit of power is another one than a card at
- * rest. SUM: milliseconds over all rounds. */
+ * rest. SUM: milliseconds over all rounds; 0: it does not run. */
 static void take_turns(cuda_matmul *m, const cuda_product *s,
                        const cublasLtMatmulHeuristicResult_t *list,
                        const int *close, int count, int runs, const places *p,
                        const clock_marks *c, float *sum)
 {
+    cudaGraphExec_t exec[CLOSER];
+
     memset(sum, 0, CLOSER * sizeof *sum);
+    for (int i = 0; i < count; i++) {
+        m->algo = list[close[i]].algo;
+        exec[i] = capture(m, s, p, runs, c->stream);
+    }
     for (int round = 0; round < ROUNDS; round++) {
-        (void)cudaEventRecord(c->at[0], NULL);
+        (void)cudaEventRecord(c->at[0], c->stream);
         for (int i = 0; i < count; i++) {
-            m->algo = list[close[(i + round) % count]].algo;
-            (void)issue(m, s, p, runs);
-            (void)cudaEventRecord(c->at[i + 1], NULL);
+            if (exec[(i + round) % count])
+                (void)cudaGraphLaunch(exec[(i + round) % count], c->stream);
+            (void)cudaEventRecord(c->at[i + 1], c->stream);
         }
         for (int i = 0; i < count; i++)
             sum[(i + round) % count] += between(c, i, i + 1);
     }
+    for (int i = 0; i < count; i++)
+        if (exec[i])
+            (void)cudaGraphExecDestroy(exec[i]);
+        else
+            sum[i] = 0;
 }
 
 /* The fastest of COUNT algorithms. */
@@ -252,11 +287,12 @@ static int fastest(cuda_blas *b, const cuda_matmul *mm, const cuda_product *s,
     best = least_of(ms, count);
     runs = runs_of(ms[best]);
     m.algo = list[best].algo;
-    while (b->heated_ms < HEAT_MS && issue(&m, s, p, runs))
+    while (b->heated_ms < HEAT_MS && issue(&m, s, p, runs, c->stream))
         b->heated_ms += (double)(ms[best] * (float)runs);
     take_turns(&m, s, list, close, n, runs, p, c, sum);
     best = least_of(sum, n);
-    return close[close[0] == 0 && sum[best] > AS_GOOD * sum[0] ? 0 : best];
+    return close[close[0] == 0 && sum[0] > 0 && sum[best] > AS_GOOD * sum[0]
+                     ? 0 : best];
 }
 
 static double now_ms(void)
@@ -275,8 +311,11 @@ static int measure(cuda_blas *b, const cuda_matmul *mm, const cuda_product *s,
     places p;
     int best = 0;
 
-    if (count < 2 || b->spent_ms > MOST_MS || !find_places(b, s, &p))
+    if (count < 2 || b->spent_ms > MOST_MS || !find_places(b, s, &p) ||
+        cudaStreamCreateWithFlags(&c.stream, cudaStreamNonBlocking) !=
+            cudaSuccess)
         return 0;
+    (void)cudaStreamSynchronize(NULL); /* numbers are there */
     while (c.count <= ASKED &&
            cudaEventCreate(&c.at[c.count]) == cudaSuccess)
         c.count++;
@@ -284,6 +323,7 @@ static int measure(cuda_blas *b, const cuda_matmul *mm, const cuda_product *s,
         best = fastest(b, mm, s, list, count, &p, &c);
     while (c.count)
         (void)cudaEventDestroy(c.at[--c.count]);
+    (void)cudaStreamDestroy(c.stream);
     (void)cudaGetLastError();
     b->spent_ms += now_ms() - begin;
     return best;

@@ -175,15 +175,16 @@ static __device__ __forceinline__ void store(cell c, int64_t i,
 
 /* ------------------------------------------------------------ teams' sums */
 
-/* Over the threads of a warp (W 32) or of the block (W THREADS). SHARED: room
- * for one number a warp. All threads get the result. */
+/* Over the threads of a part of a warp (W below 32), of a warp (W 32) or of the
+ * block (W THREADS). SHARED: room for one number a warp. All threads get the
+ * result. */
 template <int W, class T>
 static __device__ __forceinline__ T team_sum(T x, T *shared)
 {
 #pragma unroll
-    for (int k = 16; k; k >>= 1)
+    for (int k = (W < 32 ? W : 32) / 2; k; k >>= 1)
         x += __shfl_xor_sync(~0u, x, k);
-    if (W == 32)
+    if (W <= 32)
         return x;
     __syncthreads();
     if (threadIdx.x % 32 == 0)
@@ -200,9 +201,9 @@ template <int W>
 static __device__ __forceinline__ float team_max(float x, float *shared)
 {
 #pragma unroll
-    for (int k = 16; k; k >>= 1)
+    for (int k = (W < 32 ? W : 32) / 2; k; k >>= 1)
         x = fmaxf(x, __shfl_xor_sync(~0u, x, k));
-    if (W == 32)
+    if (W <= 32)
         return x;
     __syncthreads();
     if (threadIdx.x % 32 == 0)

@@ -388,7 +388,7 @@ static void grad_run(const void *prepared, const hone_ptr *ptr,
     grad_slices<<<blocks_for(d.units * d.slices, THREADS), THREADS, 0, s>>>(
         d, operand(d, ptr, 0), operand(d, ptr, 1), operand(d, ptr, 2),
         operand(d, ptr, 3), operand(d, ptr, 4), partial);
-    join_slices<<<blocks_for(d.d, 32), THREADS, 0, s>>>(
+    join_slices<<<blocks_for(d.d, 32), JOINERS, 0, s>>>(
         d.slices, d.d, partial, cell_of(ptr, 5, d.storage[5], d.add));
 }
 

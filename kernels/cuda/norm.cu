@@ -1,48 +1,65 @@
 /* SPDX-License-Identifier: MIT
  *
  * norm.cu -- rmsnorm, its input's gradient and add_rmsnorm. A team of threads
- * has a group of d features: a warp where d is small, else a block. Each
- * thread keeps its features, HELD times eight, in registers between the sums
- * and the results, so that they come from memory once. FULL: there are just as
- * many, aligned and all in bf16, so that every load can be on its way before
- * the first number is needed.
+ * has a group of d features: a warp where d is small, a part of one where it is
+ * that of a head, else a block. Each thread keeps its features, HELD times
+ * eight, in registers between the sums and the results, so that they come from
+ * memory once. What is known of them when a kernel is compiled (KIND) lets
+ * every load be on its way before the first number is needed.
  */
 #include "fp8.cuh"
 
 #include "attrs.h"
+
+enum kind {
+    ANY,
+    EIGHTS, /* d is a multiple of 8, all is aligned, and bf16 but for w */
+    FULL    /* d is what the team can hold besides, and w is bf16 */
+};
 
 struct norming {
     int64_t groups;
     int d;
     float eps, offset;
     unsigned char storage[8];
-    /* halves: all operands are bf16; twice: the result in codes, too */
-    unsigned char add, halves, twice;
+    /* halves: all operands are bf16, halves_but_w: all others; twice: the
+     * result in codes, too */
+    unsigned char add, halves, halves_but_w, twice;
 };
 
 /* The group of this thread's team, its place in the team, what it needs. */
-template <int W, bool FULL> struct team {
+template <int W, int KIND> struct team {
     int64_t group, at;
     int lane, d, wide;
 
     __device__ team(const norming &n, int aligned)
         : group((int64_t)blockIdx.x * (THREADS / W) + threadIdx.x / W),
           at(group * n.d), lane(threadIdx.x % W), d(n.d),
-          wide(FULL || (aligned && n.d % VECTOR == 0))
+          wide(KIND != ANY || (aligned && n.d % VECTOR == 0))
     {
+        if (W < 32 && group >= n.groups)
+            d = 0; /* its warp has others, whose sums it takes part in */
+    }
+    __device__ bool is_behind(const norming &n) const
+    {
+        return W >= 32 && group >= n.groups;
     }
     /* Feature of the thread's piece C, and how many of eight there are. */
     __device__ int feature(int c) const { return (c * W + lane) * VECTOR; }
     __device__ int live(int c) const
     {
-        return FULL ? VECTOR : min(VECTOR, d - feature(c));
+        if (KIND == FULL && W >= 32)
+            return VECTOR;
+        if (KIND != ANY)
+            return feature(c) < d ? VECTOR : 0;
+        return min(VECTOR, d - feature(c));
     }
 };
 
 /* What the compiler can rely on. */
-template <bool FULL> static __device__ __forceinline__ cell known(cell c)
+template <bool IS_BF16> static __device__ __forceinline__ cell known(cell c)
 {
-    if (FULL)
+    if (IS_BF16)
         c.storage = HONE_BF16;
     return c;
 }
@@ -55,9 +72,9 @@ static __device__ float inverse_rms(const norming &n, float squares,
 }
 
 /* The features held, as they were stored, once more as codes. */
-template <int W, int HELD, bool FULL>
+template <int W, int HELD, int KIND>
 static __device__ __forceinline__ void
-code_held(const team<W, FULL> &t, const float (&v)[HELD][VECTOR], coded to,
+code_held(const team<W, KIND> &t, const float (&v)[HELD][VECTOR], coded to,
           float *shared)
 {
     float top = 0;
@@ -71,14 +88,14 @@ code_held(const team<W, FULL> &t, const float (&v)[HELD][VECTOR], coded to,
     for (int c = 0; c < HELD; c++)
         if (t.live(c) > 0)
             put_codes(to, t.at + t.feature(c), v[c], top);
-    if (t.lane == 0)
+    if (t.lane == 0 && t.d)
         to.scales[t.group] = scale_of(top);
 }
 
 /* y = x r (w + offset) of the features held, which become y. */
-template <int W, int HELD, bool FULL>
+template <int W, int HELD, int KIND>
 static __device__ __forceinline__ void
-scale_held(const norming &n, const team<W, FULL> &t, float (&x)[HELD][VECTOR],
+scale_held(const norming &n, const team<W, KIND> &t, float (&x)[HELD][VECTOR],
            float r, cell w, cell y)
 {
     float v[VECTOR], g[VECTOR];
@@ -98,16 +115,17 @@ scale_held(const norming &n, const team<W, FULL> &t, float (&x)[HELD][VECTOR],
     }
 }
 
-template <int W, int HELD, bool FULL>
+template <int W, int HELD, int KIND>
 static __global__ void __launch_bounds__(THREADS)
     rmsnorm(norming n, cell x, cell w, cell y, coded twice, int aligned)
 {
     __shared__ float sums[THREADS / 32];
-    team<W, FULL> t(n, aligned);
+    team<W, KIND> t(n, aligned);
     float squares = 0, v[HELD][VECTOR];
 
-    x = known<FULL>(x), w = known<FULL>(w), y = known<FULL>(y);
-    if (t.group >= n.groups)
+    x = known<KIND != ANY>(x), y = known<KIND != ANY>(y);
+    w = known<KIND == FULL>(w);
+    if (t.is_behind(n))
         return;
 #pragma unroll
     for (int c = 0; c < HELD; c++) {
@@ -122,18 +140,19 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 /* The sum is rounded to its storage before the norm reads it. */
-template <int W, int HELD, bool FULL>
+template <int W, int HELD, int KIND>
 static __global__ void __launch_bounds__(THREADS)
     add_rmsnorm(norming n, cell a, cell b, cell w, cell sum, cell y,
                 coded twice, int aligned)
 {
     __shared__ float sums[THREADS / 32];
-    team<W, FULL> t(n, aligned);
+    team<W, KIND> t(n, aligned);
     float squares = 0, v[HELD][VECTOR], g[VECTOR];
 
-    a = known<FULL>(a), b = known<FULL>(b), w = known<FULL>(w);
-    sum = known<FULL>(sum), y = known<FULL>(y);
-    if (t.group >= n.groups)
+    a = known<KIND != ANY>(a), b = known<KIND != ANY>(b);
+    sum = known<KIND != ANY>(sum), y = known<KIND != ANY>(y);
+    w = known<KIND == FULL>(w);
+    if (t.is_behind(n))
         return;
 #pragma unroll
     for (int c = 0; c < HELD; c++) {
@@ -154,20 +173,21 @@ static __global__ void __launch_bounds__(THREADS)
 /* With g = dy (w + offset): dx = r (g - x r^2 mean(g x)). dx may have the
  * bytes of dy: the sums are complete before the first is written. What dx adds
  * to is loaded with the rest. */
-template <int W, int HELD, bool FULL>
+template <int W, int HELD, int KIND>
 static __global__ void __launch_bounds__(THREADS)
     rmsnorm_dx(norming n, cell dy, cell x, cell w, cell dx, coded twice,
                int aligned)
 {
     __shared__ float sums[THREADS / 32];
-    team<W, FULL> t(n, aligned);
+    team<W, KIND> t(n, aligned);
     float squares = 0, mean = 0, v[HELD][VECTOR], g[HELD][VECTOR], s[VECTOR], r;
     float old[HELD][VECTOR] = {};
-    cell to = known<FULL>(dx);
+    cell to = known<KIND != ANY>(dx);
 
-    dy = known<FULL>(dy), x = known<FULL>(x), w = known<FULL>(w);
+    dy = known<KIND != ANY>(dy), x = known<KIND != ANY>(x);
+    w = known<KIND == FULL>(w);
     to.add = 0;
-    if (t.group >= n.groups)
+    if (t.is_behind(n))
         return;
 #pragma unroll
     for (int c = 0; c < HELD; c++) {
@@ -243,11 +263,13 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     n->offset = (float)a->offset;
     n->add = (unsigned char)cuda_adds(c, 0);
     n->twice = c->nout > outputs(c);
-    n->halves = 1;
+    n->halves_but_w = 1;
     for (uint32_t i = 0; i < c->nin + c->nout; i++) {
         n->storage[i] = cuda_storage(c, i);
-        n->halves &= i >= c->nin + outputs(c) || n->storage[i] == HONE_BF16;
+        n->halves_but_w &= i + 1 == c->nin || i >= c->nin + outputs(c) ||
+                           n->storage[i] == HONE_BF16;
     }
+    n->halves = n->halves_but_w && n->storage[c->nin - 1] == HONE_BF16;
     return HONE_OK;
 }
 
@@ -255,7 +277,10 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
 #define LAUNCH_TEAM(kernel, W, HELD, n, stream, ...)                           \
     do {                                                                       \
         auto k = aligned && (n)->halves && (n)->d == W * HELD * VECTOR         \
-                     ? kernel<W, HELD, true> : kernel<W, HELD, false>;         \
+                     ? kernel<W, HELD, FULL>                                   \
+                 : aligned && (n)->halves_but_w && (n)->d % VECTOR == 0        \
+                     ? kernel<W, HELD, W <= 32 ? EIGHTS : ANY>                 \
+                     : kernel<W, HELD, ANY>;                                   \
         k<<<blocks_for((n)->groups, THREADS / W), THREADS, 0,                  \
             (cudaStream_t)(stream)>>>(*(n), __VA_ARGS__, aligned);             \
     } while (0)
@@ -263,8 +288,14 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
 /* A warp holds 256 features at a time, a block 2048. */
 #define LAUNCH(kernel, n, stream, ...)                                         \
     do {                                                                       \
-        if ((n)->d <= 256)                                                     \
+        if ((n)->d <= 64)                                                      \
+            LAUNCH_TEAM(kernel, 8, 1, n, stream, __VA_ARGS__);                 \
+        else if ((n)->d <= 128)                                                \
+            LAUNCH_TEAM(kernel, 16, 1, n, stream, __VA_ARGS__);                \
+        else if ((n)->d <= 256)                                                \
             LAUNCH_TEAM(kernel, 32, 1, n, stream, __VA_ARGS__);                \
+        else if ((n)->d <= 768)                                                \
+            LAUNCH_TEAM(kernel, 32, 3, n, stream, __VA_ARGS__);                \
         else if ((n)->d <= 1024)                                               \
             LAUNCH_TEAM(kernel, 32, 4, n, stream, __VA_ARGS__);                \
         else if ((n)->d <= 2048)                                               \

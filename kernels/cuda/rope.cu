@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * rope.cu -- rotary positions, in place or not. A block has one token: sines
- * and cosines are made once, for all of its heads.
+ * rope.cu -- rotary positions, in place or not. A block has a token, or some of
+ * few heads: sines and cosines are made once, for all heads.
  */
 #include "fp8.cuh"
 
@@ -10,31 +10,35 @@
 struct rope {
     int64_t tokens;
     int heads, m, d; /* m pairs of a head of d turn */
+    int each;        /* tokens of a block */
     float factor, sign;
     unsigned char x, freq, y, twice;
 };
 
-/* Pairs STEP at a time: 8 where they lie well, else 1. */
+/* Pairs STEP at a time: 8 where they lie well, else 1. COUNT tokens, whose
+ * first row begins at element AT. */
 template <int STEP>
-static __device__ void turn(const rope &r, cell x, cell y, int64_t row,
-                            const float *co, const float *si)
+static __device__ void turn(const rope &r, cell x, cell y, int64_t at,
+                            int count, const float *co, const float *si)
 {
-    for (int p = threadIdx.x * STEP; p < r.heads * r.m;
+    const int pairs = r.heads * r.m;
+
+    for (int p = threadIdx.x * STEP; p < count * pairs;
          p += blockDim.x * STEP) {
-        int i = p % r.m;
-        int64_t at = row + (int64_t)(p / r.m) * r.d + i;
+        const int turned = p / pairs * r.m + p % r.m;
+        const int64_t low = at + (int64_t)(p / r.m) * r.d + p % r.m;
         float a[VECTOR], b[VECTOR];
 
-        load(a, x, at, STEP, STEP == VECTOR);
-        load(b, x, at + r.m, STEP, STEP == VECTOR);
+        load(a, x, low, STEP, STEP == VECTOR);
+        load(b, x, low + r.m, STEP, STEP == VECTOR);
 #pragma unroll
         for (int e = 0; e < STEP; e++) {
-            float low = a[e], high = b[e];
-            a[e] = low * co[i + e] - high * si[i + e];
-            b[e] = high * co[i + e] + low * si[i + e];
+            float was = a[e];
+            a[e] = was * co[turned + e] - b[e] * si[turned + e];
+            b[e] = b[e] * co[turned + e] + was * si[turned + e];
         }
-        store(y, at, a, STEP, STEP == VECTOR);
-        store(y, at + r.m, b, STEP, STEP == VECTOR);
+        store(y, low, a, STEP, STEP == VECTOR);
+        store(y, low + r.m, b, STEP, STEP == VECTOR);
     }
 }
 
@@ -64,22 +68,24 @@ static __global__ void __launch_bounds__(THREADS)
 {
     extern __shared__ float co[];
     __shared__ float tops[THREADS / 32];
-    float *si = co + r.m;
-    int64_t row = (int64_t)blockIdx.x * r.heads * r.d;
-    int rest = r.d - 2 * r.m;
+    float *si = co + r.each * r.m;
+    const int64_t first = (int64_t)blockIdx.x * r.each;
+    const int64_t row = first * r.heads * r.d;
+    const int count = (int)min((int64_t)r.each, r.tokens - first);
+    const int rest = r.d - 2 * r.m;
 
-    for (int i = threadIdx.x; i < r.m; i += blockDim.x) {
+    for (int i = threadIdx.x; i < count * r.m; i += blockDim.x) {
         float s, c;
-        sincosf((float)position[blockIdx.x] * get(freq, i), &s, &c);
+        sincosf((float)position[first + i / r.m] * get(freq, i % r.m), &s, &c);
         co[i] = c * r.factor;
         si[i] = s * r.factor * r.sign;
     }
     __syncthreads();
     if (wide)
-        turn<VECTOR>(r, x, y, row, co, si);
+        turn<VECTOR>(r, x, y, row, count, co, si);
     else
-        turn<1>(r, x, y, row, co, si);
-    for (int p = threadIdx.x; p < r.heads * rest; p += blockDim.x) {
+        turn<1>(r, x, y, row, count, co, si);
+    for (int p = threadIdx.x; p < count * r.heads * rest; p += blockDim.x) {
         int64_t at = row + (int64_t)(p / rest) * r.d + 2 * r.m + p % rest;
         put(y, at, get(x, at));
     }
@@ -119,6 +125,8 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     r->freq = cuda_storage(c, 1);
     r->y = cuda_storage(c, 3);
     r->twice = c->nout > 1;
+    r->each = THREADS * VECTOR / (r->heads * r->m);
+    r->each = r->twice || r->each < 1 ? 1 : r->each < 32 ? r->each : 32;
     return HONE_OK;
 }
 
@@ -129,12 +137,11 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
     hone_ptr moved[2] = { ptr[0], ptr[3] };
     int wide = r->m % VECTOR == 0 && r->d % VECTOR == 0 &&
                cuda_aligned(moved, 2);
-    int threads = r->twice || r->heads * r->m / (wide ? VECTOR : 1) > 128
-                      ? THREADS : 128;
 
     (void)workspace;
-    rope_kernel<<<(unsigned)r->tokens, threads,
-                  2 * (size_t)r->m * sizeof(float), (cudaStream_t)stream>>>(
+    rope_kernel<<<blocks_for(r->tokens, r->each), THREADS,
+                  2 * (size_t)(r->each * r->m) * sizeof(float),
+                  (cudaStream_t)stream>>>(
         *r, cell_of(ptr, 0, r->x), cell_of(ptr, 1, r->freq),
         (const int32_t *)ptr[2].part[0], cell_of(ptr, 3, r->y),
         r->twice ? coded_of(ptr, 4) : coded{}, wide);

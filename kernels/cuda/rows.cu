@@ -51,16 +51,17 @@ static __global__ void __launch_bounds__(THREADS)
 
 /* The block of a token's first appearance adds up all of them, in the order
  * of rows: one writer for each row of the table, no sorting, no atomics. It
- * looks for the token 32 places a warp at a time. */
+ * looks for the token 32 places a warp at a time; a thread has eight columns. */
 static __global__ void __launch_bounds__(THREADS)
-    sum_tokens(move m, cell dy, const int32_t *index, cell table)
+    sum_tokens(move m, cell dy, const int32_t *index, cell table, int wide)
 {
     __shared__ int found[THREADS];
     __shared__ int count[THREADS / 32], earlier;
     const int64_t mine = blockIdx.x;
     const int token = index[mine], warp = threadIdx.x / 32;
-    int64_t k = (int64_t)blockIdx.y * THREADS + threadIdx.x;
-    float sum = 0;
+    const int64_t k = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * VECTOR;
+    const int live = (int)min((int64_t)VECTOR, m.width - k);
+    float sum[VECTOR] = {}, v[VECTOR];
 
     if (threadIdx.x == 0)
         earlier = 0;
@@ -87,12 +88,16 @@ static __global__ void __launch_bounds__(THREADS)
         if (same)
             found[at] = threadIdx.x;
         __syncthreads();
-        for (int i = 0; i < total && k < m.width; i++)
-            sum += get(dy, (base + found[i]) * m.width + k);
+        for (int i = 0; i < total && live > 0; i++) {
+            load(v, dy, (base + found[i]) * m.width + k, live, wide);
+#pragma unroll
+            for (int e = 0; e < VECTOR; e++)
+                sum[e] += v[e];
+        }
         __syncthreads();
     }
-    if (k < m.width)
-        put(table, token * m.width + k, sum);
+    if (live > 0)
+        store(table, token * m.width + k, sum, live, wide);
 }
 
 /* -------------------------------------------------------------- the calls */
@@ -171,14 +176,16 @@ static void embed_grad_run(const void *prepared, const hone_ptr *ptr,
                            void *workspace, hone_stream stream)
 {
     const move *m = (const move *)prepared;
-    dim3 grid((unsigned)m->n, blocks_for(m->width, THREADS));
+    const hone_ptr moved[2] = { ptr[0], ptr[2] };
+    dim3 grid((unsigned)m->n, blocks_for(m->width, THREADS * VECTOR));
 
     (void)workspace;
     if (!m->add)
         clear(m, ptr[2].part[0], stream);
     sum_tokens<<<grid, THREADS, 0, (cudaStream_t)stream>>>(
         *m, cell_of(ptr, 0, m->from), (const int32_t *)ptr[1].part[0],
-        cell_of(ptr, 2, m->to, m->add));
+        cell_of(ptr, 2, m->to, m->add),
+        m->width % VECTOR == 0 && cuda_aligned(moved, 2));
 }
 
 CUDA_KERNELS(rows) = {

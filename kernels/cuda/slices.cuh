@@ -9,25 +9,29 @@
 
 #include "device.cuh"
 
+enum { JOINERS = 1024 }; /* threads: there are few blocks, and all must wait */
+
 /* A block has 32 columns; each warp adds some slices, then one adds the
  * warps' sums in their order. */
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(JOINERS)
     join_slices(int slices, int64_t d, const float *partial, cell out)
 {
-    __shared__ float sums[THREADS / 32][32];
+    __shared__ float sums[JOINERS / 32][32];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int first = slices * warp / (THREADS / 32);
-    const int last = slices * (warp + 1) / (THREADS / 32);
+    const int first = slices * warp / (JOINERS / 32);
+    const int last = slices * (warp + 1) / (JOINERS / 32);
     int64_t k = (int64_t)blockIdx.x * 32 + lane;
     float sum = 0;
 
-    for (int s = first; s < last && k < d; s++)
-        sum += partial[s * d + k];
+#pragma unroll 8
+    for (int s = first; s < last; s++)
+        sum += k < d ? partial[s * d + k] : 0.0f;
     sums[warp][lane] = sum;
     __syncthreads();
     if (warp || k >= d)
         return;
-    for (int w = 1; w < THREADS / 32; w++)
+#pragma unroll
+    for (int w = 1; w < JOINERS / 32; w++)
         sum += sums[w][lane];
     put(out, k, sum);
 }

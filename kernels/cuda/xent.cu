@@ -104,12 +104,13 @@ static __global__ void __launch_bounds__(THREADS)
 
 /* ------------------------------------------------------------ both in one */
 
-/* Groups of eight that a thread holds, and what a block takes of a row. */
-enum { HELD = 16, OF_BLOCK = HELD * THREADS * VECTOR, MOST_BLOCKS = 8 };
+/* A block takes HELD groups of eight a thread of a row. */
+enum { MOST_BLOCKS = 8, MOST_HELD = 16 };
 
 /* LOSS [rows] as above. DLOGITS may lie where LOGITS do: when the first block
  * of a row writes, all of them have read. */
-static __global__ void __launch_bounds__(THREADS, 2)
+template <int HELD, int RESIDENT>
+static __global__ void __launch_bounds__(THREADS, RESIDENT)
     xent_slopes(int64_t vocab, const __nv_bfloat16 *logits,
                 const int32_t *target, cell dloss, __nv_bfloat16 *dlogits,
                 float *loss)
@@ -120,7 +121,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     __shared__ float shared[THREADS / 32], tops[MOST_BLOCKS];
     __shared__ float sums[MOST_BLOCKS];
     const unsigned mine = row.block_rank(), blocks = row.num_blocks();
-    const int64_t t = blockIdx.x / blocks, first = (int64_t)mine * OF_BLOCK;
+    const int64_t t = blockIdx.x / blocks, first = (int64_t)mine * HELD * THREADS * VECTOR;
     const int wanted = target[t];
     const __nv_bfloat16 *from = logits + t * vocab;
     uint4 held[HELD];
@@ -252,14 +253,32 @@ static void xent_grad_run(const void *prepared, const hone_ptr *ptr,
         x->vocab % VECTOR == 0 && cuda_aligned(moved, 2));
 }
 
-/* Blocks of a row's cluster; 0: the row is too long. */
-static unsigned blocks_of(int64_t vocab)
-{
-    unsigned blocks = 1;
+typedef void (*slopes)(int64_t, const __nv_bfloat16 *, const int32_t *, cell,
+                       __nv_bfloat16 *, float *);
 
-    while (blocks <= MOST_BLOCKS && (int64_t)blocks * OF_BLOCK < vocab)
-        blocks *= 2;
-    return blocks <= MOST_BLOCKS ? blocks : 0;
+/* With few groups a thread more blocks are on a processor, and one of them
+ * moves what it has while another one waits for its row. */
+static const struct {
+    int held;
+    slopes kernel;
+} kernels[] = { { 8, xent_slopes<8, 4> }, { 10, xent_slopes<10, 3> },
+                { MOST_HELD, xent_slopes<MOST_HELD, 2> } };
+
+/* Blocks of a row's cluster where a thread holds so much. */
+static unsigned blocks_of(int64_t vocab, int held)
+{
+    return (unsigned)cuda_ceil(vocab, held * THREADS * VECTOR);
+}
+
+/* The first kernel that a cluster can hold the row with. */
+static int kernel_for(int64_t vocab)
+{
+    int i = 0;
+
+    while (kernels[i].held < MOST_HELD &&
+           blocks_of(vocab, kernels[i].held) > MOST_BLOCKS)
+        i++;
+    return i;
 }
 
 static hone_status slopes_prepare(const hone_call *c, int threads,
@@ -269,11 +288,12 @@ static hone_status slopes_prepare(const hone_call *c, int threads,
 
     (void)threads;
     if (!c->device || c->device->arch < 90 || vocab % VECTOR ||
-        !blocks_of(vocab) || c->type[0].storage != HONE_BF16 ||
-        c->type[4].storage != HONE_BF16)
+        blocks_of(vocab, MOST_HELD) > MOST_BLOCKS ||
+        c->type[0].storage != HONE_BF16 || c->type[4].storage != HONE_BF16)
         return hone_fail(err, HONE_ENOSUP, "cuda: %s: bf16 logits of a card "
                          "with clusters, a multiple of %d and at most %d",
-                         c->op, VECTOR, MOST_BLOCKS * OF_BLOCK);
+                         c->op, VECTOR,
+                         MOST_BLOCKS * MOST_HELD * THREADS * VECTOR);
     need->workspace_bytes = c->type[0].dim[0] * (int64_t)sizeof(float);
     return cuda_plain(c, need, sizeof(xent), err);
 }
@@ -294,7 +314,8 @@ static void slopes_run(const void *prepared, const hone_ptr *ptr,
                        void *workspace, hone_stream stream)
 {
     const xent *x = (const xent *)prepared;
-    const unsigned blocks = blocks_of(x->vocab);
+    const int k = kernel_for(x->vocab);
+    const unsigned blocks = blocks_of(x->vocab, kernels[k].held);
     cudaLaunchAttribute cluster = {};
     cudaLaunchConfig_t launch = {};
 
@@ -306,7 +327,7 @@ static void slopes_run(const void *prepared, const hone_ptr *ptr,
     launch.attrs = &cluster;
     launch.numAttrs = 1;
     (void)cudaLaunchKernelEx(
-        &launch, xent_slopes, x->vocab,
+        &launch, kernels[k].kernel, x->vocab,
         (const __nv_bfloat16 *)ptr[0].part[0],
         (const int32_t *)ptr[2].part[0], cell_of(ptr, 1, x->storage[1]),
         (__nv_bfloat16 *)ptr[4].part[0], (float *)workspace);

@@ -48,6 +48,12 @@ typedef struct hone_rope_attrs { /* rope */
     int inverse;
 } hone_rope_attrs;
 
+typedef struct hone_norm_rope_attrs { /* norm_rope, _dx */
+    double eps, offset;
+    int64_t head_dim; /* 0: that of the weight */
+    double factor;
+} hone_norm_rope_attrs;
+
 #define HONE_HEAD_DIM_MAX 512
 
 typedef struct hone_attention_attrs { /* attention, attention_grad */

@@ -29,25 +29,42 @@ REF(rmsnorm)
     }
 }
 
-/* With g = dy (w + offset), r the inverse rms: dx = r (g - x r^2 mean(g x)). */
+/* Of the group at AT, with g = dy (w + offset), r the inverse rms:
+ * dx = r (g - x r^2 mean(g x)). */
+static void group_dx(view dy, view x, view w, view dx, int64_t at, real r,
+                     real offset)
+{
+    const int64_t d = w.count;
+    real mean = 0;
+    int64_t k;
+
+    for (k = 0; k < d; k++)
+        mean += get(dy, at + k) * (get(w, k) + offset) * get(x, at + k);
+    mean /= (real)d;
+    for (k = 0; k < d; k++) {
+        real g = get(dy, at + k) * (get(w, k) + offset);
+        put(dx, at + k, r * (g - get(x, at + k) * r * r * mean));
+    }
+}
+
+static void group_dw(view dy, view x, view dw, int64_t at, int64_t d, real r)
+{
+    int64_t k;
+
+    for (k = 0; k < d; k++)
+        put(dw, k, get(dy, at + k) * get(x, at + k) * r);
+}
+
 REF(rmsnorm_dx)
 {
     view dy = input(c, p, 0), x = input(c, p, 1), w = input(c, p, 2);
     view dx = output(c, p, 0);
     const hone_norm_attrs *a = c->attrs;
-    const real offset = (real)a->offset;
-    int64_t at, k, d = w.count;
+    int64_t at;
 
-    for (at = 0; at < x.count; at += d) {
-        real r = inverse_rms(x, at, d, a->eps), mean = 0;
-        for (k = 0; k < d; k++)
-            mean += get(dy, at + k) * (get(w, k) + offset) * get(x, at + k);
-        mean /= (real)d;
-        for (k = 0; k < d; k++) {
-            real g = get(dy, at + k) * (get(w, k) + offset);
-            put(dx, at + k, r * (g - get(x, at + k) * r * r * mean));
-        }
-    }
+    for (at = 0; at < x.count; at += w.count)
+        group_dx(dy, x, w, dx, at, inverse_rms(x, at, w.count, a->eps),
+                 (real)a->offset);
 }
 
 REF(rmsnorm_dw)
@@ -55,12 +72,24 @@ REF(rmsnorm_dw)
     view dy = input(c, p, 0), x = input(c, p, 1);
     view dw = sum_into(output(c, p, 0));
     const hone_norm_attrs *a = c->attrs;
-    int64_t at, k;
+    int64_t at;
 
-    for (at = 0; at < x.count; at += a->d) {
-        real r = inverse_rms(x, at, a->d, a->eps);
-        for (k = 0; k < a->d; k++)
-            put(dw, k, get(dy, at + k) * get(x, at + k) * r);
+    for (at = 0; at < x.count; at += a->d)
+        group_dw(dy, x, dw, at, a->d, inverse_rms(x, at, a->d, a->eps));
+}
+
+/* dx may have the bytes of dy, which is read first. */
+REF(rmsnorm_grads)
+{
+    view dy = input(c, p, 0), x = input(c, p, 1), w = input(c, p, 2);
+    view dx = output(c, p, 0), dw = sum_into(output(c, p, 1));
+    const hone_norm_attrs *a = c->attrs;
+    int64_t at;
+
+    for (at = 0; at < x.count; at += w.count) {
+        real r = inverse_rms(x, at, w.count, a->eps);
+        group_dw(dy, x, dw, at, w.count, r);
+        group_dx(dy, x, w, dx, at, r, (real)a->offset);
     }
 }
 
@@ -113,6 +142,8 @@ static hone_status dx_shape(const hone_call *c, hone_type *out, hone_err *err)
     hone_try(want_rank(c, 2, "w", 1, err));
     hone_try(want_groups(c, 1, c->type[2].dim[0], err));
     out[0] = activation(c, &c->type[1]);
+    if (c->nout > 1)
+        out[1] = hone_type_of(stat_storage(c), 1, c->type[2].dim[0], 1);
     return HONE_OK;
 }
 
@@ -154,7 +185,8 @@ OP(rmsnorm_dx, "gradient of the input of rmsnorm", options,
    .in = OPERANDS({ "dy", HONE_ROWS }, { "x", HONE_ROWS }, { "w", 0 }),
    .out = OPERANDS({ "dx", HONE_ROWS | HONE_CAN_ADD | HONE_TWICE |
                                HONE_INPLACE(0) }),
-   .shape = dx_shape, .flops = norm_flops);
+   .shape = dx_shape, .flops = norm_flops, .pair = "rmsnorm_grads",
+   .pair_of = "rmsnorm_dw");
 
 OP(rmsnorm_dw, "gradient of the weight of rmsnorm", dw_options,
    sizeof(hone_norm_attrs),
@@ -162,7 +194,14 @@ OP(rmsnorm_dw, "gradient of the weight of rmsnorm", dw_options,
    .out = OPERANDS({ "dw", HONE_SUMMED | HONE_CAN_ADD }),
    .shape = dw_shape, .flops = norm_flops);
 
+OP(rmsnorm_grads, "both gradients of rmsnorm", options,
+   sizeof(hone_norm_attrs),
+   .in = OPERANDS({ "dy", HONE_ROWS }, { "x", HONE_ROWS }, { "w", 0 }),
+   .out = OPERANDS({ "dx", HONE_ROWS | HONE_CAN_ADD | HONE_INPLACE(0) },
+                   { "dw", HONE_SUMMED | HONE_CAN_ADD }),
+   .shape = dx_shape, .flops = norm_flops);
+
 EXPORT_OPS(rmsnorm, &rmsnorm_component, &rmsnorm_dx_component,
-           &rmsnorm_dw_component);
+           &rmsnorm_dw_component, &rmsnorm_grads_component);
 
 #endif

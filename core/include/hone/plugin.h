@@ -394,8 +394,9 @@ typedef struct hone_op {
      * behind this op's. So nobody need keep that. NULL: there is none. */
     const char *again, *again_of;
     /* An op with the same attributes that does this and op PAIR_OF where both
-     * read one first input: its inputs are that, this one's second, PAIR_OF's
-     * second; its outputs this one's, PAIR_OF's. NULL: there is none. */
+     * read one first input and attributes that both have are equal: its inputs
+     * are this one's, then those of PAIR_OF that this one has not; its outputs
+     * this one's, PAIR_OF's, one each. NULL: there is none. */
     const char *pair, *pair_of;
     /* An op with the same attributes that adds up several of these: its inputs
      * are theirs, one behind the other. NULL: there is none. */
