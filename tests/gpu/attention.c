@@ -218,6 +218,7 @@ static void clear(bench *b)
         b->device->release(b->instance.state, HONE_DEVICE_SPACE,
                            b->ptr[k].part[0]);
     b->device->release(b->instance.state, HONE_DEVICE_SPACE, b->workspace);
+    b->workspace = NULL; /* what is refused next reserves none */
     hone_arena_free(&b->arena);
     memset(&b->arena, 0, sizeof b->arena);
 }
