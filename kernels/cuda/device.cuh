@@ -105,23 +105,48 @@ static __device__ __forceinline__ void spread(float (&v)[VECTOR], uint4 w)
     }
 }
 
+/* Eight elements as they are stored. Who needs several of them fetches all, so
+ * that they are on their way together, before it looks at the first. */
+struct words {
+    uint4 low, high; /* high: of f32 */
+};
+
+static __device__ __forceinline__ words fetch_wide(cell c, int64_t i)
+{
+    words w = {};
+
+    if (c.storage == HONE_F32) {
+        w.low = ((const uint4 *)((const float *)c.at + i))[0];
+        w.high = ((const uint4 *)((const float *)c.at + i))[1];
+    } else {
+        w.low = *(const uint4 *)((const uint16_t *)c.at + i);
+    }
+    return w;
+}
+
+static __device__ __forceinline__ void spread(float (&v)[VECTOR],
+                                              const words &w, int storage)
+{
+    const uint32_t word[VECTOR] = { w.low.x,  w.low.y,  w.low.z,  w.low.w,
+                                    w.high.x, w.high.y, w.high.z, w.high.w };
+
+    if (storage == HONE_F32) {
+#pragma unroll
+        for (int k = 0; k < VECTOR; k++)
+            v[k] = __uint_as_float(word[k]);
+        return;
+    }
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        float2 f = unpack(storage, word[k]);
+        v[2 * k] = f.x, v[2 * k + 1] = f.y;
+    }
+}
+
 static __device__ __forceinline__ void load_wide(float (&v)[VECTOR], cell c,
                                                  int64_t i)
 {
-    if (c.storage == HONE_F32) {
-        const float4 *at = (const float4 *)((const float *)c.at + i);
-        float4 a = at[0], b = at[1];
-        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-        v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
-    } else {
-        uint4 w = *(const uint4 *)((const uint16_t *)c.at + i);
-        uint32_t word[4] = { w.x, w.y, w.z, w.w };
-#pragma unroll
-        for (int k = 0; k < 4; k++) {
-            float2 f = unpack(c.storage, word[k]);
-            v[2 * k] = f.x, v[2 * k + 1] = f.y;
-        }
-    }
+    spread(v, fetch_wide(c, i), c.storage);
 }
 
 static __device__ __forceinline__ void store_wide(cell c, int64_t i,

@@ -15,13 +15,20 @@ static __global__ void __launch_bounds__(THREADS)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * VECTOR;
     float x[IN][VECTOR], y[OUT][VECTOR];
-    int live = (int)min((int64_t)VECTOR, n - i);
+    int live = (int)min((int64_t)VECTOR, n - i), whole = wide && live == VECTOR;
+    words w[IN];
 
     if (live <= 0)
         return;
 #pragma unroll
+    for (int k = 0; whole && k < IN; k++)
+        w[k] = fetch_wide(o.x[k], i);
+#pragma unroll
     for (int k = 0; k < IN; k++)
-        load(x[k], o.x[k], i, live, wide);
+        if (whole)
+            spread(x[k], w[k], o.x[k].storage);
+        else
+            load(x[k], o.x[k], i, live, wide);
 #pragma unroll
     for (int e = 0; e < VECTOR; e++) {
         float a[IN], b[OUT];

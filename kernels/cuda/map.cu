@@ -198,20 +198,32 @@ static __global__ void __launch_bounds__(MAP_THREADS)
     int64_t first, last;
     int tensor = list_find(l, blockIdx.x, &first, &last), at = tensor * l.per;
     float v[P::READS + P::WRITES][VECTOR];
+    words w[P::READS + P::WRITES];
+    uintptr_t bits = 0;
 
     fill_uniform(j, p, uniform);
     open_rounding(j, l, tensor, philox, random);
     __syncthreads();
     if (j.guard && uniform[0] == 0)
         return;
+#pragma unroll
+    for (int k = 0; k < P::READS + P::WRITES; k++)
+        bits |= (uintptr_t)l.at[at + k];
     for (int64_t i = first + threadIdx.x * VECTOR; i < last;
          i += MAP_THREADS * VECTOR) {
         int live = (int)min((int64_t)VECTOR, last - i);
+        const int whole = live == VECTOR && bits % 16 == 0;
 
 #pragma unroll
+        for (int k = 0; whole && k < P::READS + P::WRITES; k++)
+            w[k] = fetch_wide(list_cell(l, at + k), i);
+#pragma unroll
         for (int k = 0; k < P::READS + P::WRITES; k++)
-            load(v[k], list_cell(l, at + k), i, live,
-                 (uintptr_t)l.at[at + k] % 16 == 0);
+            if (whole)
+                spread(v[k], w[k], list_cell(l, at + k).storage);
+            else
+                load(v[k], list_cell(l, at + k), i, live,
+                     (uintptr_t)l.at[at + k] % 16 == 0);
 #pragma unroll
         for (int e = 0; e < VECTOR; e++) {
             float x[P::READS], y[P::WRITES];
