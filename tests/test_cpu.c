@@ -174,7 +174,8 @@ static int is_a_list(const char *name)
 static int is_another_s(const char *name)
 {
     static const char *const all[] = { "copy", "all_reduce", "swiglu_factors",
-                                       "swiglu_factors_grad", "xent_slopes" };
+                                       "swiglu_factors_grad", "xent_slopes",
+                                       "norm_rope", "norm_rope_dx" };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!strcmp(all[i], name))
