@@ -55,6 +55,38 @@ void hone_graph_init(hone_graph *g, hone_arena *scratch, hone_arena *keep,
                                  .self = g };
 }
 
+/* Where the tensor of that name is, or would be. */
+static hone_id *slot_of(const hone_graph *g, const char *name)
+{
+    uint64_t at = XXH3_64bits(name, strlen(name));
+
+    for (;; at++) {
+        hone_id *slot = &g->slot[at & (uint64_t)(g->slots - 1)];
+
+        if (*slot == HONE_NONE || !strcmp(g->tensor[*slot].name, name))
+            return slot;
+    }
+}
+
+/* Takes in the last one named; at most half of the slots are taken. */
+static void keep_slots(hone_graph *g)
+{
+    int from = g->nameds - 1;
+
+    if (2 * g->nameds > g->slots) {
+        g->slots = g->slots ? 2 * g->slots : 64;
+        g->slot = hone_alloc(g->arena, (size_t)g->slots * sizeof *g->slot);
+        memset(g->slot, 0xff, (size_t)g->slots * sizeof *g->slot);
+        from = 0;
+    }
+    for (; from < g->nameds; from++) {
+        hone_id *slot = slot_of(g, g->tensor[g->named[from]].name);
+
+        if (*slot == HONE_NONE) /* the first of a name is the one found */
+            *slot = g->named[from];
+    }
+}
+
 hone_id hone_graph_tensor(hone_graph *g, const char *name, hone_type type,
                           hone_tensor_kind kind)
 {
@@ -69,22 +101,15 @@ hone_id hone_graph_tensor(hone_graph *g, const char *name, hone_type type,
                         .base = HONE_NONE };
     if (name && kind != HONE_T_TEMP) {
         hone_push(g->arena, g->named, g->nameds, g->named_cap);
-        hone_push(g->arena, g->named_key, g->nameds, g->key_cap);
-        g->named_key[g->nameds] = XXH3_64bits(name, strlen(name));
         g->named[g->nameds++] = g->tensors;
+        keep_slots(g);
     }
     return g->tensors++;
 }
 
 hone_id hone_graph_find(const hone_graph *g, const char *name)
 {
-    uint64_t key = XXH3_64bits(name, strlen(name));
-
-    for (int i = 0; i < g->nameds; i++)
-        if (g->named_key[i] == key &&
-            !strcmp(g->tensor[g->named[i]].name, name))
-            return g->named[i];
-    return HONE_NONE;
+    return g->slots ? *slot_of(g, name) : HONE_NONE;
 }
 
 hone_id hone_graph_view(hone_graph *g, hone_id base, int64_t row, int64_t rows)
@@ -386,6 +411,38 @@ int hone_graph_uses(const hone_graph *g, hone_id id, int from)
     return uses;
 }
 
+void hone_node_count(hone_graph *g, const hone_node *node, int by)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] != HONE_NONE)
+            g->tensor[node->in[i]].uses += by;
+    for (uint32_t i = 0; i < node->nout; i++)
+        if (node->acc[i] != HONE_NONE)
+            g->tensor[node->acc[i]].uses += by;
+}
+
+void hone_graph_count(hone_graph *g)
+{
+    for (hone_id i = 0; i < g->tensors; i++)
+        g->tensor[i].uses = 0;
+    for (int n = 0; n < g->nodes; n++)
+        hone_node_count(g, &g->node[n], 1);
+}
+
+void hone_node_drop(hone_node *node)
+{
+    node->component = NULL;
+    node->nin = node->nout = 0;
+}
+
+void hone_graph_renew(hone_graph *g, hone_node *node, int count)
+{
+    g->node = node;
+    g->nodes = g->node_cap = count;
+    for (int n = 0; n < count; n++)
+        note_outputs(g, n);
+}
+
 void hone_graph_compact(hone_graph *g)
 {
     int n = 0;
@@ -443,4 +500,10 @@ void hone_graph_move(hone_graph *g, int count, int at)
     memcpy(&g->node[at], moved, (size_t)count * sizeof *moved);
     for (int i = 0; i < count; i++)
         note_outputs(g, at + i);
+}
+
+void hone_graph_take(hone_graph *g, int at)
+{
+    g->node[at] = g->node[--g->nodes];
+    note_outputs(g, at);
 }

@@ -95,11 +95,7 @@ static void spread(hone_graph *g, const int *at, int count)
             node[to++] = g->node[nodes + k++];
         node[to++] = g->node[n];
     }
-    g->node = node;
-    g->node_cap = g->nodes;
-    for (int n = 0; n < g->nodes; n++)
-        for (uint32_t i = 0; i < node[n].nout; i++)
-            g->tensor[node[n].out[i]].near = n;
+    hone_graph_renew(g, node, g->nodes);
 }
 
 hone_status hone_pass_stream(hone_graph *g, hone_err *err)
