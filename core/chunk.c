@@ -9,15 +9,62 @@
 
 #include "passes.h"
 
+/* Of a tensor in the present stretch. */
 typedef struct {
-    hone_graph *g;
+    int uses;        /* by its nodes */
+    hone_id local;   /* its rows in the present run, + 1; 0: none yet */
+    uint8_t inside;  /* written in the stretch, read nowhere else */
+    uint8_t made;    /* written in it */
+    uint8_t summed;  /* only whole behind it */
+    uint8_t big;     /* larger than all that is cut and not inside */
+} mark;
+
+typedef struct {
+    hone_graph *g;   /* its uses are counted */
     int first, end;  /* the stretch */
-    uint8_t *inside; /* [tensors] written in the stretch, read nowhere else */
-    hone_id *local;  /* [tensors] its rows in the present run */
+    mark *mark;      /* [marks], of each tensor */
+    int marks;
     int64_t total;   /* rows of the stretch */
     int64_t row, rows;
     int counts;      /* runs may be left out: hone_node.from_row */
+    hone_node *to;   /* what becomes of the nodes */
+    int count, cap;
 } split;
+
+static void put(split *s, const hone_node *node)
+{
+    hone_push(s->g->arena, s->to, s->count, s->cap);
+    s->to[s->count++] = *node;
+}
+
+/* Nodes [from, end) as they are. */
+static void put_plain(split *s, int from, int end)
+{
+    while (from < end)
+        put(s, &s->g->node[from++]);
+}
+
+/* Forgets what was said of what nodes [from, end) touch. */
+static void clear(split *s, int from, int end)
+{
+    if (s->marks < s->g->tensors) {
+        s->marks = 2 * s->g->tensors;
+        s->mark = hone_alloc(s->g->arena, (size_t)s->marks * sizeof *s->mark);
+        return;
+    }
+    for (int n = from; n < end; n++) {
+        const hone_node *node = &s->g->node[n];
+
+        for (uint32_t i = 0; i < node->nin; i++)
+            if (node->in[i] != HONE_NONE)
+                s->mark[node->in[i]] = (mark){ 0 };
+        for (uint32_t i = 0; i < node->nout; i++) {
+            s->mark[node->out[i]] = (mark){ 0 };
+            if (node->acc[i] != HONE_NONE)
+                s->mark[node->acc[i]] = (mark){ 0 };
+        }
+    }
+}
 
 static int touches(const hone_node *node, const uint8_t *set)
 {
@@ -86,25 +133,23 @@ static void find_inside(split *s)
 {
     const hone_graph *g = s->g;
 
-    s->inside = hone_alloc(g->arena, (size_t)g->tensors + 1);
-    s->local = hone_alloc(g->arena, (size_t)(g->tensors + 1) * sizeof(hone_id));
+    for (int n = s->first; n < s->end; n++) {
+        const hone_node *node = &g->node[n];
+
+        for (uint32_t i = 0; i < node->nin; i++)
+            if (node->in[i] != HONE_NONE)
+                s->mark[node->in[i]].uses++;
+        for (uint32_t i = 0; i < node->nout; i++)
+            if (node->acc[i] != HONE_NONE)
+                s->mark[node->acc[i]].uses++;
+    }
     for (int n = s->first; n < s->end; n++)
         for (uint32_t i = 0; i < g->node[n].nout; i++) {
             hone_id id = g->node[n].out[i];
-            s->inside[id] = g->tensor[id].kind == HONE_T_TEMP;
-        }
-    for (int n = 0; n < g->nodes; n++) {
-        const hone_node *node = &g->node[n];
 
-        if (n >= s->first && n < s->end)
-            continue;
-        for (uint32_t i = 0; i < node->nin; i++)
-            if (node->in[i] != HONE_NONE)
-                s->inside[node->in[i]] = 0;
-        for (uint32_t i = 0; i < node->nout; i++)
-            if (node->acc[i] != HONE_NONE)
-                s->inside[node->acc[i]] = 0;
-    }
+            s->mark[id].inside = g->tensor[id].kind == HONE_T_TEMP &&
+                                 s->mark[id].uses == g->tensor[id].uses;
+        }
 }
 
 /* The present rows of a tensor whose rows are cut. */
@@ -112,14 +157,14 @@ static hone_id rows_of(split *s, hone_id id)
 {
     hone_graph *g = s->g;
     hone_type type = g->tensor[id].type;
+    mark *m = &s->mark[id];
 
-    if (s->local[id] != HONE_NONE)
-        return s->local[id];
     type.dim[0] = s->rows;
-    s->local[id] = s->inside[id]
-                       ? hone_graph_tensor(g, NULL, type, HONE_T_TEMP)
-                       : hone_graph_view(g, id, s->row, s->rows);
-    return s->local[id];
+    if (!m->local)
+        m->local = 1 + (m->inside ? hone_graph_tensor(g, NULL, type,
+                                                      HONE_T_TEMP)
+                                  : hone_graph_view(g, id, s->row, s->rows));
+    return m->local - 1;
 }
 
 static hone_status run_node(split *s, int n, hone_err *err)
@@ -138,7 +183,7 @@ static hone_status run_node(split *s, int n, hone_err *err)
             continue;
         if (hone_node_flags(&node, i) & HONE_ROWS)
             in[i] = rows_of(s, in[i]);
-        else if (s->inside[in[i]])
+        else if (s->mark[in[i]].inside)
             return hone_fail(err, HONE_ENOSUP,
                              "%s: input %u is needed whole and made in chunks",
                              node.name, i);
@@ -161,28 +206,40 @@ static hone_status run_node(split *s, int n, hone_err *err)
     node.acc = acc;
     if (s->counts)
         node.from_row = s->row;
-    hone_push(g->arena, g->node, g->nodes, g->node_cap);
-    g->node[g->nodes++] = node;
+    hone_node_count(g, &node, 1);
+    put(s, &node);
     return HONE_OK;
 }
 
-/* The stretch over ROWS rows at a time, in its place. */
+/* What is cut has other rows in the next run. */
+static void next_rows(split *s)
+{
+    for (int n = s->first; n < s->end; n++) {
+        const hone_node *node = &s->g->node[n];
+
+        for (uint32_t i = 0; i < node->nin; i++)
+            if (node->in[i] != HONE_NONE)
+                s->mark[node->in[i]].local = 0;
+        for (uint32_t i = 0; i < node->nout; i++) {
+            s->mark[node->out[i]].local = 0;
+            if (node->acc[i] != HONE_NONE)
+                s->mark[node->acc[i]].local = 0;
+        }
+    }
+}
+
+/* The stretch over ROWS rows at a time. */
 static hone_status run_all(split *s, int64_t rows, hone_err *err)
 {
-    hone_graph *g = s->g;
-    int before = g->nodes, tensors = g->tensors;
-
     find_inside(s);
     for (s->row = 0; s->row < s->total; s->row += s->rows) {
         s->rows = s->total - s->row < rows ? s->total - s->row : rows;
-        memset(s->local, 0xff, (size_t)tensors * sizeof *s->local);
+        next_rows(s);
         for (int n = s->first; n < s->end; n++)
             hone_try(run_node(s, n, err));
     }
     for (int n = s->first; n < s->end; n++)
-        g->node[n].component = NULL;
-    hone_graph_move(g, g->nodes - before, s->end);
-    hone_graph_compact(g);
+        hone_node_count(s->g, &s->g->node[n], -1);
     return HONE_OK;
 }
 
@@ -194,7 +251,13 @@ hone_status hone_pass_chunk(hone_graph *g, hone_id big, int64_t rows,
     if (rows >= s.total)
         return HONE_OK;
     hone_try(find_stretch(&s, big, err));
-    return run_all(&s, rows, err);
+    hone_graph_count(g);
+    clear(&s, 0, 0);
+    put_plain(&s, 0, s.first);
+    hone_try(run_all(&s, rows, err));
+    put_plain(&s, s.end, g->nodes);
+    hone_graph_renew(g, s.to, s.count);
+    return HONE_OK;
 }
 
 /* ------------------------------------------------------------------ layers */
@@ -209,15 +272,8 @@ static int has_rows(const split *s, hone_id id)
            s->g->tensor[id].base == HONE_NONE;
 }
 
-static int is_made_inside(const split *s, hone_id id)
-{
-    return s->g->tensor[id].kind == HONE_T_TEMP &&
-           hone_graph_producer(s->g, id) >= s->first;
-}
-
-/* Whether the stretch from s->first to node N can be run over rows. SUMMED:
- * what is only whole behind it. */
-static int can_cut(const split *s, int n, uint8_t *summed)
+/* Whether the stretch from s->first to node N can be run over rows. */
+static int can_cut(const split *s, int n)
 {
     const hone_graph *g = s->g;
     const hone_node *node = &g->node[n];
@@ -229,9 +285,9 @@ static int can_cut(const split *s, int n, uint8_t *summed)
 
         if (id == HONE_NONE)
             continue;
-        if (summed[id] || (hone_node_flags(node, i) & HONE_ROWS
-                               ? !has_rows(s, id)
-                               : is_made_inside(s, id)))
+        if (s->mark[id].summed || (hone_node_flags(node, i) & HONE_ROWS
+                                       ? !has_rows(s, id)
+                                       : s->mark[id].made))
             return 0;
     }
     for (uint32_t i = 0; i < node->nout; i++) {
@@ -242,13 +298,16 @@ static int can_cut(const split *s, int n, uint8_t *summed)
                 ? !has_rows(s, node->out[i]) ||
                       (acc != HONE_NONE && !has_rows(s, acc))
                 : !(flags & HONE_SUMMED) || !(flags & HONE_CAN_ADD) ||
-                      (acc != HONE_NONE && summed[acc]))
+                      (acc != HONE_NONE && s->mark[acc].summed))
             return 0;
     }
-    for (uint32_t i = 0; i < node->nout; i++)
-        summed[node->out[i]] |=
-            !(hone_node_flags(node, node->nin + i) & HONE_ROWS) &&
-            g->tensor[node->out[i]].kind == HONE_T_TEMP;
+    for (uint32_t i = 0; i < node->nout; i++) {
+        mark *m = &s->mark[node->out[i]];
+
+        m->made = g->tensor[node->out[i]].kind == HONE_T_TEMP;
+        m->summed |= m->made &&
+                     !(hone_node_flags(node, node->nin + i) & HONE_ROWS);
+    }
     return 1;
 }
 
@@ -262,9 +321,8 @@ static int is_cheap(const hone_graph *g, int n)
     return hone_node_flops(g, node) < CHEAP * elements;
 }
 
-/* Marks of BIG what is inside the stretch and larger than all that is cut and
- * is not; whether there is any. */
-static int find_big(const split *s, uint8_t *big)
+/* Marks what is big; whether there is any. */
+static int find_big(const split *s)
 {
     const hone_graph *g = s->g;
     int64_t most = 0;
@@ -282,27 +340,55 @@ static int find_big(const split *s, uint8_t *big)
                 if (id == HONE_NONE || !(hone_node_flags(node, i) & HONE_ROWS))
                     continue;
                 bytes = hone_tensor_bytes(&g->tensor[id].type);
-                if (pass == 0 && !s->inside[id])
+                if (pass == 0 && !s->mark[id].inside)
                     most = bytes > most ? bytes : most;
-                else if (pass == 1 && s->inside[id])
-                    any |= big[id] = bytes > most;
+                else if (pass == 1 && s->mark[id].inside)
+                    any |= s->mark[id].big = bytes > most;
             }
         }
     return any;
 }
 
+static int touches_big(const split *s, int n)
+{
+    const hone_node *node = &s->g->node[n];
+
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] != HONE_NONE && s->mark[node->in[i]].big)
+            return 1;
+    for (uint32_t i = 0; i < node->nout; i++)
+        if (s->mark[node->out[i]].big)
+            return 1;
+    return 0;
+}
+
 /* From the first op on what is big to the last, and cheap ones beside them. */
-static void narrow(split *s, const uint8_t *big)
+static void narrow(split *s)
 {
     const int first = s->first, end = s->end;
 
-    while (!touches(&s->g->node[s->first], big))
+    while (!touches_big(s, s->first))
         s->first++;
-    while (!touches(&s->g->node[s->end - 1], big))
+    while (!touches_big(s, s->end - 1))
         s->end--;
     while (s->first > first && is_cheap(s->g, s->first - 1))
         s->first--;
     while (s->end < end && is_cheap(s->g, s->end))
+        s->end++;
+}
+
+/* The stretch from node N on: as long as it can be. */
+static void stretch_from(split *s, int n)
+{
+    const hone_graph *g = s->g;
+    const hone_node *node = &g->node[n];
+
+    s->first = s->end = n;
+    while (s->end < g->nodes && node->layer >= 0 &&
+           g->node[s->end].layer == node->layer &&
+           g->node[s->end].phase == node->phase && can_cut(s, s->end))
+        s->end++;
+    if (s->end == n)
         s->end++;
 }
 
@@ -311,27 +397,24 @@ hone_status hone_pass_chunk_layers(hone_graph *g, int64_t total, int64_t rows,
 {
     split s = { .g = g, .total = total };
 
-    for (int n = 0; n < g->nodes && rows < total; n = s.end) {
-        uint8_t *summed = hone_alloc(g->arena, (size_t)g->tensors + 1);
-        uint8_t *big = hone_alloc(g->arena, (size_t)g->tensors + 1);
-        const hone_node *node = &g->node[n];
-        int left;
-
-        s.first = s.end = n;
-        while (s.end < g->nodes && node->layer >= 0 &&
-               g->node[s.end].layer == node->layer &&
-               g->node[s.end].phase == node->phase &&
-               can_cut(&s, s.end, summed))
-            s.end++;
-        if (s.end == n)
-            s.end++;
+    if (rows >= total)
+        return HONE_OK;
+    hone_graph_count(g);
+    for (int n = 0, end; n < g->nodes; n = s.end) {
+        clear(&s, 0, 0);
+        stretch_from(&s, n);
+        end = s.end;
         find_inside(&s);
-        if (node->layer < 0 || !find_big(&s, big))
-            continue;
-        narrow(&s, big);
-        left = g->nodes - s.end;
-        hone_try(run_all(&s, rows, err));
-        s.end = g->nodes - left;
+        if (g->node[n].layer >= 0 && find_big(&s)) {
+            narrow(&s);
+            put_plain(&s, n, s.first);
+            clear(&s, n, end);
+            hone_try(run_all(&s, rows, err));
+        } else {
+            put_plain(&s, n, s.end);
+        }
+        clear(&s, n, end);
     }
+    hone_graph_renew(g, s.to, s.count);
     return HONE_OK;
 }

@@ -372,6 +372,9 @@ int hone_graph_producer(const hone_graph *g, hone_id id)
 {
     hone_tensor *t = &g->tensor[id];
 
+    if (t->kind == HONE_T_PARAM || t->kind == HONE_T_INPUT ||
+        t->kind == HONE_T_CONST)
+        return -1;
     for (int off = 0; t->near - off >= 0 || t->near + off < g->nodes; off++) {
         if (writes(g, t->near + off, id))
             return t->near += off;
@@ -448,8 +451,10 @@ void hone_graph_compact(hone_graph *g)
     int n = 0;
 
     for (int i = 0; i < g->nodes; i++)
-        if (g->node[i].component)
-            g->node[n++] = g->node[i];
+        if (g->node[i].component) {
+            g->node[n] = g->node[i];
+            note_outputs(g, n++);
+        }
     g->nodes = n;
 }
 
