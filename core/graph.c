@@ -446,6 +446,29 @@ void hone_graph_renew(hone_graph *g, hone_node *node, int count)
         note_outputs(g, n);
 }
 
+void hone_graph_spread(hone_graph *g, const int *at, int count)
+{
+    int nodes = g->nodes - count, to = 0, k = 0;
+    hone_node *node = hone_alloc(g->arena, ((size_t)g->nodes + 1) *
+                                               sizeof *node);
+    int *end = hone_alloc(g->arena, ((size_t)nodes + 2) * sizeof *end);
+    int *order = hone_alloc(g->arena, ((size_t)count + 1) * sizeof *order);
+
+    for (int i = 0; i < count; i++)
+        end[at[i] + 1]++;
+    for (int n = 0; n <= nodes; n++)
+        end[n + 1] += end[n];
+    for (int i = 0; i < count; i++)
+        order[end[at[i]]++] = i;
+    for (int n = 0; n <= nodes; n++) {
+        while (k < end[n])
+            node[to++] = g->node[nodes + order[k++]];
+        if (n < nodes)
+            node[to++] = g->node[n];
+    }
+    hone_graph_renew(g, node, g->nodes);
+}
+
 void hone_graph_compact(hone_graph *g)
 {
     int n = 0;

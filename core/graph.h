@@ -137,6 +137,8 @@ void hone_node_count(hone_graph *, const hone_node *, int by);
 void hone_node_drop(hone_node *);
 /* Removes nodes whose component is NULL (marked by a pass). */
 void hone_graph_compact(hone_graph *);
+/* Puts the last COUNT nodes, in their order, before those that stand at AT. */
+void hone_graph_spread(hone_graph *, const int *at, int count);
 /* Puts COUNT nodes in the place of all. */
 void hone_graph_renew(hone_graph *, hone_node *, int count);
 /* Replaces reads of FROM by TO in nodes [at, end). */
