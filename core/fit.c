@@ -134,6 +134,7 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
                                  s->recipe->update == HONE_UPDATE_BACKWARD);
     pinned = hone_alloc(&f->arena, (size_t)layers + 1);
     f->compiler = hone_session_compiler(s);
+    f->compiler.fronts = hone_fronts_make();
     hone_try(hone_keep_read(&f->compiler, pinned, layers, err));
     f->solver = (hone_solver){
         .arena = &f->arena, .compiler = &f->compiler, .card = card_of(s),
@@ -144,6 +145,12 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
         .mlp = f->compiler.mlp_chunk,
         .mlp_is_free = !f->compiler.mlp_chunk && !f->held };
     return HONE_OK;
+}
+
+static void end(fit *f)
+{
+    hone_fronts_free(f->compiler.fronts);
+    hone_arena_free(&f->arena);
 }
 
 static int keeps_all(const hone_way_out *w, int layers)
@@ -303,7 +310,7 @@ hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err
     }
     if (s->explore && status == HONE_OK)
         hone_means_runners(s, &f.solver, f.rest);
-    hone_arena_free(&f.arena);
+    end(&f);
     return status;
 }
 
@@ -324,7 +331,7 @@ static hone_status explore(hone_session *s, hone_err *err)
     }
     if (status == HONE_OK)
         hone_means_runners(s, &f.solver, f.rest);
-    hone_arena_free(&f.arena);
+    end(&f);
     return status;
 }
 

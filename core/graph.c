@@ -55,6 +55,38 @@ void hone_graph_init(hone_graph *g, hone_arena *scratch, hone_arena *keep,
                                  .self = g };
 }
 
+void hone_graph_clone(hone_graph *g, const hone_graph *from,
+                      hone_arena *scratch, hone_arena *keep)
+{
+    size_t tensors = (size_t)from->tensors, nodes = (size_t)from->nodes;
+
+    *g = *from;
+    g->arena = scratch;
+    g->keep = keep;
+    g->builder.self = g;
+    g->tensor_cap = 2 * g->tensors + 1; /* most passes add to it */
+    g->node_cap = 2 * g->nodes + 1;
+    g->named_cap = 2 * g->nameds + 1;
+    g->tensor = hone_copy(scratch, from->tensor, tensors, 2 * tensors + 1,
+                          sizeof *g->tensor);
+    g->node = hone_copy(scratch, from->node, nodes, 2 * nodes + 1,
+                        sizeof *g->node);
+    g->named = hone_copy(scratch, from->named, (size_t)from->nameds,
+                         (size_t)g->named_cap, sizeof *g->named);
+    g->slot = hone_copy(scratch, from->slot, (size_t)from->slots,
+                        (size_t)from->slots, sizeof *g->slot);
+    for (int n = 0; n < g->nodes; n++) {
+        hone_node *node = &g->node[n];
+
+        node->in = hone_copy(scratch, node->in, node->nin, node->nin + 1,
+                             sizeof *node->in);
+        node->out = hone_copy(scratch, node->out, node->nout, node->nout + 1,
+                              sizeof *node->out);
+        node->acc = hone_copy(scratch, node->acc, node->nout, node->nout + 1,
+                              sizeof *node->acc);
+    }
+}
+
 /* Where the tensor of that name is, or would be. */
 static hone_id *slot_of(const hone_graph *g, const char *name)
 {

@@ -91,6 +91,10 @@ typedef struct hone_graph {
 void hone_graph_init(hone_graph *, hone_arena *scratch, hone_arena *keep,
                      hone_storage compute);
 
+/* FROM once more; names and attributes are shared. */
+void hone_graph_clone(hone_graph *, const hone_graph *from, hone_arena *scratch,
+                      hone_arena *keep);
+
 hone_id hone_graph_tensor(hone_graph *, const char *name, hone_type,
                           hone_tensor_kind);
 /* The tensor of that name that is not TEMP, or HONE_NONE. */
