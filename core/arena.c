@@ -17,28 +17,54 @@ struct hone_arena_block {
 
 enum { HEAD = (sizeof(struct hone_arena_block) + 15) / 16 * 16 };
 
+/* A spare block of that size comes first. */
+static int take_spare(hone_arena *a, size_t bytes)
+{
+    for (struct hone_arena_block **at = &a->spare, *b; (b = *at);
+         at = &b->next)
+        if (b->size - HEAD >= bytes) {
+            *at = b->next;
+            b->next = a->first;
+            a->first = b;
+            return 1;
+        }
+    return 0;
+}
+
+/* One of SIZE bytes; a block for one thing alone stands behind the first, of
+ * which there is some left. */
+static struct hone_arena_block *add_block(hone_arena *a, size_t size, int alone)
+{
+    struct hone_arena_block *b = calloc(1, size), **at = &a->first;
+
+    if (!b) {
+        fprintf(stderr, "hone: out of host memory (%zu bytes)\n", size);
+        abort();
+    }
+    if (alone && *at)
+        at = &(*at)->next;
+    b->next = *at;
+    b->used = HEAD;
+    b->size = size;
+    *at = b;
+    a->bytes += size;
+    return b;
+}
+
 void *hone_alloc(hone_arena *a, size_t bytes)
 {
     struct hone_arena_block *b = a->first;
     void *p;
 
     bytes = (bytes + 15) / 16 * 16;
+    if ((!b || b->size - b->used < bytes) && take_spare(a, bytes))
+        b = a->first;
     if (!b || b->size - b->used < bytes) {
         size_t size = b && b->size < 1 << 20 ? 2 * b->size : 16384;
         if (b && b->size >= 1 << 20)
             size = b->size;
-        if (size < bytes + HEAD)
-            size = bytes + HEAD;
-        b = calloc(1, size);
-        if (!b) {
-            fprintf(stderr, "hone: out of host memory (%zu bytes)\n", size);
-            abort();
-        }
-        b->next = a->first;
-        b->used = HEAD;
-        b->size = size;
-        a->first = b;
-        a->bytes += size;
+        b = size < bytes + HEAD ? add_block(a, bytes + HEAD, 1)
+                                : add_block(a, size, 0);
     }
     p = (char *)b + b->used;
     b->used += bytes;
@@ -88,12 +114,29 @@ void hone_put(char *to, size_t bytes, size_t *at, const char *fmt, ...)
     va_end(ap);
 }
 
+void hone_arena_clear(hone_arena *a)
+{
+    for (struct hone_arena_block *b; (b = a->first);) {
+        memset((char *)b + HEAD, 0, b->used - HEAD);
+        b->used = HEAD;
+        a->first = b->next;
+        b->next = a->spare;
+        a->spare = b;
+    }
+}
+
+static void free_blocks(struct hone_arena_block *b)
+{
+    while (b) {
+        struct hone_arena_block *next = b->next;
+        free(b);
+        b = next;
+    }
+}
+
 void hone_arena_free(hone_arena *a)
 {
-    while (a->first) {
-        struct hone_arena_block *next = a->first->next;
-        free(a->first);
-        a->first = next;
-    }
-    a->bytes = 0;
+    free_blocks(a->first);
+    free_blocks(a->spare);
+    *a = (hone_arena){ 0 };
 }

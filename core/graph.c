@@ -480,12 +480,14 @@ void hone_graph_renew(hone_graph *g, hone_node *node, int count)
 
 void hone_graph_spread(hone_graph *g, const int *at, int count)
 {
-    int nodes = g->nodes - count, to = 0, k = 0;
-    hone_node *node = hone_alloc(g->arena, ((size_t)g->nodes + 1) *
-                                               sizeof *node);
-    int *end = hone_alloc(g->arena, ((size_t)nodes + 2) * sizeof *end);
-    int *order = hone_alloc(g->arena, ((size_t)count + 1) * sizeof *order);
+    int nodes = g->nodes - count, to = 0, k = 0, *end, *order;
+    hone_node *node;
 
+    if (!count)
+        return;
+    node = hone_alloc(g->arena, (size_t)g->nodes * sizeof *node);
+    end = hone_alloc(g->arena, ((size_t)nodes + 2) * sizeof *end);
+    order = hone_alloc(g->arena, (size_t)count * sizeof *order);
     for (int i = 0; i < count; i++)
         end[at[i] + 1]++;
     for (int n = 0; n <= nodes; n++)

@@ -53,13 +53,11 @@ static const hone_way_out *find_tried(const hone_solver *s, const hone_way_out *
 static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
 {
     const hone_bucket bucket = { out->tokens, out->docs };
-    hone_arena scratch = { 0 }, made = { 0 };
     hone_compiler c = *s->compiler;
     hone_program p;
     hone_status status;
 
-    c.scratch = &scratch;
-    c.keep = &made;
+    c.scratch = c.keep = s->scratch;
     c.keep_layer = out->keep;
     c.logits_chunk = out->asked;
     c.mlp_chunk = out->mlp;
@@ -74,8 +72,7 @@ static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
         hone_push(s->arena, s->tried, s->count, s->cap);
         s->tried[s->count++] = *out;
     }
-    hone_arena_free(&scratch);
-    hone_arena_free(&made);
+    hone_arena_clear(s->scratch);
     return status;
 }
 

@@ -43,6 +43,7 @@ enum { HONE_SOLVE_LEVELS = 5 };
 
 typedef struct hone_solver {
     hone_arena *arena;             /* of what is found */
+    hone_arena *scratch;           /* of what is compiled */
     const hone_compiler *compiler; /* its arenas are not touched */
     const hone_card *card;
     const uint8_t *pinned; /* [layers] hone_keep; AUTO: free to choose */

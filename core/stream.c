@@ -102,8 +102,7 @@ hone_status hone_pass_stream(hone_graph *g, hone_err *err)
         hone_try(hone_graph_copy(g, u->from, u->here, g->nodes, err));
         under_way += u->bytes;
     }
-    if (s.count)
-        hone_graph_spread(g, at, s.count);
+    hone_graph_spread(g, at, s.count);
     g->layer = -1;
     g->phase = HONE_FORWARD;
     return HONE_OK;
