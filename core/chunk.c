@@ -21,6 +21,7 @@ typedef struct {
 
 typedef struct {
     hone_graph *g;   /* its uses are counted */
+    hone_arena own;
     int first, end;  /* the stretch */
     mark *mark;      /* [marks], of each tensor */
     int marks;
@@ -33,7 +34,7 @@ typedef struct {
 
 static void put(split *s, const hone_node *node)
 {
-    hone_push(s->g->arena, s->to, s->count, s->cap);
+    hone_push(&s->own, s->to, s->count, s->cap);
     s->to[s->count++] = *node;
 }
 
@@ -49,7 +50,7 @@ static void clear(split *s, int from, int end)
 {
     if (s->marks < s->g->tensors) {
         s->marks = 2 * s->g->tensors;
-        s->mark = hone_alloc(s->g->arena, (size_t)s->marks * sizeof *s->mark);
+        s->mark = hone_alloc(&s->own, (size_t)s->marks * sizeof *s->mark);
         return;
     }
     for (int n = from; n < end; n++) {
@@ -243,10 +244,21 @@ static hone_status run_all(split *s, int64_t rows, hone_err *err)
     return HONE_OK;
 }
 
+/* The nodes from AT on are as they were. */
+static hone_status finish(split *s, int at, hone_status status)
+{
+    put_plain(s, at, s->g->nodes);
+    if (status == HONE_OK)
+        hone_graph_renew(s->g, s->to, s->count);
+    hone_arena_free(&s->own);
+    return status;
+}
+
 hone_status hone_pass_chunk(hone_graph *g, hone_id big, int64_t rows,
                             hone_err *err)
 {
     split s = { .g = g, .total = g->tensor[big].type.dim[0], .counts = 1 };
+    hone_status status;
 
     if (rows >= s.total)
         return HONE_OK;
@@ -254,10 +266,8 @@ hone_status hone_pass_chunk(hone_graph *g, hone_id big, int64_t rows,
     hone_graph_count(g);
     clear(&s, 0, 0);
     put_plain(&s, 0, s.first);
-    hone_try(run_all(&s, rows, err));
-    put_plain(&s, s.end, g->nodes);
-    hone_graph_renew(g, s.to, s.count);
-    return HONE_OK;
+    status = run_all(&s, rows, err);
+    return finish(&s, s.end, status);
 }
 
 /* ------------------------------------------------------------------ layers */
@@ -396,11 +406,12 @@ hone_status hone_pass_chunk_layers(hone_graph *g, int64_t total, int64_t rows,
                                    hone_err *err)
 {
     split s = { .g = g, .total = total };
+    hone_status status = HONE_OK;
 
     if (rows >= total)
         return HONE_OK;
     hone_graph_count(g);
-    for (int n = 0, end; n < g->nodes; n = s.end) {
+    for (int n = 0, end; n < g->nodes && status == HONE_OK; n = s.end) {
         clear(&s, 0, 0);
         stretch_from(&s, n);
         end = s.end;
@@ -409,12 +420,11 @@ hone_status hone_pass_chunk_layers(hone_graph *g, int64_t total, int64_t rows,
             narrow(&s);
             put_plain(&s, n, s.first);
             clear(&s, n, end);
-            hone_try(run_all(&s, rows, err));
+            status = run_all(&s, rows, err);
         } else {
             put_plain(&s, n, s.end);
         }
         clear(&s, n, end);
     }
-    hone_graph_renew(g, s.to, s.count);
-    return HONE_OK;
+    return finish(&s, g->nodes, status);
 }

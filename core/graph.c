@@ -470,37 +470,41 @@ void hone_node_drop(hone_node *node)
     node->nin = node->nout = 0;
 }
 
-void hone_graph_renew(hone_graph *g, hone_node *node, int count)
+static void note_all(hone_graph *g)
 {
-    g->node = node;
-    g->nodes = g->node_cap = count;
-    for (int n = 0; n < count; n++)
+    for (int n = 0; n < g->nodes; n++)
         note_outputs(g, n);
+}
+
+void hone_graph_renew(hone_graph *g, const hone_node *node, int count)
+{
+    g->node = hone_copy(g->arena, node, (size_t)count, (size_t)count + 1,
+                        sizeof *node);
+    g->nodes = g->node_cap = count;
+    note_all(g);
 }
 
 void hone_graph_spread(hone_graph *g, const int *at, int count)
 {
-    int nodes = g->nodes - count, to = 0, k = 0, *end, *order;
-    hone_node *node;
+    hone_arena own = { 0 };
+    int to = g->nodes, nodes = g->nodes - count;
+    hone_node *made = hone_copy(&own, g->node + nodes, (size_t)count,
+                                (size_t)count + 1, sizeof *made);
+    int *next = hone_alloc(&own, ((size_t)count + 1) * sizeof *next);
+    int *last = hone_alloc(&own, ((size_t)nodes + 1) * sizeof *last);
 
-    if (!count)
-        return;
-    node = hone_alloc(g->arena, (size_t)g->nodes * sizeof *node);
-    end = hone_alloc(g->arena, ((size_t)nodes + 2) * sizeof *end);
-    order = hone_alloc(g->arena, (size_t)count * sizeof *order);
-    for (int i = 0; i < count; i++)
-        end[at[i] + 1]++;
-    for (int n = 0; n <= nodes; n++)
-        end[n + 1] += end[n];
-    for (int i = 0; i < count; i++)
-        order[end[at[i]]++] = i;
-    for (int n = 0; n <= nodes; n++) {
-        while (k < end[n])
-            node[to++] = g->node[nodes + order[k++]];
-        if (n < nodes)
-            node[to++] = g->node[n];
+    for (int k = 0; k < count; k++) { /* lists of those at one place, + 1 */
+        next[k] = last[at[k]];
+        last[at[k]] = k + 1;
     }
-    hone_graph_renew(g, node, g->nodes);
+    for (int n = nodes; to > n && n >= 0; n--) {
+        for (int k = last[n]; k; k = next[k - 1])
+            g->node[--to] = made[k - 1];
+        if (n > 0)
+            g->node[--to] = g->node[n - 1];
+    }
+    hone_arena_free(&own);
+    note_all(g);
 }
 
 void hone_graph_compact(hone_graph *g)

@@ -144,7 +144,7 @@ void hone_graph_compact(hone_graph *);
 /* Puts the last COUNT nodes, in their order, before those that stand at AT. */
 void hone_graph_spread(hone_graph *, const int *at, int count);
 /* Puts COUNT nodes in the place of all. */
-void hone_graph_renew(hone_graph *, hone_node *, int count);
+void hone_graph_renew(hone_graph *, const hone_node *, int count);
 /* Replaces reads of FROM by TO in nodes [at, end). */
 void hone_graph_replace(hone_graph *, hone_id from, hone_id to, int at,
                         int end);

@@ -288,10 +288,11 @@ static void put(hone_arena *a, shelf *s, piece *p)
  * that matter to one that lives no longer than SPAN from there on. */
 enum { SPAN = 64 };
 
-static int64_t place_pieces(hone_graph *g, piece *list, int count)
+static int64_t place_pieces(hone_graph *g, hone_arena *own, piece *list,
+                            int count)
 {
     shelf all = { 0 }, *brief = hone_alloc(
-        g->arena, ((size_t)g->nodes / SPAN + 2) * sizeof *brief);
+        own, ((size_t)g->nodes / SPAN + 2) * sizeof *brief);
     int64_t top = 0;
 
     qsort(list, (size_t)count, sizeof *list, bigger_first);
@@ -299,9 +300,9 @@ static int64_t place_pieces(hone_graph *g, piece *list, int count)
         int k = p->first / SPAN;
 
         p->offset = lowest_gap(p, p->last - p->first > SPAN ? &all : brief + k);
-        put(g->arena, &all, p);
+        put(own, &all, p);
         for (k = k ? k - 1 : 0; k <= p->last / SPAN; k++)
-            put(g->arena, &brief[k], p);
+            put(own, &brief[k], p);
         g->tensor[p->id].offset = p->offset;
         if (p->offset + p->bytes > top)
             top = p->offset + p->bytes;
@@ -311,8 +312,10 @@ static int64_t place_pieces(hone_graph *g, piece *list, int count)
 
 static int64_t place_space(hone_graph *g, hone_space space)
 {
-    piece *list = hone_alloc(g->arena, ((size_t)g->tensors + 1) * sizeof *list);
+    hone_arena own = { 0 };
+    piece *list = hone_alloc(&own, ((size_t)g->tensors + 1) * sizeof *list);
     int count = 0;
+    int64_t top;
 
     for (hone_id i = 0; i < g->tensors; i++) {
         const hone_tensor *t = &g->tensor[i];
@@ -322,7 +325,9 @@ static int64_t place_space(hone_graph *g, hone_space space)
         list[count++] = (piece){ .bytes = hone_tensor_bytes(&t->type),
                                  .first = t->first, .last = t->last, .id = i };
     }
-    return place_pieces(g, list, count);
+    top = place_pieces(g, &own, list, count);
+    hone_arena_free(&own);
+    return top;
 }
 
 hone_status hone_pass_place(hone_graph *g, hone_placement *p, hone_err *err)

@@ -25,7 +25,8 @@ typedef struct {
  * layers are done. */
 typedef struct {
     hone_graph *g;
-    int layer, nodes, layers;
+    hone_arena own;
+    int layer, layers;
     span *span[2];    /* [layers] of forward and of backward nodes */
     uint8_t *again;   /* [nodes] forward nodes to run again */
     hone_id *twin;    /* [tensors] of what they write */
@@ -61,7 +62,7 @@ static void find_spans(redo *r)
     const hone_graph *g = r->g;
 
     for (int k = 0; k < 2; k++)
-        r->span[k] = hone_alloc(g->arena, ((size_t)r->layers + 1) *
+        r->span[k] = hone_alloc(&r->own, ((size_t)r->layers + 1) *
                                               sizeof *r->span[k]);
     for (int n = 0; n < g->nodes; n++) {
         const hone_node *node = &g->node[n];
@@ -87,14 +88,14 @@ static void start(redo *r, hone_graph *g, int layers)
 {
     size_t room = 2 * (size_t)g->tensors + 1, nodes = (size_t)g->nodes + 1;
 
-    *r = (redo){ .g = g, .nodes = g->nodes, .layers = layers };
-    r->again = hone_alloc(g->arena, nodes);
-    r->cheap = hone_alloc(g->arena, nodes);
-    r->kept = hone_alloc(g->arena, room);
-    r->twin = hone_alloc(g->arena, room * sizeof *r->twin);
-    r->producer = hone_alloc(g->arena, room * sizeof *r->producer);
-    r->reads = hone_alloc(g->arena, room * sizeof *r->reads);
-    r->here = hone_alloc(g->arena, room * sizeof *r->here);
+    *r = (redo){ .g = g, .layers = layers };
+    r->again = hone_alloc(&r->own, nodes);
+    r->cheap = hone_alloc(&r->own, nodes);
+    r->kept = hone_alloc(&r->own, room);
+    r->twin = hone_alloc(&r->own, room * sizeof *r->twin);
+    r->producer = hone_alloc(&r->own, room * sizeof *r->producer);
+    r->reads = hone_alloc(&r->own, room * sizeof *r->reads);
+    r->here = hone_alloc(&r->own, room * sizeof *r->here);
     memset(r->twin, 0xff, room * sizeof *r->twin);
     memset(r->producer, 0xff, room * sizeof *r->producer);
     find_spans(r);
@@ -103,8 +104,15 @@ static void start(redo *r, hone_graph *g, int layers)
 /* The last node was made, to stand before the one at AT. */
 static void note_made(redo *r, int at)
 {
-    hone_push(r->g->arena, r->at, r->made, r->cap);
+    hone_push(&r->own, r->at, r->made, r->cap);
     r->at[r->made++] = at;
+}
+
+/* What was made comes to its place. */
+static void finish(redo *r)
+{
+    hone_graph_spread(r->g, r->at, r->made);
+    hone_arena_free(&r->own);
 }
 
 static int is_forward(const redo *r, int n)
@@ -595,6 +603,7 @@ hone_status hone_pass_recompute(hone_graph *g, const uint8_t *how, int layers,
                                 hone_err *err)
 {
     const unsigned away = 1u << HONE_KEEP_OFFLOAD | 1u << HONE_KEEP_AWAY;
+    hone_status status = HONE_OK;
     waiting last = { 0 };
     redo r;
 
@@ -605,14 +614,14 @@ hone_status hone_pass_recompute(hone_graph *g, const uint8_t *how, int layers,
     for (int layer = layers - 1; layer >= 0; layer--)
         if (how[layer] > HONE_KEEP_ALL)
             recompute(&r, layer, how[layer]);
-    hone_graph_spread(g, r.at, r.made);
+    finish(&r);
     if (!any_of(how, layers, away))
         return HONE_OK;
     start(&r, g, layers);
-    for (int layer = layers - 1; layer >= 0; layer--)
+    for (int layer = layers - 1; layer >= 0 && status == HONE_OK; layer--)
         if (any_of(&how[layer], 1, away))
-            hone_try(offload(&r, layer, how[layer] == HONE_KEEP_AWAY, &last,
-                             err));
-    hone_graph_spread(g, r.at, r.made);
-    return HONE_OK;
+            status = offload(&r, layer, how[layer] == HONE_KEEP_AWAY, &last,
+                             err);
+    finish(&r);
+    return status;
 }
