@@ -31,26 +31,6 @@ static int take_spare(hone_arena *a, size_t bytes)
     return 0;
 }
 
-/* One of SIZE bytes; a block for one thing alone stands behind the first, of
- * which there is some left. */
-static struct hone_arena_block *add_block(hone_arena *a, size_t size, int alone)
-{
-    struct hone_arena_block *b = calloc(1, size), **at = &a->first;
-
-    if (!b) {
-        fprintf(stderr, "hone: out of host memory (%zu bytes)\n", size);
-        abort();
-    }
-    if (alone && *at)
-        at = &(*at)->next;
-    b->next = *at;
-    b->used = HEAD;
-    b->size = size;
-    *at = b;
-    a->bytes += size;
-    return b;
-}
-
 void *hone_alloc(hone_arena *a, size_t bytes)
 {
     struct hone_arena_block *b = a->first;
@@ -63,8 +43,18 @@ void *hone_alloc(hone_arena *a, size_t bytes)
         size_t size = b && b->size < 1 << 20 ? 2 * b->size : 16384;
         if (b && b->size >= 1 << 20)
             size = b->size;
-        b = size < bytes + HEAD ? add_block(a, bytes + HEAD, 1)
-                                : add_block(a, size, 0);
+        if (size < bytes + HEAD)
+            size = bytes + HEAD;
+        b = calloc(1, size);
+        if (!b) {
+            fprintf(stderr, "hone: out of host memory (%zu bytes)\n", size);
+            abort();
+        }
+        b->next = a->first;
+        b->used = HEAD;
+        b->size = size;
+        a->first = b;
+        a->bytes += size;
     }
     p = (char *)b + b->used;
     b->used += bytes;

@@ -45,26 +45,43 @@ static void put_plain(split *s, int from, int end)
         put(s, &s->g->node[from++]);
 }
 
-/* Forgets what was said of what nodes [from, end) touch. */
-static void clear(split *s, int from, int end)
+/* Of what a node reads, adds to and writes, in that order. */
+static uint32_t operands(const hone_node *node)
 {
-    if (s->marks < s->g->tensors) {
-        s->marks = 2 * s->g->tensors;
-        s->mark = hone_alloc(&s->own, (size_t)s->marks * sizeof *s->mark);
-        return;
-    }
+    return node->nin + 2 * node->nout;
+}
+
+static hone_id operand(const hone_node *node, uint32_t i)
+{
+    return i < node->nin                ? node->in[i]
+           : i < node->nin + node->nout ? node->acc[i - node->nin]
+                                        : node->out[i - node->nin - node->nout];
+}
+
+/* Forgets what was said of what nodes [from, end) touch; LOCAL: of its rows. */
+static void clear(split *s, int from, int end, int local)
+{
     for (int n = from; n < end; n++) {
         const hone_node *node = &s->g->node[n];
 
-        for (uint32_t i = 0; i < node->nin; i++)
-            if (node->in[i] != HONE_NONE)
-                s->mark[node->in[i]] = (mark){ 0 };
-        for (uint32_t i = 0; i < node->nout; i++) {
-            s->mark[node->out[i]] = (mark){ 0 };
-            if (node->acc[i] != HONE_NONE)
-                s->mark[node->acc[i]] = (mark){ 0 };
+        for (uint32_t i = 0; i < operands(node); i++) {
+            hone_id id = operand(node, i);
+
+            if (id != HONE_NONE && local)
+                s->mark[id].local = 0;
+            else if (id != HONE_NONE)
+                s->mark[id] = (mark){ 0 };
         }
     }
+}
+
+/* For all tensors that there are; none is marked. */
+static void make_room(split *s)
+{
+    if (s->marks >= s->g->tensors)
+        return;
+    s->marks = 2 * s->g->tensors;
+    s->mark = hone_alloc(&s->own, (size_t)s->marks * sizeof *s->mark);
 }
 
 static int touches(const hone_node *node, const uint8_t *set)
@@ -137,12 +154,9 @@ static void find_inside(split *s)
     for (int n = s->first; n < s->end; n++) {
         const hone_node *node = &g->node[n];
 
-        for (uint32_t i = 0; i < node->nin; i++)
-            if (node->in[i] != HONE_NONE)
-                s->mark[node->in[i]].uses++;
-        for (uint32_t i = 0; i < node->nout; i++)
-            if (node->acc[i] != HONE_NONE)
-                s->mark[node->acc[i]].uses++;
+        for (uint32_t i = 0; i < node->nin + node->nout; i++)
+            if (operand(node, i) != HONE_NONE)
+                s->mark[operand(node, i)].uses++;
     }
     for (int n = s->first; n < s->end; n++)
         for (uint32_t i = 0; i < g->node[n].nout; i++) {
@@ -212,30 +226,13 @@ static hone_status run_node(split *s, int n, hone_err *err)
     return HONE_OK;
 }
 
-/* What is cut has other rows in the next run. */
-static void next_rows(split *s)
-{
-    for (int n = s->first; n < s->end; n++) {
-        const hone_node *node = &s->g->node[n];
-
-        for (uint32_t i = 0; i < node->nin; i++)
-            if (node->in[i] != HONE_NONE)
-                s->mark[node->in[i]].local = 0;
-        for (uint32_t i = 0; i < node->nout; i++) {
-            s->mark[node->out[i]].local = 0;
-            if (node->acc[i] != HONE_NONE)
-                s->mark[node->acc[i]].local = 0;
-        }
-    }
-}
-
 /* The stretch over ROWS rows at a time. */
 static hone_status run_all(split *s, int64_t rows, hone_err *err)
 {
     find_inside(s);
     for (s->row = 0; s->row < s->total; s->row += s->rows) {
         s->rows = s->total - s->row < rows ? s->total - s->row : rows;
-        next_rows(s);
+        clear(s, s->first, s->end, 1);
         for (int n = s->first; n < s->end; n++)
             hone_try(run_node(s, n, err));
     }
@@ -264,7 +261,7 @@ hone_status hone_pass_chunk(hone_graph *g, hone_id big, int64_t rows,
         return HONE_OK;
     hone_try(find_stretch(&s, big, err));
     hone_graph_count(g);
-    clear(&s, 0, 0);
+    make_room(&s);
     put_plain(&s, 0, s.first);
     status = run_all(&s, rows, err);
     return finish(&s, s.end, status);
@@ -363,11 +360,8 @@ static int touches_big(const split *s, int n)
 {
     const hone_node *node = &s->g->node[n];
 
-    for (uint32_t i = 0; i < node->nin; i++)
-        if (node->in[i] != HONE_NONE && s->mark[node->in[i]].big)
-            return 1;
-    for (uint32_t i = 0; i < node->nout; i++)
-        if (s->mark[node->out[i]].big)
+    for (uint32_t i = 0; i < operands(node); i++)
+        if (operand(node, i) != HONE_NONE && s->mark[operand(node, i)].big)
             return 1;
     return 0;
 }
@@ -412,19 +406,19 @@ hone_status hone_pass_chunk_layers(hone_graph *g, int64_t total, int64_t rows,
         return HONE_OK;
     hone_graph_count(g);
     for (int n = 0, end; n < g->nodes && status == HONE_OK; n = s.end) {
-        clear(&s, 0, 0);
+        make_room(&s);
         stretch_from(&s, n);
         end = s.end;
         find_inside(&s);
         if (g->node[n].layer >= 0 && find_big(&s)) {
             narrow(&s);
             put_plain(&s, n, s.first);
-            clear(&s, n, end);
+            clear(&s, n, end, 0);
             status = run_all(&s, rows, err);
         } else {
             put_plain(&s, n, s.end);
         }
-        clear(&s, n, end);
+        clear(&s, n, end, 0);
     }
     return finish(&s, g->nodes, status);
 }

@@ -352,10 +352,7 @@ static int replace(hone_graph *g, const match *m, const hone_component *c,
         hone_node_drop(&g->node[m->node[s]]);
     }
     hone_node_count(g, &g->node[g->nodes - 1], 1);
-    if (g->node[m->at].component)
-        hone_graph_move(g, 1, m->at);
-    else
-        hone_graph_take(g, m->at);
+    hone_graph_move(g, 1, m->at);
     return 1;
 }
 

@@ -559,6 +559,11 @@ void hone_graph_move(hone_graph *g, int count, int at)
 
     if (count == 0 || from == at)
         return;
+    if (count == 1 && !g->node[at].component) { /* there is room */
+        g->node[at] = g->node[--g->nodes];
+        note_outputs(g, at);
+        return;
+    }
     moved = hone_copy(g->arena, &g->node[from], (size_t)count, (size_t)count,
                       sizeof *moved);
     memmove(&g->node[at + count], &g->node[at],
@@ -566,10 +571,4 @@ void hone_graph_move(hone_graph *g, int count, int at)
     memcpy(&g->node[at], moved, (size_t)count * sizeof *moved);
     for (int i = 0; i < count; i++)
         note_outputs(g, at + i);
-}
-
-void hone_graph_take(hone_graph *g, int at)
-{
-    g->node[at] = g->node[--g->nodes];
-    note_outputs(g, at);
 }

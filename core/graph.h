@@ -153,9 +153,8 @@ hone_id hone_graph_scalar(hone_graph *, const char *name, hone_tensor_kind);
 /* A copy on the stream beside, before the node at AT. */
 hone_status hone_graph_copy(hone_graph *, hone_id from, hone_id to, int at,
                             hone_err *);
-/* Moves the last COUNT nodes so that they begin at position AT. */
+/* Moves the last COUNT nodes so that they begin at position AT; a single one
+ * into the place of one that is to be removed. */
 void hone_graph_move(hone_graph *, int count, int at);
-/* Moves the last node into the place of the one at AT. */
-void hone_graph_take(hone_graph *, int at);
 
 #endif

@@ -589,37 +589,21 @@ static hone_status offload(redo *r, int layer, int away, waiting *last,
     return HONE_OK;
 }
 
-/* Of the layers' ways those that are MASK's; whether there are any. */
-static int any_of(const uint8_t *how, int layers, unsigned mask)
-{
-    int any = 0;
-
-    for (int layer = 0; layer < layers; layer++)
-        any |= (int)(mask >> how[layer] & 1);
-    return any;
-}
-
 hone_status hone_pass_recompute(hone_graph *g, const uint8_t *how, int layers,
                                 hone_err *err)
 {
-    const unsigned away = 1u << HONE_KEEP_OFFLOAD | 1u << HONE_KEEP_AWAY;
     hone_status status = HONE_OK;
     waiting last = { 0 };
     redo r;
 
-    if (!any_of(how, layers, away | 1u << HONE_KEEP_LIGHT |
-                                 1u << HONE_KEEP_NONE))
-        return HONE_OK;
     start(&r, g, layers);
     for (int layer = layers - 1; layer >= 0; layer--)
         if (how[layer] > HONE_KEEP_ALL)
             recompute(&r, layer, how[layer]);
     finish(&r);
-    if (!any_of(how, layers, away))
-        return HONE_OK;
     start(&r, g, layers);
     for (int layer = layers - 1; layer >= 0 && status == HONE_OK; layer--)
-        if (any_of(&how[layer], 1, away))
+        if (how[layer] == HONE_KEEP_OFFLOAD || how[layer] == HONE_KEEP_AWAY)
             status = offload(&r, layer, how[layer] == HONE_KEEP_AWAY, &last,
                              err);
     finish(&r);
