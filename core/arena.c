@@ -17,12 +17,28 @@ struct hone_arena_block {
 
 enum { HEAD = (sizeof(struct hone_arena_block) + 15) / 16 * 16 };
 
+/* A spare block of that size comes first. */
+static int take_spare(hone_arena *a, size_t bytes)
+{
+    for (struct hone_arena_block **at = &a->spare, *b; (b = *at);
+         at = &b->next)
+        if (b->size - HEAD >= bytes) {
+            *at = b->next;
+            b->next = a->first;
+            a->first = b;
+            return 1;
+        }
+    return 0;
+}
+
 void *hone_alloc(hone_arena *a, size_t bytes)
 {
     struct hone_arena_block *b = a->first;
     void *p;
 
     bytes = (bytes + 15) / 16 * 16;
+    if ((!b || b->size - b->used < bytes) && take_spare(a, bytes))
+        b = a->first;
     if (!b || b->size - b->used < bytes) {
         size_t size = b && b->size < 1 << 20 ? 2 * b->size : 16384;
         if (b && b->size >= 1 << 20)
@@ -88,12 +104,29 @@ void hone_put(char *to, size_t bytes, size_t *at, const char *fmt, ...)
     va_end(ap);
 }
 
+void hone_arena_clear(hone_arena *a)
+{
+    for (struct hone_arena_block *b; (b = a->first);) {
+        memset((char *)b + HEAD, 0, b->used - HEAD);
+        b->used = HEAD;
+        a->first = b->next;
+        b->next = a->spare;
+        a->spare = b;
+    }
+}
+
+static void free_blocks(struct hone_arena_block *b)
+{
+    while (b) {
+        struct hone_arena_block *next = b->next;
+        free(b);
+        b = next;
+    }
+}
+
 void hone_arena_free(hone_arena *a)
 {
-    while (a->first) {
-        struct hone_arena_block *next = a->first->next;
-        free(a->first);
-        a->first = next;
-    }
-    a->bytes = 0;
+    free_blocks(a->first);
+    free_blocks(a->spare);
+    *a = (hone_arena){ 0 };
 }

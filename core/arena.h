@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 typedef struct hone_arena {
-    struct hone_arena_block *first;
+    struct hone_arena_block *first, *spare;
     size_t bytes; /* taken from the system, headers included */
 } hone_arena;
 
@@ -27,6 +27,8 @@ char *hone_format_text(hone_arena *, const char *fmt, ...)
 void hone_put(char *to, size_t bytes, size_t *at, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void hone_arena_free(hone_arena *);
+/* All that was taken is gone, but its memory stays for what is taken next. */
+void hone_arena_clear(hone_arena *);
 
 /* Makes room for one more item in an array that grows by doubling. */
 #define hone_push(arena, array, count, cap)                                    \

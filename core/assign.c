@@ -76,6 +76,8 @@ typedef struct {
     const hone_component *const *packs;
     const hone_device_info *info;
     int images;
+    int *at; /* before which nodes those that came in belong */
+    int came, cap;
 } assigner;
 
 static hone_status try_kernel(const assigner *a, hone_node *node,
@@ -241,10 +243,12 @@ static int take_twice(const assigner *a, hone_node *node, uint32_t i,
     return 1;
 }
 
-/* `convert` of operand I, before the node at N (inputs) or behind (outputs).
- * Returns how many nodes came in before it. */
-static hone_status convert(const assigner *a, int n, uint32_t i,
-                           hone_storage want, int *before, hone_err *err)
+static hone_status assign_node(assigner *a, int n, int at, hone_err *err);
+
+/* `convert` of operand I of node N, which stands at AT: before it (inputs) or
+ * behind (outputs). It comes in at the end, until all are moved. */
+static hone_status convert(assigner *a, int n, uint32_t i, hone_storage want,
+                           int at, hone_err *err)
 {
     hone_graph *g = a->g;
     hone_node *node = &g->node[n];
@@ -253,6 +257,9 @@ static hone_status convert(const assigner *a, int n, uint32_t i,
     hone_id old = *slot, made;
     hone_type type = g->tensor[old].type;
 
+    if (n >= g->nodes - a->came)
+        return hone_fail(err, HONE_ENOSUP, "%s: pack %s cannot convert it",
+                         node->name, node->pack);
     if (!input && (hone_node_flags(node, i) & HONE_UPDATED ||
                    node->acc[i - node->nin] != HONE_NONE))
         return hone_fail(err, HONE_ENOSUP,
@@ -265,48 +272,38 @@ static hone_status convert(const assigner *a, int n, uint32_t i,
     g->layer = node->layer;
     g->phase = node->phase;
     hone_try(hone_pass_convert(g, input ? old : made, input ? made : old, err));
-    hone_graph_move(g, 1, input ? n : n + 1);
-    *before = input;
     g->layer = -1;
     g->phase = HONE_FORWARD;
-    return HONE_OK;
+    hone_push(g->arena, a->at, a->came, a->cap);
+    a->at[a->came++] = input ? at : at + 1;
+    return assign_node(a, g->nodes - 1, a->at[a->came - 1], err);
 }
 
-static hone_status assign_node(const assigner *a, int *n, hone_err *err)
+/* Node N, which stands before that at AT + 1. */
+static hone_status assign_node(assigner *a, int n, int at, hone_err *err)
 {
     hone_graph *g = a->g;
-    hone_node *node = &g->node[*n];
-    hone_call call = hone_node_call(g, node);
+    hone_call call = hone_node_call(g, &g->node[n]);
     uint32_t count = call.nin + call.nout;
     hone_storage *want = hone_alloc(g->arena, (count + 1) * sizeof *want);
     int converted = 0;
 
-    if (!strcmp(node->component->name, "copy"))
+    if (!strcmp(g->node[n].component->name, "copy"))
         return HONE_OK; /* the device does it */
     call.device = a->info;
-    hone_try(choose(a, node, &call, want, err));
+    hone_try(choose(a, &g->node[n], &call, want, err));
     for (uint32_t i = 0; i < count; i++) {
-        int before = 0;
-        hone_id id;
+        hone_node *node = &g->node[n]; /* moved where others come in */
+        hone_id id = i < call.nin ? node->in[i] : node->out[i - call.nin];
 
-        node = &g->node[*n]; /* moved by what came in before it */
-        id = i < call.nin ? node->in[i] : node->out[i - call.nin];
         if (id == HONE_NONE || want[i] == g->tensor[id].type.storage ||
             (i < call.nin && (take_image(a, node, i, want[i]) ||
                               take_twice(a, node, i, want[i]))))
             continue;
-        hone_try(convert(a, *n, i, want[i], &before, err));
-        *n += before;
+        hone_try(convert(a, n, i, want[i], at, err));
         converted = 1;
     }
-    if (!converted)
-        return HONE_OK;
-    /* The new nodes before it need kernels too: begin again with the first. */
-    while (*n > 0 && !g->node[*n - 1].kernel &&
-           !strcmp(g->node[*n - 1].component->name, "convert"))
-        --*n;
-    --*n;
-    return HONE_OK;
+    return converted ? assign_node(a, n, at, err) : HONE_OK;
 }
 
 hone_status hone_pass_assign(hone_graph *g, const hone_component *const *packs,
@@ -314,8 +311,10 @@ hone_status hone_pass_assign(hone_graph *g, const hone_component *const *packs,
                              hone_err *err)
 {
     assigner a = { .g = g, .packs = packs, .info = info, .images = images };
+    const int nodes = g->nodes;
 
-    for (int n = 0; n < g->nodes; n++)
-        hone_try(assign_node(&a, &n, err));
+    for (int n = 0; n < nodes; n++)
+        hone_try(assign_node(&a, n, n, err));
+    hone_graph_spread(g, a.at, a.came);
     return HONE_OK;
 }

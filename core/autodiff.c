@@ -234,7 +234,7 @@ static int fold(hone_graph *g, int at, int which)
 
     p = find_producer_output(g, part, &i);
     q = hone_graph_producer(g, other);
-    if (p < 0 || part == other || hone_graph_uses(g, part, p) != 1)
+    if (p < 0 || part == other || g->tensor[part].uses != 1)
         return 0;
     node = &g->node[p];
     if (!(hone_node_flags(node, node->nin + i) & HONE_CAN_ADD) ||
@@ -245,9 +245,9 @@ static int fold(hone_graph *g, int at, int which)
     node->out[i] = sum->out[0];
     if (q >= p) {
         *sum = *node;
-        node->component = NULL;
+        hone_node_drop(node);
     } else {
-        sum->component = NULL;
+        hone_node_drop(sum);
     }
     return 1;
 }
@@ -262,21 +262,21 @@ static int fold_chain(hone_graph *g, int at, int which)
 
     p = find_producer_output(g, part, &i);
     o = hone_graph_producer(g, other);
-    if (p < 0 || part == other || hone_graph_uses(g, part, p) != 1)
+    if (p < 0 || part == other || g->tensor[part].uses != 1)
         return 0;
     node = &g->node[p];
     v = node->acc[i];
     q = v == HONE_NONE ? -1 : find_producer_output(g, v, &k);
     first = q < 0 ? NULL : &g->node[q];
     if (q <= o || q >= p || node->layer != sum->layer ||
-        node->phase != sum->phase || hone_graph_uses(g, v, q) != 1 ||
+        node->phase != sum->phase || g->tensor[v].uses != 1 ||
         first->layer != sum->layer ||
         first->acc[k] != HONE_NONE ||
         !(hone_node_flags(first, first->nin + k) & HONE_CAN_ADD))
         return 0;
     first->acc[k] = other;
     node->out[i] = sum->out[0];
-    sum->component = NULL;
+    hone_node_drop(sum);
     return 1;
 }
 
@@ -303,7 +303,7 @@ int hone_sum_is_free(const hone_graph *g, const hone_node *sum)
         const hone_node *node = p < 0 ? NULL : &g->node[p];
 
         if (node && node->layer == sum->layer &&
-            hone_graph_uses(g, sum->in[k], p) == 1 &&
+            g->tensor[sum->in[k]].uses == 1 &&
             (hone_node_flags(node, node->nin + i) & HONE_CAN_ADD ||
              hone_sum_is_free(g, node)))
             return 1;
@@ -315,15 +315,16 @@ int hone_sum_is_free(const hone_graph *g, const hone_node *sum)
  * the reading of what it adds to, a low-rank one would only write it twice. */
 void hone_pass_accumulate(hone_graph *g)
 {
+    hone_graph_count(g);
     for (int n = 0; n < g->nodes; n++) {
         hone_node *node = &g->node[n];
         int larger;
 
-        if (strcmp(node->component->name, "add") != 0)
+        if (!node->component || strcmp(node->component->name, "add") != 0)
             continue;
         larger = work(g, node->in[1]) >= work(g, node->in[0]);
-        if (fold(g, n, larger) || fold(g, n, !larger) ||
-            fold_chain(g, n, 0) || fold_chain(g, n, 1))
-            hone_graph_compact(g), n--;
+        (void)(fold(g, n, larger) || fold(g, n, !larger) ||
+               fold_chain(g, n, 0) || fold_chain(g, n, 1));
     }
+    hone_graph_compact(g);
 }

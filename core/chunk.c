@@ -9,15 +9,80 @@
 
 #include "passes.h"
 
+/* Of a tensor in the present stretch. */
 typedef struct {
-    hone_graph *g;
+    int uses;        /* by its nodes */
+    hone_id local;   /* its rows in the present run, + 1; 0: none yet */
+    uint8_t inside;  /* written in the stretch, read nowhere else */
+    uint8_t made;    /* written in it */
+    uint8_t summed;  /* only whole behind it */
+    uint8_t big;     /* larger than all that is cut and not inside */
+} mark;
+
+typedef struct {
+    hone_graph *g;   /* its uses are counted */
+    hone_arena own;
     int first, end;  /* the stretch */
-    uint8_t *inside; /* [tensors] written in the stretch, read nowhere else */
-    hone_id *local;  /* [tensors] its rows in the present run */
+    mark *mark;      /* [marks], of each tensor */
+    int marks;
     int64_t total;   /* rows of the stretch */
     int64_t row, rows;
     int counts;      /* runs may be left out: hone_node.from_row */
+    hone_node *to;   /* what becomes of the nodes */
+    int count, cap;
 } split;
+
+static void put(split *s, const hone_node *node)
+{
+    hone_push(&s->own, s->to, s->count, s->cap);
+    s->to[s->count++] = *node;
+}
+
+/* Nodes [from, end) as they are. */
+static void put_plain(split *s, int from, int end)
+{
+    while (from < end)
+        put(s, &s->g->node[from++]);
+}
+
+/* Of what a node reads, adds to and writes, in that order. */
+static uint32_t operands(const hone_node *node)
+{
+    return node->nin + 2 * node->nout;
+}
+
+static hone_id operand(const hone_node *node, uint32_t i)
+{
+    return i < node->nin                ? node->in[i]
+           : i < node->nin + node->nout ? node->acc[i - node->nin]
+                                        : node->out[i - node->nin - node->nout];
+}
+
+/* Forgets what was said of what nodes [from, end) touch; LOCAL: of its rows. */
+static void clear(split *s, int from, int end, int local)
+{
+    for (int n = from; n < end; n++) {
+        const hone_node *node = &s->g->node[n];
+
+        for (uint32_t i = 0; i < operands(node); i++) {
+            hone_id id = operand(node, i);
+
+            if (id != HONE_NONE && local)
+                s->mark[id].local = 0;
+            else if (id != HONE_NONE)
+                s->mark[id] = (mark){ 0 };
+        }
+    }
+}
+
+/* For all tensors that there are; none is marked. */
+static void make_room(split *s)
+{
+    if (s->marks >= s->g->tensors)
+        return;
+    s->marks = 2 * s->g->tensors;
+    s->mark = hone_alloc(&s->own, (size_t)s->marks * sizeof *s->mark);
+}
 
 static int touches(const hone_node *node, const uint8_t *set)
 {
@@ -86,25 +151,20 @@ static void find_inside(split *s)
 {
     const hone_graph *g = s->g;
 
-    s->inside = hone_alloc(g->arena, (size_t)g->tensors + 1);
-    s->local = hone_alloc(g->arena, (size_t)(g->tensors + 1) * sizeof(hone_id));
+    for (int n = s->first; n < s->end; n++) {
+        const hone_node *node = &g->node[n];
+
+        for (uint32_t i = 0; i < node->nin + node->nout; i++)
+            if (operand(node, i) != HONE_NONE)
+                s->mark[operand(node, i)].uses++;
+    }
     for (int n = s->first; n < s->end; n++)
         for (uint32_t i = 0; i < g->node[n].nout; i++) {
             hone_id id = g->node[n].out[i];
-            s->inside[id] = g->tensor[id].kind == HONE_T_TEMP;
-        }
-    for (int n = 0; n < g->nodes; n++) {
-        const hone_node *node = &g->node[n];
 
-        if (n >= s->first && n < s->end)
-            continue;
-        for (uint32_t i = 0; i < node->nin; i++)
-            if (node->in[i] != HONE_NONE)
-                s->inside[node->in[i]] = 0;
-        for (uint32_t i = 0; i < node->nout; i++)
-            if (node->acc[i] != HONE_NONE)
-                s->inside[node->acc[i]] = 0;
-    }
+            s->mark[id].inside = g->tensor[id].kind == HONE_T_TEMP &&
+                                 s->mark[id].uses == g->tensor[id].uses;
+        }
 }
 
 /* The present rows of a tensor whose rows are cut. */
@@ -112,14 +172,14 @@ static hone_id rows_of(split *s, hone_id id)
 {
     hone_graph *g = s->g;
     hone_type type = g->tensor[id].type;
+    mark *m = &s->mark[id];
 
-    if (s->local[id] != HONE_NONE)
-        return s->local[id];
     type.dim[0] = s->rows;
-    s->local[id] = s->inside[id]
-                       ? hone_graph_tensor(g, NULL, type, HONE_T_TEMP)
-                       : hone_graph_view(g, id, s->row, s->rows);
-    return s->local[id];
+    if (!m->local)
+        m->local = 1 + (m->inside ? hone_graph_tensor(g, NULL, type,
+                                                      HONE_T_TEMP)
+                                  : hone_graph_view(g, id, s->row, s->rows));
+    return m->local - 1;
 }
 
 static hone_status run_node(split *s, int n, hone_err *err)
@@ -138,7 +198,7 @@ static hone_status run_node(split *s, int n, hone_err *err)
             continue;
         if (hone_node_flags(&node, i) & HONE_ROWS)
             in[i] = rows_of(s, in[i]);
-        else if (s->inside[in[i]])
+        else if (s->mark[in[i]].inside)
             return hone_fail(err, HONE_ENOSUP,
                              "%s: input %u is needed whole and made in chunks",
                              node.name, i);
@@ -161,40 +221,50 @@ static hone_status run_node(split *s, int n, hone_err *err)
     node.acc = acc;
     if (s->counts)
         node.from_row = s->row;
-    hone_push(g->arena, g->node, g->nodes, g->node_cap);
-    g->node[g->nodes++] = node;
+    hone_node_count(g, &node, 1);
+    put(s, &node);
     return HONE_OK;
 }
 
-/* The stretch over ROWS rows at a time, in its place. */
+/* The stretch over ROWS rows at a time. */
 static hone_status run_all(split *s, int64_t rows, hone_err *err)
 {
-    hone_graph *g = s->g;
-    int before = g->nodes, tensors = g->tensors;
-
     find_inside(s);
     for (s->row = 0; s->row < s->total; s->row += s->rows) {
         s->rows = s->total - s->row < rows ? s->total - s->row : rows;
-        memset(s->local, 0xff, (size_t)tensors * sizeof *s->local);
+        clear(s, s->first, s->end, 1);
         for (int n = s->first; n < s->end; n++)
             hone_try(run_node(s, n, err));
     }
     for (int n = s->first; n < s->end; n++)
-        g->node[n].component = NULL;
-    hone_graph_move(g, g->nodes - before, s->end);
-    hone_graph_compact(g);
+        hone_node_count(s->g, &s->g->node[n], -1);
     return HONE_OK;
+}
+
+/* The nodes from AT on are as they were. */
+static hone_status finish(split *s, int at, hone_status status)
+{
+    put_plain(s, at, s->g->nodes);
+    if (status == HONE_OK)
+        hone_graph_renew(s->g, s->to, s->count);
+    hone_arena_free(&s->own);
+    return status;
 }
 
 hone_status hone_pass_chunk(hone_graph *g, hone_id big, int64_t rows,
                             hone_err *err)
 {
     split s = { .g = g, .total = g->tensor[big].type.dim[0], .counts = 1 };
+    hone_status status;
 
     if (rows >= s.total)
         return HONE_OK;
     hone_try(find_stretch(&s, big, err));
-    return run_all(&s, rows, err);
+    hone_graph_count(g);
+    make_room(&s);
+    put_plain(&s, 0, s.first);
+    status = run_all(&s, rows, err);
+    return finish(&s, s.end, status);
 }
 
 /* ------------------------------------------------------------------ layers */
@@ -209,15 +279,8 @@ static int has_rows(const split *s, hone_id id)
            s->g->tensor[id].base == HONE_NONE;
 }
 
-static int is_made_inside(const split *s, hone_id id)
-{
-    return s->g->tensor[id].kind == HONE_T_TEMP &&
-           hone_graph_producer(s->g, id) >= s->first;
-}
-
-/* Whether the stretch from s->first to node N can be run over rows. SUMMED:
- * what is only whole behind it. */
-static int can_cut(const split *s, int n, uint8_t *summed)
+/* Whether the stretch from s->first to node N can be run over rows. */
+static int can_cut(const split *s, int n)
 {
     const hone_graph *g = s->g;
     const hone_node *node = &g->node[n];
@@ -229,9 +292,9 @@ static int can_cut(const split *s, int n, uint8_t *summed)
 
         if (id == HONE_NONE)
             continue;
-        if (summed[id] || (hone_node_flags(node, i) & HONE_ROWS
-                               ? !has_rows(s, id)
-                               : is_made_inside(s, id)))
+        if (s->mark[id].summed || (hone_node_flags(node, i) & HONE_ROWS
+                                       ? !has_rows(s, id)
+                                       : s->mark[id].made))
             return 0;
     }
     for (uint32_t i = 0; i < node->nout; i++) {
@@ -242,13 +305,16 @@ static int can_cut(const split *s, int n, uint8_t *summed)
                 ? !has_rows(s, node->out[i]) ||
                       (acc != HONE_NONE && !has_rows(s, acc))
                 : !(flags & HONE_SUMMED) || !(flags & HONE_CAN_ADD) ||
-                      (acc != HONE_NONE && summed[acc]))
+                      (acc != HONE_NONE && s->mark[acc].summed))
             return 0;
     }
-    for (uint32_t i = 0; i < node->nout; i++)
-        summed[node->out[i]] |=
-            !(hone_node_flags(node, node->nin + i) & HONE_ROWS) &&
-            g->tensor[node->out[i]].kind == HONE_T_TEMP;
+    for (uint32_t i = 0; i < node->nout; i++) {
+        mark *m = &s->mark[node->out[i]];
+
+        m->made = g->tensor[node->out[i]].kind == HONE_T_TEMP;
+        m->summed |= m->made &&
+                     !(hone_node_flags(node, node->nin + i) & HONE_ROWS);
+    }
     return 1;
 }
 
@@ -262,9 +328,8 @@ static int is_cheap(const hone_graph *g, int n)
     return hone_node_flops(g, node) < CHEAP * elements;
 }
 
-/* Marks of BIG what is inside the stretch and larger than all that is cut and
- * is not; whether there is any. */
-static int find_big(const split *s, uint8_t *big)
+/* Marks what is big; whether there is any. */
+static int find_big(const split *s)
 {
     const hone_graph *g = s->g;
     int64_t most = 0;
@@ -282,23 +347,33 @@ static int find_big(const split *s, uint8_t *big)
                 if (id == HONE_NONE || !(hone_node_flags(node, i) & HONE_ROWS))
                     continue;
                 bytes = hone_tensor_bytes(&g->tensor[id].type);
-                if (pass == 0 && !s->inside[id])
+                if (pass == 0 && !s->mark[id].inside)
                     most = bytes > most ? bytes : most;
-                else if (pass == 1 && s->inside[id])
-                    any |= big[id] = bytes > most;
+                else if (pass == 1 && s->mark[id].inside)
+                    any |= s->mark[id].big = bytes > most;
             }
         }
     return any;
 }
 
+static int touches_big(const split *s, int n)
+{
+    const hone_node *node = &s->g->node[n];
+
+    for (uint32_t i = 0; i < operands(node); i++)
+        if (operand(node, i) != HONE_NONE && s->mark[operand(node, i)].big)
+            return 1;
+    return 0;
+}
+
 /* From the first op on what is big to the last, and cheap ones beside them. */
-static void narrow(split *s, const uint8_t *big)
+static void narrow(split *s)
 {
     const int first = s->first, end = s->end;
 
-    while (!touches(&s->g->node[s->first], big))
+    while (!touches_big(s, s->first))
         s->first++;
-    while (!touches(&s->g->node[s->end - 1], big))
+    while (!touches_big(s, s->end - 1))
         s->end--;
     while (s->first > first && is_cheap(s->g, s->first - 1))
         s->first--;
@@ -306,32 +381,44 @@ static void narrow(split *s, const uint8_t *big)
         s->end++;
 }
 
+/* The stretch from node N on: as long as it can be. */
+static void stretch_from(split *s, int n)
+{
+    const hone_graph *g = s->g;
+    const hone_node *node = &g->node[n];
+
+    s->first = s->end = n;
+    while (s->end < g->nodes && node->layer >= 0 &&
+           g->node[s->end].layer == node->layer &&
+           g->node[s->end].phase == node->phase && can_cut(s, s->end))
+        s->end++;
+    if (s->end == n)
+        s->end++;
+}
+
 hone_status hone_pass_chunk_layers(hone_graph *g, int64_t total, int64_t rows,
                                    hone_err *err)
 {
     split s = { .g = g, .total = total };
+    hone_status status = HONE_OK;
 
-    for (int n = 0; n < g->nodes && rows < total; n = s.end) {
-        uint8_t *summed = hone_alloc(g->arena, (size_t)g->tensors + 1);
-        uint8_t *big = hone_alloc(g->arena, (size_t)g->tensors + 1);
-        const hone_node *node = &g->node[n];
-        int left;
-
-        s.first = s.end = n;
-        while (s.end < g->nodes && node->layer >= 0 &&
-               g->node[s.end].layer == node->layer &&
-               g->node[s.end].phase == node->phase &&
-               can_cut(&s, s.end, summed))
-            s.end++;
-        if (s.end == n)
-            s.end++;
+    if (rows >= total)
+        return HONE_OK;
+    hone_graph_count(g);
+    for (int n = 0, end; n < g->nodes && status == HONE_OK; n = s.end) {
+        make_room(&s);
+        stretch_from(&s, n);
+        end = s.end;
         find_inside(&s);
-        if (node->layer < 0 || !find_big(&s, big))
-            continue;
-        narrow(&s, big);
-        left = g->nodes - s.end;
-        hone_try(run_all(&s, rows, err));
-        s.end = g->nodes - left;
+        if (g->node[n].layer >= 0 && find_big(&s)) {
+            narrow(&s);
+            put_plain(&s, n, s.first);
+            clear(&s, n, end, 0);
+            status = run_all(&s, rows, err);
+        } else {
+            put_plain(&s, n, s.end);
+        }
+        clear(&s, n, end, 0);
     }
-    return HONE_OK;
+    return finish(&s, g->nodes, status);
 }

@@ -135,9 +135,18 @@ static hone_status chunk_layers(const hone_compiler *c, hone_program *p,
     return hone_pass_chunk_layers(&p->graph, tokens, p->mlp_rows, err);
 }
 
-static hone_status backward(const hone_compiler *c, hone_program *p,
-                            hone_id loss, hone_id seed, hone_id head,
-                            hone_id logits, int64_t tokens, hone_err *err)
+/* What a micro-step that trains is made of, before it is said what layers keep.
+ */
+typedef struct {
+    hone_bucket bucket;
+    int64_t chunk;
+    hone_arena arena; /* of its graph and all of that */
+    hone_program program;
+    hone_id loss, head;
+} front;
+
+static hone_status back(const hone_compiler *c, hone_program *p,
+                        const front *f, hone_err *err)
 {
     hone_graph *g = &p->graph;
     int layers = hone_family_layers(c->family);
@@ -147,15 +156,11 @@ static hone_status backward(const hone_compiler *c, hone_program *p,
         memcpy(keep, c->keep_layer, (size_t)layers);
     else
         hone_try(hone_keep_read(c, keep, layers, err));
-    hone_try(hone_pass_autodiff(g, loss, seed, err));
-    hone_pass_accumulate(g);
-    hone_try(hone_pass_again(g, c->machine->packs, err));
-    hone_try(chunk(c, p, head, logits, err));
     hone_try(hone_pass_recompute(g, keep, layers, err));
-    hone_try(chunk_layers(c, p, tokens, err));
+    hone_try(chunk_layers(c, p, f->bucket.tokens, err));
     if (c->single)
-        hone_pass_gradients(g, head);
-    return c->early ? hone_pass_early(g, loss, c->optimizer, c->states,
+        hone_pass_gradients(g, f->head);
+    return c->early ? hone_pass_early(g, f->loss, c->optimizer, c->states,
                                       c->lora ? c->lora->lr_ratio : 1, err)
                     : HONE_OK;
 }
@@ -200,13 +205,14 @@ static hone_status emit_loss(const hone_compiler *c, hone_graph *g,
     return HONE_OK;
 }
 
-hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
-                               const char *name, hone_bucket bucket, int train,
-                               hone_err *err)
+/* Forward, and backward with all kept if TRAIN. */
+static hone_status make_front(const hone_compiler *c, front *f,
+                              const char *name, int train, hone_err *err)
 {
+    hone_program *p = &f->program;
     hone_graph *g = &p->graph;
-    hone_id hidden, head, loss, seed, at, some = HONE_NONE;
-    hone_id logits = HONE_NONE, last;
+    hone_bucket bucket = f->bucket;
+    hone_id hidden, seed, at, some = HONE_NONE, logits = HONE_NONE, last;
 
     start(c, p, name);
     /* Held-out losses are those of the weights: codes of activations are for
@@ -216,28 +222,95 @@ hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
     input(g, "targets", HONE_I32, bucket.tokens, 1);
     at = input(g, "target_at", HONE_I32, bucket.tokens, 1);
     seed = hone_graph_scalar(g, "dloss", HONE_T_INPUT);
-    loss = hone_graph_scalar(g, "loss_sum", HONE_T_STATE);
+    f->loss = hone_graph_scalar(g, "loss_sum", HONE_T_STATE);
     if (train)
         hone_try(scale_seed(g, &seed, err));
-    hone_try(model(c, g, train, &hidden, &head, err));
+    hone_try(model(c, g, train, &hidden, &f->head, err));
     hone_try(hone_pass_fuse(g, c->machine->packs, err));
     hone_id pick[2] = { hidden, at };
     hone_try(hone_graph_op(g, "gather", "targets", NULL, 0, pick, 2, &some, 1,
                            err));
-    hone_id in[2] = { some, head };
+    hone_id in[2] = { some, f->head };
     hone_try(hone_graph_op(g, "linear", "lm_head", NULL, 0, in, 2, &logits, 1,
                            err));
     last = logits;
     hone_try(hone_family_logits(c->family, &last, err));
-    hone_try(emit_loss(c, g, last, loss, train ? seed : HONE_NONE, err));
+    hone_try(emit_loss(c, g, last, f->loss, train ? seed : HONE_NONE, err));
     if (train)
-        hone_try(backward(c, p, loss, seed, head, logits, bucket.tokens,
-                          err));
-    else {
-        hone_pass_accumulate(g);
-        hone_try(chunk(c, p, head, logits, err));
-        hone_try(chunk_layers(c, p, bucket.tokens, err));
+        hone_try(hone_pass_autodiff(g, f->loss, seed, err));
+    hone_pass_accumulate(g);
+    if (train)
+        hone_try(hone_pass_again(g, c->machine->packs, err));
+    return chunk(c, p, f->head, logits, err);
+}
+
+enum { FRONTS = 6 };
+
+struct hone_fronts {
+    front list[FRONTS];
+    int count, oldest;
+};
+
+hone_fronts *hone_fronts_make(void)
+{
+    return calloc(1, sizeof(hone_fronts));
+}
+
+void hone_fronts_free(hone_fronts *f)
+{
+    for (int i = 0; f && i < f->count; i++)
+        hone_arena_free(&f->list[i].arena);
+    free(f);
+}
+
+/* One that is there, or else a new one in the place of the oldest. */
+static hone_status find_front(const hone_compiler *c, hone_bucket b,
+                              const char *name, front **out, hone_err *err)
+{
+    hone_fronts *all = c->fronts;
+    hone_compiler own = *c;
+    hone_status status;
+    front *f = all->list;
+
+    while (f < all->list + all->count &&
+           (f->bucket.tokens != b.tokens || f->bucket.docs != b.docs ||
+            f->chunk != c->logits_chunk))
+        f++;
+    *out = f;
+    if (f < all->list + all->count)
+        return HONE_OK;
+    if (all->count < FRONTS)
+        all->count++;
+    else
+        *out = f = &all->list[all->oldest++ % FRONTS];
+    hone_arena_free(&f->arena);
+    *f = (front){ .bucket = b, .chunk = c->logits_chunk };
+    own.scratch = own.keep = &f->arena;
+    status = make_front(&own, f, name, 1, err);
+    if (status != HONE_OK)
+        f->chunk = -1; /* it is no one's */
+    return status;
+}
+
+hone_status hone_compile_micro(const hone_compiler *c, hone_program *p,
+                               const char *name, hone_bucket bucket, int train,
+                               hone_err *err)
+{
+    front one = { .bucket = bucket }, *f = &one;
+
+    if (c->fronts && train) {
+        hone_try(find_front(c, bucket, name, &f, err));
+        *p = f->program;
+        hone_graph_clone(&p->graph, &f->program.graph, c->scratch, c->keep);
+    } else {
+        hone_try(make_front(c, f, name, train, err));
+        *p = f->program;
+        p->graph.builder.self = &p->graph;
     }
+    if (train)
+        hone_try(back(c, p, f, err));
+    else
+        hone_try(chunk_layers(c, p, bucket.tokens, err));
     return finish(c, p, err);
 }
 

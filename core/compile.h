@@ -11,7 +11,12 @@
 #include "passes.h"
 #include "program.h"
 
+/* The part of micro-steps that is the same whatever layers keep, made once for
+ * a size and a number of rows of logits. */
+typedef struct hone_fronts hone_fronts;
+
 typedef struct hone_compiler {
+    hone_fronts *fronts; /* NULL: each is made anew */
     hone_arena *scratch, *keep;
     hone_family *family;
     const hone_machine *machine;
@@ -40,6 +45,10 @@ hone_status hone_keep_read(const hone_compiler *, uint8_t *keep, int layers,
 hone_status hone_compile_micro(const hone_compiler *, hone_program *,
                                const char *name, hone_bucket, int train,
                                hone_err *);
+/* For one compiler, as long as nothing of it changes but what is said of layers
+ * and the arenas: programs hold on to what is in here. */
+hone_fronts *hone_fronts_make(void);
+void hone_fronts_free(hone_fronts *);
 /* Sets loss_sum, and all gradients of the store if GRADS, to zero. */
 hone_status hone_compile_zero(const hone_compiler *, hone_program *,
                               const hone_store *, int grads, hone_err *);

@@ -91,9 +91,10 @@ double hone_fit_waits(const hone_session *s)
 
 typedef struct {
     hone_session *s;
-    hone_arena arena;
+    hone_arena arena, scratch;
     hone_compiler compiler;
-    hone_solver solver;
+    hone_solver solver; /* of the largest micro-batch */
+    hone_solver small;  /* of the others, by the means of that */
     int64_t rest;   /* bytes of a run but for those of its micro-batches */
     int64_t others; /* bytes of the phases that have none */
     int64_t temps;  /* for the micro-batches */
@@ -134,16 +135,26 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
                                  s->recipe->update == HONE_UPDATE_BACKWARD);
     pinned = hone_alloc(&f->arena, (size_t)layers + 1);
     f->compiler = hone_session_compiler(s);
+    f->compiler.fronts = hone_fronts_make();
     hone_try(hone_keep_read(&f->compiler, pinned, layers, err));
     f->solver = (hone_solver){
-        .arena = &f->arena, .compiler = &f->compiler, .card = card_of(s),
+        .arena = &f->arena, .scratch = &f->scratch,
+        .compiler = &f->compiler, .card = card_of(s),
         .pinned = pinned, .layers = layers,
         .chunk = f->compiler.logits_chunk,
-        .chunk_is_free = !f->compiler.logits_chunk && !f->held,
         .pinned_budget = pinned_budget(s),
-        .mlp = f->compiler.mlp_chunk,
-        .mlp_is_free = !f->compiler.mlp_chunk && !f->held };
+        .mlp = f->compiler.mlp_chunk };
+    f->small = f->solver;
+    f->solver.chunk_is_free = !f->compiler.logits_chunk && !f->held;
+    f->solver.mlp_is_free = !f->compiler.mlp_chunk && !f->held;
     return HONE_OK;
+}
+
+static void end(fit *f)
+{
+    hone_fronts_free(f->compiler.fronts);
+    hone_arena_free(&f->scratch);
+    hone_arena_free(&f->arena);
 }
 
 static int keeps_all(const hone_way_out *w, int layers)
@@ -200,8 +211,7 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
 static hone_status choose(fit *f, hone_err *err)
 {
     hone_session *s = f->s;
-    hone_solver *solver = &f->solver;
-    hone_solver each;
+    hone_solver *solver = &f->solver, *small = &f->small;
     hone_way_out best, way;
     int64_t tokens = 0;
     size_t layers = (size_t)solver->layers;
@@ -214,15 +224,16 @@ static hone_status choose(fit *f, hone_err *err)
                              .mlp_chunk = best.mlp, .solved = 1 };
     hone_try(hone_session_buckets(s, err));
     f->compiler.single = s->single;
-    each = *solver;
-    each.chunk = best.asked; /* one for all */
-    each.chunk_is_free = 0;
-    each.mlp = best.mlp;
-    each.mlp_is_free = 0;
+    small->budget = f->temps;
+    small->chunk = best.asked; /* one for all */
+    small->mlp = best.mlp;
+    small->more = solver->more;
+    small->less = solver->less;
+    memcpy(small->level_bytes, solver->level_bytes, sizeof small->level_bytes);
     for (int i = 0; i < (int)s->buckets; i++) {
         way = best;
         if (i != top_of(s))
-            hone_try(hone_solve_like(&each, &best, s->bucket[i], &way, err));
+            hone_try(hone_solve_like(small, &best, s->bucket[i], &way, err));
         s->means.keep[i] = hone_copy(&s->chosen, way.keep, layers,
                                      layers + 1, 1);
     }
@@ -303,7 +314,7 @@ hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err
     }
     if (s->explore && status == HONE_OK)
         hone_means_runners(s, &f.solver, f.rest);
-    hone_arena_free(&f.arena);
+    end(&f);
     return status;
 }
 
@@ -324,7 +335,7 @@ static hone_status explore(hone_session *s, hone_err *err)
     }
     if (status == HONE_OK)
         hone_means_runners(s, &f.solver, f.rest);
-    hone_arena_free(&f.arena);
+    end(&f);
     return status;
 }
 

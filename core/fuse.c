@@ -197,7 +197,7 @@ static int is_free(const match *m, const hone_node *node)
  * is at it. */
 static int is_coded(const match *m, hone_id w)
 {
-    for (int n = 0; n < m->g->nodes; n++) {
+    for (int n = hone_graph_producer(m->g, w) + 1; n < m->g->nodes; n++) {
         const hone_node *node = &m->g->node[n];
 
         for (uint32_t i = 0; hone_node_reads(node, w) && i < node->nin; i++)
@@ -214,7 +214,8 @@ static int find_place(match *m)
 {
     m->at = m->node[m->p->last];
     for (int w = (int)m->p->nin; w < m->p->wires; w++)
-        for (int n = 0; m->wire[w] != HONE_NONE && n < m->at; n++)
+        for (int n = m->node[step_of(m->p, w)];
+             m->wire[w] != HONE_NONE && n < m->at; n++)
             if (!is_member(m, n) && hone_node_reads(&m->g->node[n], m->wire[w]))
                 m->at = n;
     for (uint32_t i = 0; i < m->p->nin; i++)
@@ -250,8 +251,7 @@ static int self_contained(match *m)
         for (int s = 0; s < m->p->steps; s++)
             for (uint32_t i = 0; i < m->p->step[s].nin; i++)
                 inside += m->p->step[s].in[i] == w;
-        if (!is_output && hone_graph_uses(m->g, m->wire[w],
-                                          m->node[step_of(m->p, w)]) != inside)
+        if (!is_output && m->g->tensor[m->wire[w]].uses != inside)
             return 0;
     }
     return find_place(m);
@@ -326,7 +326,7 @@ int hone_node_is_covered(hone_graph *g, const hone_node *node,
 }
 
 /* Emits the fused op at the end and moves it to its place, if it takes these
- * shapes and a pack covers it. */
+ * shapes and a pack covers it. What it replaces stays, as nothing. */
 static int replace(hone_graph *g, const match *m, const hone_component *c,
                    void *attrs, const hone_component *const *packs)
 {
@@ -347,10 +347,12 @@ static int replace(hone_graph *g, const match *m, const hone_component *c,
         g->nodes--;
         return 0;
     }
-    for (int s = 0; s < m->p->steps; s++)
-        g->node[m->node[s]].component = NULL;
+    for (int s = 0; s < m->p->steps; s++) {
+        hone_node_count(g, &g->node[m->node[s]], -1);
+        hone_node_drop(&g->node[m->node[s]]);
+    }
+    hone_node_count(g, &g->node[g->nodes - 1], 1);
     hone_graph_move(g, 1, m->at);
-    hone_graph_compact(g);
     return 1;
 }
 
@@ -394,9 +396,9 @@ static hone_status fuse_one(hone_graph *g, const hone_component *c,
             !take_attrs(&m, g->arena, c, attrs) ||
             !replace(g, &m, c, attrs, packs))
             continue;
-        /* Its steps are gone: go on behind what is left of them. */
-        n = n - p.steps < -1 ? -1 : n - p.steps;
+        n += m.at < n; /* it came in before */
     }
+    hone_graph_compact(g);
     return HONE_OK;
 }
 
@@ -438,6 +440,7 @@ hone_status hone_pass_fuse(hone_graph *g, const hone_component *const *packs,
         if (g->node[n].op->decompose &&
             !hone_node_is_covered(g, &g->node[n], packs))
             hone_try(lower(g, n--, err));
+    hone_graph_count(g);
     for (int i = 0; (c = hone_component_at(i)); i++)
         if (c->kind == HONE_KIND_OP && ((const hone_op *)c->ops)->decompose)
             hone_try(fuse_one(g, c, packs, err));

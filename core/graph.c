@@ -55,6 +55,70 @@ void hone_graph_init(hone_graph *g, hone_arena *scratch, hone_arena *keep,
                                  .self = g };
 }
 
+void hone_graph_clone(hone_graph *g, const hone_graph *from,
+                      hone_arena *scratch, hone_arena *keep)
+{
+    size_t tensors = (size_t)from->tensors, nodes = (size_t)from->nodes;
+
+    *g = *from;
+    g->arena = scratch;
+    g->keep = keep;
+    g->builder.self = g;
+    g->tensor_cap = 2 * g->tensors + 1; /* most passes add to it */
+    g->node_cap = 2 * g->nodes + 1;
+    g->named_cap = 2 * g->nameds + 1;
+    g->tensor = hone_copy(scratch, from->tensor, tensors, 2 * tensors + 1,
+                          sizeof *g->tensor);
+    g->node = hone_copy(scratch, from->node, nodes, 2 * nodes + 1,
+                        sizeof *g->node);
+    g->named = hone_copy(scratch, from->named, (size_t)from->nameds,
+                         (size_t)g->named_cap, sizeof *g->named);
+    g->slot = hone_copy(scratch, from->slot, (size_t)from->slots,
+                        (size_t)from->slots, sizeof *g->slot);
+    for (int n = 0; n < g->nodes; n++) {
+        hone_node *node = &g->node[n];
+
+        node->in = hone_copy(scratch, node->in, node->nin, node->nin + 1,
+                             sizeof *node->in);
+        node->out = hone_copy(scratch, node->out, node->nout, node->nout + 1,
+                              sizeof *node->out);
+        node->acc = hone_copy(scratch, node->acc, node->nout, node->nout + 1,
+                              sizeof *node->acc);
+    }
+}
+
+/* Where the tensor of that name is, or would be. */
+static hone_id *slot_of(const hone_graph *g, const char *name)
+{
+    uint64_t at = XXH3_64bits(name, strlen(name));
+
+    for (;; at++) {
+        hone_id *slot = &g->slot[at & (uint64_t)(g->slots - 1)];
+
+        if (*slot == HONE_NONE || !strcmp(g->tensor[*slot].name, name))
+            return slot;
+    }
+}
+
+/* Takes in the last one named; at most half of the slots are taken. */
+static void keep_slots(hone_graph *g)
+{
+    int from = g->nameds - 1;
+
+    if (2 * g->nameds > g->slots) {
+        g->slots = g->slots ? 2 * g->slots : 64;
+        g->slot = hone_alloc(g->arena, (size_t)g->slots * sizeof *g->slot);
+        memset(g->slot, 0xff, (size_t)g->slots * sizeof *g->slot);
+        from = 0;
+    }
+    for (; from < g->nameds; from++) {
+        hone_id *slot = slot_of(g, g->tensor[g->named[from]].name);
+
+        if (*slot == HONE_NONE) /* the first of a name is the one found */
+            *slot = g->named[from];
+    }
+}
+
 hone_id hone_graph_tensor(hone_graph *g, const char *name, hone_type type,
                           hone_tensor_kind kind)
 {
@@ -69,22 +133,15 @@ hone_id hone_graph_tensor(hone_graph *g, const char *name, hone_type type,
                         .base = HONE_NONE };
     if (name && kind != HONE_T_TEMP) {
         hone_push(g->arena, g->named, g->nameds, g->named_cap);
-        hone_push(g->arena, g->named_key, g->nameds, g->key_cap);
-        g->named_key[g->nameds] = XXH3_64bits(name, strlen(name));
         g->named[g->nameds++] = g->tensors;
+        keep_slots(g);
     }
     return g->tensors++;
 }
 
 hone_id hone_graph_find(const hone_graph *g, const char *name)
 {
-    uint64_t key = XXH3_64bits(name, strlen(name));
-
-    for (int i = 0; i < g->nameds; i++)
-        if (g->named_key[i] == key &&
-            !strcmp(g->tensor[g->named[i]].name, name))
-            return g->named[i];
-    return HONE_NONE;
+    return g->slots ? *slot_of(g, name) : HONE_NONE;
 }
 
 hone_id hone_graph_view(hone_graph *g, hone_id base, int64_t row, int64_t rows)
@@ -347,6 +404,9 @@ int hone_graph_producer(const hone_graph *g, hone_id id)
 {
     hone_tensor *t = &g->tensor[id];
 
+    if (t->kind == HONE_T_PARAM || t->kind == HONE_T_INPUT ||
+        t->kind == HONE_T_CONST)
+        return -1;
     for (int off = 0; t->near - off >= 0 || t->near + off < g->nodes; off++) {
         if (writes(g, t->near + off, id))
             return t->near += off;
@@ -386,13 +446,76 @@ int hone_graph_uses(const hone_graph *g, hone_id id, int from)
     return uses;
 }
 
+void hone_node_count(hone_graph *g, const hone_node *node, int by)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] != HONE_NONE)
+            g->tensor[node->in[i]].uses += by;
+    for (uint32_t i = 0; i < node->nout; i++)
+        if (node->acc[i] != HONE_NONE)
+            g->tensor[node->acc[i]].uses += by;
+}
+
+void hone_graph_count(hone_graph *g)
+{
+    for (hone_id i = 0; i < g->tensors; i++)
+        g->tensor[i].uses = 0;
+    for (int n = 0; n < g->nodes; n++)
+        hone_node_count(g, &g->node[n], 1);
+}
+
+void hone_node_drop(hone_node *node)
+{
+    node->component = NULL;
+    node->nin = node->nout = 0;
+}
+
+static void note_all(hone_graph *g)
+{
+    for (int n = 0; n < g->nodes; n++)
+        note_outputs(g, n);
+}
+
+void hone_graph_renew(hone_graph *g, const hone_node *node, int count)
+{
+    g->node = hone_copy(g->arena, node, (size_t)count, (size_t)count + 1,
+                        sizeof *node);
+    g->nodes = g->node_cap = count;
+    note_all(g);
+}
+
+void hone_graph_spread(hone_graph *g, const int *at, int count)
+{
+    hone_arena own = { 0 };
+    int to = g->nodes, nodes = g->nodes - count;
+    hone_node *made = hone_copy(&own, g->node + nodes, (size_t)count,
+                                (size_t)count + 1, sizeof *made);
+    int *next = hone_alloc(&own, ((size_t)count + 1) * sizeof *next);
+    int *last = hone_alloc(&own, ((size_t)nodes + 1) * sizeof *last);
+
+    for (int k = 0; k < count; k++) { /* lists of those at one place, + 1 */
+        next[k] = last[at[k]];
+        last[at[k]] = k + 1;
+    }
+    for (int n = nodes; to > n && n >= 0; n--) {
+        for (int k = last[n]; k; k = next[k - 1])
+            g->node[--to] = made[k - 1];
+        if (n > 0)
+            g->node[--to] = g->node[n - 1];
+    }
+    hone_arena_free(&own);
+    note_all(g);
+}
+
 void hone_graph_compact(hone_graph *g)
 {
     int n = 0;
 
     for (int i = 0; i < g->nodes; i++)
-        if (g->node[i].component)
-            g->node[n++] = g->node[i];
+        if (g->node[i].component) {
+            g->node[n] = g->node[i];
+            note_outputs(g, n++);
+        }
     g->nodes = n;
 }
 
@@ -436,6 +559,11 @@ void hone_graph_move(hone_graph *g, int count, int at)
 
     if (count == 0 || from == at)
         return;
+    if (count == 1 && !g->node[at].component) { /* there is room */
+        g->node[at] = g->node[--g->nodes];
+        note_outputs(g, at);
+        return;
+    }
     moved = hone_copy(g->arena, &g->node[from], (size_t)count, (size_t)count,
                       sizeof *moved);
     memmove(&g->node[at + count], &g->node[at],

@@ -38,6 +38,7 @@ typedef struct hone_tensor {
     hone_id base;     /* a view: rows [row, row + dim[0]) of BASE */
     int64_t row;
     int near;         /* about where the node is that writes it */
+    int uses;         /* by hone_graph_count() */
     /* Set by place.c. */
     int first, last;  /* positions of the nodes that touch it */
     hone_id root;     /* the tensor whose bytes it shares; itself if none */
@@ -83,12 +84,16 @@ typedef struct hone_graph {
     hone_builder builder;
     int anonymous; /* counts nodes without a name of their own */
     hone_id *named; /* those that are not TEMP */
-    uint64_t *named_key; /* of their names, to be found by */
-    int nameds, named_cap, key_cap;
+    hone_id *slot;  /* [slots] the same by the hashes of their names */
+    int nameds, named_cap, slots;
 } hone_graph;
 
 void hone_graph_init(hone_graph *, hone_arena *scratch, hone_arena *keep,
                      hone_storage compute);
+
+/* FROM once more; names and attributes are shared. */
+void hone_graph_clone(hone_graph *, const hone_graph *from, hone_arena *scratch,
+                      hone_arena *keep);
 
 hone_id hone_graph_tensor(hone_graph *, const char *name, hone_type,
                           hone_tensor_kind);
@@ -127,9 +132,19 @@ int hone_node_uses(const hone_node *, hone_id);
 int hone_graph_producer(const hone_graph *, hone_id);
 /* How many inputs and accumulations of nodes from FROM on read it. */
 int hone_graph_uses(const hone_graph *, hone_id, int from);
+/* Counts those of all nodes into hone_tensor.uses, which a pass keeps true as
+ * long as it reads them; adds BY for those of one node. */
+void hone_graph_count(hone_graph *);
+void hone_node_count(hone_graph *, const hone_node *, int by);
 
+/* Marks the node as one to be removed; until then it does nothing. */
+void hone_node_drop(hone_node *);
 /* Removes nodes whose component is NULL (marked by a pass). */
 void hone_graph_compact(hone_graph *);
+/* Puts the last COUNT nodes, in their order, before those that stand at AT. */
+void hone_graph_spread(hone_graph *, const int *at, int count);
+/* Puts COUNT nodes in the place of all. */
+void hone_graph_renew(hone_graph *, const hone_node *, int count);
 /* Replaces reads of FROM by TO in nodes [at, end). */
 void hone_graph_replace(hone_graph *, hone_id from, hone_id to, int at,
                         int end);
@@ -138,7 +153,8 @@ hone_id hone_graph_scalar(hone_graph *, const char *name, hone_tensor_kind);
 /* A copy on the stream beside, before the node at AT. */
 hone_status hone_graph_copy(hone_graph *, hone_id from, hone_id to, int at,
                             hone_err *);
-/* Moves the last COUNT nodes so that they begin at position AT. */
+/* Moves the last COUNT nodes so that they begin at position AT; a single one
+ * into the place of one that is to be removed. */
 void hone_graph_move(hone_graph *, int count, int at);
 
 #endif

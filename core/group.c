@@ -17,6 +17,7 @@ typedef struct {
     hone_graph *g;
     const hone_component *const *packs;
     int *producer; /* [tensors] the last node that writes it; -1 */
+    struct { int first, end; } *span; /* of the nodes of a layer and phase */
     int member[MOST], members;
     int at;        /* the member in whose place the call will stand */
 } group;
@@ -147,14 +148,36 @@ static hone_status try_member(group *s, int n, hone_err *err)
     return HONE_OK;
 }
 
+/* Where node N's layer and phase are in the list of spans. */
+static int span_of(const hone_graph *g, int n)
+{
+    return (g->node[n].layer + 1) * (HONE_STEP + 1) + (int)g->node[n].phase;
+}
+
+static void find_spans(group *s)
+{
+    const hone_graph *g = s->g;
+    int most = 0;
+
+    for (int n = 0; n < g->nodes; n++)
+        most = span_of(g, n) > most ? span_of(g, n) : most;
+    s->span = hone_alloc(g->arena, ((size_t)most + 1) * sizeof *s->span);
+    for (int n = 0; n < g->nodes; n++) {
+        if (!s->span[span_of(g, n)].end)
+            s->span[span_of(g, n)].first = n;
+        s->span[span_of(g, n)].end = n + 1;
+    }
+}
+
 static hone_status group_from(group *s, int n, hone_err *err)
 {
     hone_graph *g = s->g;
     hone_node all;
+    const int end = s->span[span_of(g, n)].end;
 
     s->members = 1;
     s->member[0] = n;
-    for (int k = n + 1; k < g->nodes && s->members < MOST; k++)
+    for (int k = n + 1; k < end && s->members < MOST; k++)
         if (g->node[k].component && alike(&g->node[n], &g->node[k]))
             hone_try(try_member(s, k, err));
     if (s->members == 1)
@@ -197,12 +220,15 @@ static int is_pair(const hone_node *a, const hone_node *b)
 }
 
 /* The one that goes with node N: the next, or else the last before; -1. */
-static int partner_of(const hone_graph *g, int n)
+static int partner_of(const group *s, int n)
 {
-    for (int k = n + 1; k < g->nodes; k++)
+    const hone_graph *g = s->g;
+    const int at = span_of(g, n);
+
+    for (int k = n + 1; k < s->span[at].end; k++)
         if (is_pair(&g->node[n], &g->node[k]))
             return k;
-    for (int k = n - 1; k >= 0; k--)
+    for (int k = n - 1; k >= s->span[at].first; k--)
         if (is_pair(&g->node[n], &g->node[k]))
             return k;
     return -1;
@@ -232,7 +258,7 @@ static hone_status pair_from(group *s, int n, hone_err *err)
     hone_graph *g = s->g;
     const hone_node *a = &g->node[n], *b;
     hone_node both = *a;
-    int k = partner_of(g, n), first = k < n ? k : n, last = k < n ? n : k;
+    int k = partner_of(s, n), first = k < n ? k : n, last = k < n ? n : k;
 
     if (k < 0 || !could_be_later(s, first, last))
         return HONE_OK;
@@ -264,10 +290,12 @@ hone_status hone_pass_group(hone_graph *g, const hone_component *const *packs,
 {
     group s = { .g = g, .packs = packs };
 
+    find_spans(&s);
     for (int n = 0; n < g->nodes; n++)
         if (g->node[n].component && has_pair(&g->node[n]))
             hone_try(pair_from(&s, n, err));
     hone_graph_compact(g);
+    find_spans(&s);
     s.producer = hone_alloc(g->arena,
                             (size_t)(g->tensors + 1) * sizeof *s.producer);
     memset(s.producer, 0xff, (size_t)g->tensors * sizeof *s.producer);

@@ -77,7 +77,8 @@ hone_status hone_pass_sums(hone_graph *, const hone_component *const *packs,
 hone_status hone_pass_autodiff(hone_graph *, hone_id loss, hone_id seed,
                                hone_err *);
 void hone_pass_accumulate(hone_graph *);
-/* Whether that will do away with the node, a sum. */
+/* Whether that will do away with the node, a sum, in a graph whose uses are
+ * counted. */
 int hone_sum_is_free(const hone_graph *, const hone_node *);
 
 /* schedule.c: layers whose keep[layer] is NONE or OFFLOAD are computed again

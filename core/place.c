@@ -245,13 +245,19 @@ static int bigger_first(const void *a, const void *b)
     return x->id - y->id;
 }
 
-/* PLACED: by offset. Only those that are alive together with P matter. */
-static int64_t lowest_gap(const piece *p, piece *const *placed, int count)
+/* Pieces that are placed, by offset. */
+typedef struct {
+    piece **piece;
+    int count, cap;
+} shelf;
+
+/* Only those that are alive together with P matter. */
+static int64_t lowest_gap(const piece *p, const shelf *s)
 {
     int64_t at = 0;
 
-    for (int i = 0; i < count; i++) {
-        const piece *q = placed[i];
+    for (int i = 0; i < s->count; i++) {
+        const piece *q = s->piece[i];
 
         if (q->first > p->last || p->first > q->last)
             continue;
@@ -263,20 +269,40 @@ static int64_t lowest_gap(const piece *p, piece *const *placed, int count)
     return at;
 }
 
-static int64_t place_pieces(hone_graph *g, piece *list, int count)
+static void put(hone_arena *a, shelf *s, piece *p)
 {
-    piece **placed = hone_alloc(g->arena, ((size_t)count + 1) * sizeof *placed);
+    int at = 0, end = s->count;
+
+    while (at < end)
+        if (s->piece[(at + end) / 2]->offset > p->offset)
+            end = (at + end) / 2;
+        else
+            at = (at + end) / 2 + 1;
+    hone_push(a, s->piece, s->count, s->cap);
+    memmove(s->piece + at + 1, s->piece + at,
+            (size_t)(s->count++ - at) * sizeof *s->piece);
+    s->piece[at] = p;
+}
+
+/* Most pieces live briefly: shelf K holds those alive in [K, K + 2) * SPAN, all
+ * that matter to one that lives no longer than SPAN from there on. */
+enum { SPAN = 64 };
+
+static int64_t place_pieces(hone_graph *g, hone_arena *own, piece *list,
+                            int count)
+{
+    shelf all = { 0 }, *brief = hone_alloc(
+        own, ((size_t)g->nodes / SPAN + 2) * sizeof *brief);
     int64_t top = 0;
 
     qsort(list, (size_t)count, sizeof *list, bigger_first);
-    for (int i = 0; i < count; i++) {
-        piece *p = &list[i];
-        int k = i;
+    for (piece *p = list; p < list + count; p++) {
+        int k = p->first / SPAN;
 
-        p->offset = lowest_gap(p, placed, i);
-        for (; k > 0 && placed[k - 1]->offset > p->offset; k--)
-            placed[k] = placed[k - 1];
-        placed[k] = p;
+        p->offset = lowest_gap(p, p->last - p->first > SPAN ? &all : brief + k);
+        put(own, &all, p);
+        for (k = k ? k - 1 : 0; k <= p->last / SPAN; k++)
+            put(own, &brief[k], p);
         g->tensor[p->id].offset = p->offset;
         if (p->offset + p->bytes > top)
             top = p->offset + p->bytes;
@@ -286,8 +312,10 @@ static int64_t place_pieces(hone_graph *g, piece *list, int count)
 
 static int64_t place_space(hone_graph *g, hone_space space)
 {
-    piece *list = hone_alloc(g->arena, ((size_t)g->tensors + 1) * sizeof *list);
+    hone_arena own = { 0 };
+    piece *list = hone_alloc(&own, ((size_t)g->tensors + 1) * sizeof *list);
     int count = 0;
+    int64_t top;
 
     for (hone_id i = 0; i < g->tensors; i++) {
         const hone_tensor *t = &g->tensor[i];
@@ -297,7 +325,9 @@ static int64_t place_space(hone_graph *g, hone_space space)
         list[count++] = (piece){ .bytes = hone_tensor_bytes(&t->type),
                                  .first = t->first, .last = t->last, .id = i };
     }
-    return place_pieces(g, list, count);
+    top = place_pieces(g, &own, list, count);
+    hone_arena_free(&own);
+    return top;
 }
 
 hone_status hone_pass_place(hone_graph *g, hone_placement *p, hone_err *err)

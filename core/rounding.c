@@ -16,27 +16,23 @@
 
 /* -------------------------------------------------------------- gradients */
 
-/* The first node that adds to gradient T writes it instead; how many do. */
-static int write_first(hone_graph *g, hone_id t)
+void hone_pass_gradients(hone_graph *g, hone_id head)
 {
-    int writers = 0;
+    int *writers = hone_alloc(g->arena, ((size_t)g->tensors + 1) *
+                                            sizeof *writers);
 
     for (int n = 0; n < g->nodes; n++) {
         hone_node *node = &g->node[n];
 
         for (uint32_t i = 0; i < node->nout; i++)
-            if (node->out[i] == t && writers++ == 0)
-                node->acc[i] = HONE_NONE;
+            if (g->tensor[node->out[i]].kind == HONE_T_GRAD &&
+                writers[node->out[i]]++ == 0)
+                node->acc[i] = HONE_NONE; /* the first writes it */
     }
-    return writers;
-}
-
-void hone_pass_gradients(hone_graph *g, hone_id head)
-{
     for (int i = 0; i < g->nameds; i++) {
         hone_id t = g->named[i], of;
 
-        if (g->tensor[t].kind != HONE_T_GRAD || write_first(g, t) != 1)
+        if (g->tensor[t].kind != HONE_T_GRAD || writers[t] != 1)
             continue;
         of = hone_graph_find(g, g->tensor[t].name + strlen("grad:"));
         if (of != HONE_NONE && of != head &&

@@ -16,15 +16,28 @@ enum {
     PER_BYTE = 8000 /* operations of a card while a byte comes from the host */
 };
 
+/* Where nodes of a layer stand: [first, end) has them all. */
+typedef struct {
+    int first, end;
+} span;
+
+/* Nodes stay where they are, and what is made stands behind them, until all
+ * layers are done. */
 typedef struct {
     hone_graph *g;
-    int layer;
+    hone_arena own;
+    int layer, layers;
+    span *span[2];    /* [layers] of forward and of backward nodes */
     uint8_t *again;   /* [nodes] forward nodes to run again */
     hone_id *twin;    /* [tensors] of what they write */
     int *producer;    /* [tensors] its node; -1 */
+    int *reads;       /* [tensors] inputs of backward nodes that read it */
+    struct { int layer, count; } *here; /* [tensors] those of one layer */
     uint8_t *kept;    /* [tensors] of the forward pass, read by backward nodes:
                          HERE of this layer alone, or else ELSEWHERE too */
     uint8_t *cheap;   /* [nodes] of the layer, forward */
+    int *at;          /* before which nodes those that were made belong */
+    int made, cap;
     int64_t enters;   /* bytes of what enters the layer */
     int64_t small;    /* of a tensor that is not worth the work */
     int64_t most;     /* of one that may be kept */
@@ -34,14 +47,72 @@ enum { HERE = 1, ELSEWHERE };
 const char *const hone_keep_names[] = { "auto", "all", "none", "offload",
                                         "light", "away", NULL };
 
-static void find_producers(redo *r)
+static span forward(const redo *r)
+{
+    return r->span[0][r->layer];
+}
+
+static span backward(const redo *r)
+{
+    return r->span[1][r->layer];
+}
+
+static void find_spans(redo *r)
 {
     const hone_graph *g = r->g;
 
-    memset(r->producer, 0xff, (size_t)g->tensors * sizeof *r->producer);
-    for (int n = 0; n < g->nodes; n++)
-        for (uint32_t i = 0; i < g->node[n].nout; i++)
-            r->producer[g->node[n].out[i]] = n;
+    for (int k = 0; k < 2; k++)
+        r->span[k] = hone_alloc(&r->own, ((size_t)r->layers + 1) *
+                                              sizeof *r->span[k]);
+    for (int n = 0; n < g->nodes; n++) {
+        const hone_node *node = &g->node[n];
+        span *s = r->span[node->phase != HONE_FORWARD];
+
+        for (uint32_t i = 0; i < node->nout; i++)
+            r->producer[node->out[i]] = n;
+        if (node->phase == HONE_BACKWARD)
+            for (uint32_t i = 0; i < node->nin; i++)
+                if (node->in[i] != HONE_NONE)
+                    r->reads[node->in[i]]++;
+        if (node->phase == HONE_STEP || node->layer < 0 ||
+            node->layer >= r->layers)
+            continue;
+        s += node->layer;
+        s->first = s->end ? s->first : n;
+        s->end = n + 1;
+    }
+}
+
+/* Room for a twin of each tensor. */
+static void start(redo *r, hone_graph *g, int layers)
+{
+    size_t room = 2 * (size_t)g->tensors + 1, nodes = (size_t)g->nodes + 1;
+
+    *r = (redo){ .g = g, .layers = layers };
+    r->again = hone_alloc(&r->own, nodes);
+    r->cheap = hone_alloc(&r->own, nodes);
+    r->kept = hone_alloc(&r->own, room);
+    r->twin = hone_alloc(&r->own, room * sizeof *r->twin);
+    r->producer = hone_alloc(&r->own, room * sizeof *r->producer);
+    r->reads = hone_alloc(&r->own, room * sizeof *r->reads);
+    r->here = hone_alloc(&r->own, room * sizeof *r->here);
+    memset(r->twin, 0xff, room * sizeof *r->twin);
+    memset(r->producer, 0xff, room * sizeof *r->producer);
+    find_spans(r);
+}
+
+/* The last node was made, to stand before the one at AT. */
+static void note_made(redo *r, int at)
+{
+    hone_push(&r->own, r->at, r->made, r->cap);
+    r->at[r->made++] = at;
+}
+
+/* What was made comes to its place. */
+static void finish(redo *r)
+{
+    hone_graph_spread(r->g, r->at, r->made);
+    hone_arena_free(&r->own);
 }
 
 static int is_forward(const redo *r, int n)
@@ -52,7 +123,7 @@ static int is_forward(const redo *r, int n)
 
 static int is_backward(const redo *r, int n)
 {
-    return r->g->node[n].phase == HONE_BACKWARD &&
+    return r->g->node[n].phase == HONE_BACKWARD && !r->g->node[n].stream &&
            r->g->node[n].layer == r->layer;
 }
 
@@ -88,8 +159,22 @@ static hone_id *twins(redo *r, const hone_id *ids, uint32_t n)
     return out;
 }
 
-/* Appends a copy of node N that writes twins. */
-static void clone(redo *r, int n)
+/* Lets node N read twins. */
+static void read_twins(redo *r, int n)
+{
+    hone_node *node = &r->g->node[n];
+    const hone_id *old = node->in;
+
+    node->in = twins(r, old, node->nin);
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (old[i] != node->in[i]) {
+            r->reads[old[i]]--;
+            r->reads[node->in[i]]++;
+        }
+}
+
+/* Appends a copy of node N that writes twins and belongs before that at AT. */
+static void clone(redo *r, int n, int at)
 {
     hone_graph *g = r->g;
     hone_node node = g->node[n];
@@ -97,6 +182,9 @@ static void clone(redo *r, int n)
     node.phase = HONE_BACKWARD;
     node.in = twins(r, node.in, node.nin);
     node.acc = twins(r, node.acc, node.nout);
+    for (uint32_t i = 0; i < node.nin; i++)
+        if (node.in[i] != HONE_NONE)
+            r->reads[node.in[i]]++;
     for (uint32_t i = 0; i < node.nout; i++) {
         hone_id old = node.out[i];
         r->twin[old] =
@@ -105,14 +193,7 @@ static void clone(redo *r, int n)
     node.out = twins(r, node.out, node.nout);
     hone_push(g->arena, g->node, g->nodes, g->node_cap);
     g->node[g->nodes++] = node;
-}
-
-static int first_backward(const redo *r)
-{
-    for (int n = 0; n < r->g->nodes; n++)
-        if (is_backward(r, n))
-            return n;
-    return -1;
+    note_made(r, at);
 }
 
 /* What enters the layer says how small a tensor is. */
@@ -120,7 +201,8 @@ static void find_small(redo *r)
 {
     const hone_graph *g = r->g;
 
-    for (int n = 0; n < g->nodes; n++)
+    r->enters = 0;
+    for (int n = forward(r).first; n < forward(r).end; n++)
         for (uint32_t i = 0; is_forward(r, n) && i < g->node[n].nin; i++) {
             hone_id id = g->node[n].in[i];
 
@@ -132,41 +214,60 @@ static void find_small(redo *r)
     r->small = r->enters / SMALL;
 }
 
-static void redo_start(redo *r, hone_graph *g, int layer)
+static void start_layer(redo *r, int layer)
 {
-    size_t tensors = (size_t)g->tensors;
-
-    *r = (redo){ .g = g, .layer = layer };
-    r->again = hone_alloc(g->arena, (size_t)g->nodes + 1);
-    r->twin = hone_alloc(g->arena, tensors * sizeof *r->twin);
-    memset(r->twin, 0xff, tensors * sizeof *r->twin);
-    r->producer = hone_alloc(g->arena, tensors * sizeof *r->producer);
-    find_producers(r);
+    r->layer = layer;
     find_small(r);
 }
 
 /* ------------------------------------------------------- what is cheap */
 
+static void keep(redo *r, hone_id id)
+{
+    int here;
+
+    if (id == HONE_NONE)
+        return;
+    here = r->here[id].layer == r->layer ? r->here[id].count : 0;
+    r->kept[id] = (uint8_t)((here ? HERE : 0) |
+                            (r->reads[id] > here ? ELSEWHERE : 0));
+}
+
+/* Of what the layer's forward nodes touch. */
 static void find_kept(redo *r)
 {
     const hone_graph *g = r->g;
 
-    r->kept = hone_alloc(g->arena, (size_t)g->tensors);
-    for (int n = 0; n < g->nodes; n++)
-        for (uint32_t i = 0; i < g->node[n].nin; i++) {
+    for (int n = backward(r).first; n < backward(r).end; n++)
+        for (uint32_t i = 0; is_backward(r, n) && i < g->node[n].nin; i++) {
             hone_id id = g->node[n].in[i];
 
-            if (g->node[n].phase == HONE_BACKWARD && id != HONE_NONE)
-                r->kept[id] |= is_backward(r, n) ? HERE : ELSEWHERE;
+            if (id == HONE_NONE)
+                continue;
+            if (r->here[id].layer != r->layer)
+                r->here[id].count = 0;
+            r->here[id].layer = r->layer;
+            r->here[id].count++;
         }
+    for (int n = forward(r).first; n < forward(r).end; n++) {
+        const hone_node *node = &g->node[n];
+
+        if (!is_forward(r, n))
+            continue;
+        for (uint32_t i = 0; i < node->nin; i++)
+            keep(r, node->in[i]);
+        for (uint32_t i = 0; i < node->nout; i++) {
+            keep(r, node->out[i]);
+            keep(r, node->acc[i]);
+        }
+    }
 }
 
 static void find_cheap(redo *r)
 {
     const hone_graph *g = r->g;
 
-    r->cheap = hone_alloc(g->arena, (size_t)g->nodes);
-    for (int n = 0; n < g->nodes; n++) {
+    for (int n = forward(r).first; n < forward(r).end; n++) {
         const hone_node *node = &g->node[n];
         double elements = 0;
 
@@ -240,7 +341,7 @@ static void want_large(redo *r)
 {
     const hone_graph *g = r->g;
 
-    for (int n = g->nodes - 1; n >= 0; n--)
+    for (int n = forward(r).end - 1; n >= forward(r).first; n--)
         for (uint32_t i = 0; is_forward(r, n) && i < g->node[n].nout; i++) {
             hone_id id = g->node[n].out[i];
 
@@ -256,11 +357,11 @@ static void want_cheap(redo *r)
 {
     const hone_graph *g = r->g;
 
-    for (int n = g->nodes - 1; n >= 0; n--) {
+    for (int n = forward(r).end - 1; n >= forward(r).first; n--) {
         const hone_node *node = &g->node[n];
         int64_t saved = 0;
 
-        if (!r->cheap[n])
+        if (!is_forward(r, n) || !r->cheap[n])
             continue;
         for (uint32_t i = 0; i < node->nout; i++)
             if (r->kept[node->out[i]] == HERE)
@@ -275,132 +376,145 @@ static void want_cheap(redo *r)
 
 /* ----------------------------------------------------------------- layers */
 
-static void want_all(redo *r, int at)
+static void want_all(redo *r)
 {
     const hone_graph *g = r->g;
 
-    for (int n = at; n < g->nodes; n++)
+    for (int n = backward(r).first; n < backward(r).end; n++)
         for (uint32_t i = 0; is_backward(r, n) && i < g->node[n].nin; i++)
             want(r, g->node[n].in[i]);
 }
 
-/* All of it before the layer's first backward node, at AT. */
-static void redo_at_once(redo *r, int at)
+static int first_backward(const redo *r)
 {
-    hone_graph *g = r->g;
-    int nodes = g->nodes;
+    int n = backward(r).first;
 
-    for (int n = 0; n < nodes; n++)
-        if (r->again[n])
-            clone(r, n);
-    for (int n = at; n < nodes; n++)
-        if (is_backward(r, n))
-            g->node[n].in = twins(r, g->node[n].in, g->node[n].nin);
-    hone_graph_move(g, g->nodes - nodes, at);
+    while (n < backward(r).end && !is_backward(r, n))
+        n++;
+    return n;
 }
 
-/* What makes ID again, and before it what that needs, at the end. */
-static void redo_for(redo *r, hone_id id)
+/* All of it before the layer's first backward node. */
+static void redo_at_once(redo *r)
+{
+    for (int n = forward(r).first; n < forward(r).end; n++)
+        if (r->again[n])
+            clone(r, n, first_backward(r));
+    for (int n = backward(r).first; n < backward(r).end; n++)
+        if (is_backward(r, n))
+            read_twins(r, n);
+}
+
+/* What makes ID again, and before it what that needs, before the node at AT. */
+static void redo_for(redo *r, hone_id id, int at)
 {
     int n = id == HONE_NONE ? -1 : r->producer[id];
 
     if (n < 0 || !r->again[n] || r->twin[id] != HONE_NONE)
         return;
     for (uint32_t i = 0; i < r->g->node[n].nin; i++)
-        redo_for(r, r->g->node[n].in[i]);
+        redo_for(r, r->g->node[n].in[i], at);
     for (uint32_t i = 0; i < r->g->node[n].nout; i++)
-        redo_for(r, r->g->node[n].acc[i]);
-    clone(r, n);
+        redo_for(r, r->g->node[n].acc[i], at);
+    clone(r, n, at);
 }
 
 /* Each right before the first backward node that needs it. */
-static void redo_in_turn(redo *r, int at)
+static void redo_in_turn(redo *r)
 {
-    hone_graph *g = r->g;
-
-    for (int n = at; n < g->nodes; n++) {
-        int nodes = g->nodes;
-
+    for (int n = backward(r).first; n < backward(r).end; n++) {
         if (!is_backward(r, n))
             continue;
-        for (uint32_t i = 0; i < g->node[n].nin; i++)
-            redo_for(r, g->node[n].in[i]);
-        g->node[n].in = twins(r, g->node[n].in, g->node[n].nin);
-        hone_graph_move(g, g->nodes - nodes, n);
-        n += g->nodes - nodes;
+        for (uint32_t i = 0; i < r->g->node[n].nin; i++)
+            redo_for(r, r->g->node[n].in[i], n);
+        read_twins(r, n);
     }
 }
 
-static void recompute(hone_graph *g, int layer, int keep)
+/* Twins are for one layer. */
+static void forget_twins(redo *r)
 {
-    redo r;
-    int at;
+    const hone_graph *g = r->g;
 
-    redo_start(&r, g, layer);
-    at = first_backward(&r);
-    if (at < 0)
-        return;
-    if (keep == HONE_KEEP_LIGHT || keep == HONE_KEEP_AWAY) {
-        find_kept(&r);
-        find_cheap(&r);
-        r.most = keep == HONE_KEEP_AWAY ? r.enters : INT64_MAX;
-        want_large(&r);
-        want_cheap(&r);
-        redo_in_turn(&r, at);
-    } else {
-        want_all(&r, at);
-        redo_at_once(&r, at);
+    for (int n = forward(r).first; n < forward(r).end; n++) {
+        if (!is_forward(r, n))
+            continue;
+        r->again[n] = 0;
+        for (uint32_t i = 0; i < g->node[n].nout; i++)
+            r->twin[g->node[n].out[i]] = HONE_NONE;
     }
+}
+
+static void recompute(redo *r, int layer, int how)
+{
+    start_layer(r, layer);
+    if (how == HONE_KEEP_LIGHT || how == HONE_KEEP_AWAY) {
+        find_kept(r);
+        find_cheap(r);
+        r->most = how == HONE_KEEP_AWAY ? r->enters : INT64_MAX;
+        want_large(r);
+        want_cheap(r);
+        redo_in_turn(r);
+    } else {
+        want_all(r);
+        redo_at_once(r);
+    }
+    forget_twins(r);
 }
 
 /* ---------------------------------------------------------------- offload */
-
-static hone_status emit_copy(hone_graph *g, hone_id from, hone_id to, int layer,
-                             hone_phase phase, int at, hone_err *err)
-{
-    g->layer = layer;
-    g->phase = phase;
-    hone_try(hone_graph_copy(g, from, to, at, err));
-    g->layer = -1;
-    g->phase = HONE_FORWARD;
-    return HONE_OK;
-}
 
 /* What waits in pinned memory of one layer. */
 typedef struct {
     hone_id *id, *back; /* back: what it is when it is here again */
     int count, cap, back_cap;
+    int layer;
     int64_t bytes;
 } waiting;
 
-/* Where the layer's backward ops begin, or those of the next, before them. */
-static int one_layer_ahead(const hone_graph *g, int layer)
+static hone_status emit_copy(redo *r, hone_id from, hone_id to,
+                             hone_phase phase, int at, hone_err *err)
 {
-    for (int n = 0; n < g->nodes; n++) /* copies stand ahead of theirs */
-        if (g->node[n].phase == HONE_BACKWARD && !g->node[n].stream &&
-            (g->node[n].layer == layer || g->node[n].layer == layer + 1))
-            return n;
-    return g->nodes;
+    hone_graph *g = r->g;
+
+    g->layer = r->layer;
+    g->phase = phase;
+    hone_try(hone_graph_copy(g, from, to, g->nodes, err));
+    g->layer = -1;
+    g->phase = HONE_FORWARD;
+    note_made(r, at);
+    return HONE_OK;
 }
 
-/* Behind the last use of BEFORE, its like in the layer that went before, whose
- * bytes are free then; -1: that would be too late for what is to come. */
-static int in_its_place(const hone_graph *g, hone_id id, int layer,
-                        hone_id before, int64_t bytes)
+/* Where the layer's backward ops begin, or those of the next, before them. */
+static int one_layer_ahead(const redo *r)
 {
-    int at = -1, use = -1;
+    redo next = *r;
+    int at = first_backward(r), ahead;
+
+    if (++next.layer == r->layers)
+        return at;
+    ahead = first_backward(&next);
+    return ahead < backward(&next).end && ahead < at ? ahead : at;
+}
+
+/* Behind the last use of BEFORE, its like in the LAYER that went before, whose
+ * bytes are free then; -1: that would be too late for what is to come. */
+static int in_its_place(const redo *r, hone_id id, hone_id before, int layer,
+                        int64_t bytes)
+{
+    const hone_graph *g = r->g;
+    const span of = r->span[1][layer];
+    int at = -1, use = backward(r).first;
     double flops = 0;
 
-    for (int n = 0; n < g->nodes; n++) {
-        const hone_node *node = &g->node[n];
-
-        if (node->phase != HONE_BACKWARD || node->stream)
-            continue;
-        if (hone_node_uses(node, before))
+    for (int n = of.first; n < of.end; n++)
+        if (g->node[n].phase == HONE_BACKWARD && !g->node[n].stream &&
+            hone_node_uses(&g->node[n], before))
             at = n + 1;
-        if (use < 0 && node->layer == layer && hone_node_uses(node, id))
-            use = n;
-    }
+    while (use < backward(r).end &&
+           !(is_backward(r, use) && hone_node_uses(&g->node[use], id)))
+        use++;
     if (at < 0 || hone_tensor_bytes(&g->tensor[before].type) !=
                       hone_tensor_bytes(&g->tensor[id].type))
         return -1;
@@ -411,9 +525,10 @@ static int in_its_place(const hone_graph *g, hone_id id, int layer,
 
 /* Sends the K-th out behind its producer and brings it back for the layer's
  * backward ops in time. */
-static hone_status send_out(hone_graph *g, waiting *w, int k, int layer,
-                            const waiting *before, hone_err *err)
+static hone_status send_out(redo *r, waiting *w, int k, const waiting *before,
+                            hone_err *err)
 {
+    hone_graph *g = r->g;
     const hone_id id = w->id[k];
     hone_type type = g->tensor[id].type;
     hone_id out = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
@@ -421,16 +536,15 @@ static hone_status send_out(hone_graph *g, waiting *w, int k, int layer,
     int at = -1;
 
     g->tensor[out].space = HONE_PINNED_SPACE;
-    hone_try(emit_copy(g, id, out, layer, HONE_FORWARD,
-                       hone_graph_producer(g, id) + 1, err));
+    hone_try(emit_copy(r, id, out, HONE_FORWARD, r->producer[id] + 1, err));
     if (before->count == w->count)
-        at = in_its_place(g, id, layer, before->back[k], w->bytes);
-    at = at < 0 ? one_layer_ahead(g, layer) : at;
-    for (int n = at; n < g->nodes; n++)
-        if (g->node[n].layer == layer && g->node[n].phase == HONE_BACKWARD)
+        at = in_its_place(r, id, before->back[k], before->layer, w->bytes);
+    at = at < 0 ? one_layer_ahead(r) : at;
+    for (int n = backward(r).first; n < backward(r).end; n++)
+        if (n >= at && is_backward(r, n))
             hone_graph_replace(g, id, back, n, n + 1);
     w->back[k] = back;
-    return emit_copy(g, out, back, layer, HONE_BACKWARD, at, err);
+    return emit_copy(r, out, back, HONE_BACKWARD, at, err);
 }
 
 static int is_waiting(const waiting *w, hone_id id)
@@ -443,49 +557,55 @@ static int is_waiting(const waiting *w, hone_id id)
 
 /* What enters the layer, or, if it is to be AWAY, all that it keeps. LAST: of
  * the layer before in the backward pass, and then of this one. */
-static hone_status offload(hone_graph *g, int layer, int away, waiting *last,
+static hone_status offload(redo *r, int layer, int away, waiting *last,
                            hone_err *err)
 {
-    waiting w = { 0 };
-    redo r;
+    hone_graph *g = r->g;
+    waiting w = { .layer = layer };
 
-    redo_start(&r, g, layer);
-    for (int n = 0; n < g->nodes; n++) {
-        if (!is_backward(&r, n))
+    start_layer(r, layer);
+    for (int n = backward(r).first; n < backward(r).end; n++) {
+        if (!is_backward(r, n))
             continue;
         for (uint32_t i = 0; i < g->node[n].nin; i++) {
             hone_id id = g->node[n].in[i];
-            int p = id == HONE_NONE ? -1 : r.producer[id];
+            int p = id == HONE_NONE ? -1 : r->producer[id];
 
             if (p < 0 || g->tensor[id].kind != HONE_T_TEMP ||
                 g->node[p].phase != HONE_FORWARD ||
                 (g->node[p].layer == layer &&
-                 (!away || bytes_of(&r, id) <= r.small)) ||
+                 (!away || bytes_of(r, id) <= r->small)) ||
                 is_waiting(&w, id))
                 continue;
             hone_push(g->arena, w.id, w.count, w.cap);
             hone_push(g->arena, w.back, w.count, w.back_cap);
             w.id[w.count++] = id;
-            w.bytes += bytes_of(&r, id);
+            w.bytes += bytes_of(r, id);
         }
     }
     for (int k = 0; k < w.count; k++)
-        hone_try(send_out(g, &w, k, layer, last, err));
+        hone_try(send_out(r, &w, k, last, err));
     *last = w;
     return HONE_OK;
 }
 
-hone_status hone_pass_recompute(hone_graph *g, const uint8_t *keep, int layers,
+hone_status hone_pass_recompute(hone_graph *g, const uint8_t *how, int layers,
                                 hone_err *err)
 {
+    hone_status status = HONE_OK;
     waiting last = { 0 };
+    redo r;
 
+    start(&r, g, layers);
     for (int layer = layers - 1; layer >= 0; layer--)
-        if (keep[layer] > HONE_KEEP_ALL)
-            recompute(g, layer, keep[layer]);
-    for (int layer = layers - 1; layer >= 0; layer--)
-        if (keep[layer] == HONE_KEEP_OFFLOAD || keep[layer] == HONE_KEEP_AWAY)
-            hone_try(offload(g, layer, keep[layer] == HONE_KEEP_AWAY, &last,
-                             err));
-    return HONE_OK;
+        if (how[layer] > HONE_KEEP_ALL)
+            recompute(&r, layer, how[layer]);
+    finish(&r);
+    start(&r, g, layers);
+    for (int layer = layers - 1; layer >= 0 && status == HONE_OK; layer--)
+        if (how[layer] == HONE_KEEP_OFFLOAD || how[layer] == HONE_KEEP_AWAY)
+            status = offload(&r, layer, how[layer] == HONE_KEEP_AWAY, &last,
+                             err);
+    finish(&r);
+    return status;
 }

@@ -36,42 +36,65 @@ static int can_pin(const hone_solver *s, const hone_way_out *w)
     return !s->pinned_budget || w->pinned <= s->pinned_budget;
 }
 
-hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
-                           const uint8_t *keep, int64_t chunk, int64_t mlp,
-                           hone_way_out *out, hone_err *err)
+/* What was compiled before; NULL: it was not. */
+static const hone_way_out *find_tried(const hone_solver *s, const hone_way_out *w)
 {
-    hone_arena scratch = { 0 }, made = { 0 };
+    for (int i = 0; i < s->count; i++) {
+        const hone_way_out *t = &s->tried[i];
+
+        if (t->tokens == w->tokens && t->docs == w->docs &&
+            t->single == w->single && t->asked == w->asked &&
+            t->mlp == w->mlp && !memcmp(t->keep, w->keep, (size_t)s->layers))
+            return t;
+    }
+    return NULL;
+}
+
+static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
+{
+    const hone_bucket bucket = { out->tokens, out->docs };
     hone_compiler c = *s->compiler;
     hone_program p;
     hone_status status;
 
-    c.scratch = &scratch;
-    c.keep = &made;
-    c.keep_layer = keep;
-    c.logits_chunk = chunk;
-    c.mlp_chunk = mlp;
+    c.scratch = c.keep = s->scratch;
+    c.keep_layer = out->keep;
+    c.logits_chunk = out->asked;
+    c.mlp_chunk = out->mlp;
     status = hone_compile_micro(&c, &p, "train", bucket, 1, err);
     if (status == HONE_OK) {
-        *out = (hone_way_out){
-            .keep = hone_copy(s->arena, keep, (size_t)s->layers,
-                              (size_t)s->layers + 1, 1),
-            .tokens = bucket.tokens, .asked = chunk, .rows = p.logits_rows,
-            .mlp = mlp,
-            .bytes = p.place.bytes[HONE_DEVICE_SPACE] +
-                     hone_map_bytes(c.machine,
-                                    p.place.bytes[HONE_PINNED_SPACE]),
-            .pinned = p.place.bytes[HONE_PINNED_SPACE],
-            .seconds = hone_program_seconds(&p, s->card) };
-        if (c.machine->info.is_host)
-            out->bytes += p.place.bytes[HONE_PINNED_SPACE];
-        if (can_pin(s, out) && out->bytes < s->least)
-            s->least = out->bytes;
+        out->rows = p.logits_rows;
+        out->pinned = p.place.bytes[HONE_PINNED_SPACE];
+        out->bytes = p.place.bytes[HONE_DEVICE_SPACE] +
+                     (c.machine->info.is_host
+                          ? out->pinned : hone_map_bytes(c.machine, out->pinned));
+        out->seconds = hone_program_seconds(&p, s->card);
         hone_push(s->arena, s->tried, s->count, s->cap);
         s->tried[s->count++] = *out;
     }
-    hone_arena_free(&scratch);
-    hone_arena_free(&made);
+    hone_arena_clear(s->scratch);
     return status;
+}
+
+hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
+                           const uint8_t *keep, int64_t chunk, int64_t mlp,
+                           hone_way_out *out, hone_err *err)
+{
+    const hone_way_out *before;
+
+    *out = (hone_way_out){
+        .keep = hone_copy(s->arena, keep, (size_t)s->layers,
+                          (size_t)s->layers + 1, 1),
+        .tokens = bucket.tokens, .docs = bucket.docs, .asked = chunk,
+        .mlp = mlp, .single = s->compiler->single };
+    before = find_tried(s, out);
+    if (before)
+        *out = *before;
+    else
+        hone_try(compile(s, out, err));
+    if (can_pin(s, out) && out->bytes < s->least)
+        s->least = out->bytes;
+    return HONE_OK;
 }
 
 /* ------------------------------------------------------------ one search */

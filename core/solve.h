@@ -32,6 +32,8 @@ typedef struct hone_way_out {
     int64_t asked;   /* rows of logits: of hone_compiler, 0: its choice */
     int64_t rows;    /* those that it came to */
     int64_t mlp;     /* rows of layers at a time; 0: all */
+    int64_t docs;    /* of the micro-batch */
+    int single;      /* of hone_compiler */
     int64_t bytes;   /* of temporaries */
     int64_t pinned;  /* of those that wait in host memory */
     double seconds;
@@ -41,6 +43,7 @@ enum { HONE_SOLVE_LEVELS = 5 };
 
 typedef struct hone_solver {
     hone_arena *arena;             /* of what is found */
+    hone_arena *scratch;           /* of what is compiled */
     const hone_compiler *compiler; /* its arenas are not touched */
     const hone_card *card;
     const uint8_t *pinned; /* [layers] hone_keep; AUTO: free to choose */

@@ -82,26 +82,6 @@ static void find_ahead(stream *s)
     }
 }
 
-/* The copies stand at the end of the graph, in order; AT: before which nodes
- * they belong, in order too. All are moved at once. */
-static void spread(hone_graph *g, const int *at, int count)
-{
-    int nodes = g->nodes - count, k = 0, to = 0;
-    hone_node *node = hone_alloc(g->arena, ((size_t)g->nodes + 1) *
-                                               sizeof *node);
-
-    for (int n = 0; n < nodes; n++) {
-        while (k < count && at[k] <= n)
-            node[to++] = g->node[nodes + k++];
-        node[to++] = g->node[n];
-    }
-    g->node = node;
-    g->node_cap = g->nodes;
-    for (int n = 0; n < g->nodes; n++)
-        for (uint32_t i = 0; i < node[n].nout; i++)
-            g->tensor[node[n].out[i]].near = n;
-}
-
 hone_status hone_pass_stream(hone_graph *g, hone_err *err)
 {
     stream s = { .g = g };
@@ -122,8 +102,7 @@ hone_status hone_pass_stream(hone_graph *g, hone_err *err)
         hone_try(hone_graph_copy(g, u->from, u->here, g->nodes, err));
         under_way += u->bytes;
     }
-    if (s.count)
-        spread(g, at, s.count);
+    hone_graph_spread(g, at, s.count);
     g->layer = -1;
     g->phase = HONE_FORWARD;
     return HONE_OK;

@@ -151,17 +151,18 @@ static double check(const shape *sh)
                                             HONE_KEEP_AUTO };
     int64_t chunks[] = { 0, (sh->tokens / 4 + 15) / 16 * 16, 64 };
     hone_bucket bucket = { sh->tokens, sh->docs };
-    hone_arena arena = { 0 };
+    hone_arena arena = { 0 }, scratch = { 0 };
     hone_lora lora = { .r = sh->rank, .alpha = 16, .targets = "all-linear",
                        .train = 1 };
     hone_family *family;
     hone_family_spec spec = { .model = folder, .storage = HONE_F32,
                               .trained = HONE_F32, .trainable = !sh->rank };
-    hone_compiler c = { .machine = &machine, .compute = HONE_F32, .ranks = 1,
+    hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
+                        .compute = HONE_F32, .ranks = 1,
                         .lora = sh->rank ? &lora : NULL };
-    hone_solver s = { .arena = &arena, .compiler = &c, .card = &card,
-                      .pinned = pinned, .layers = LAYERS, .mlp_is_free = 1,
-                      .chunk_is_free = 1 };
+    hone_solver s = { .arena = &arena, .scratch = &scratch, .compiler = &c,
+                      .card = &card, .pinned = pinned, .layers = LAYERS,
+                      .mlp_is_free = 1, .chunk_is_free = 1 };
     ways all = { 0 };
     hone_err err;
     double worst;
@@ -177,6 +178,8 @@ static double check(const shape *sh)
             s.pinned_budget = all.list[i].pinned / 2;
     worst = fmax(worst, compare(&s, bucket, &all));
     hone_family_close(family);
+    hone_fronts_free(c.fronts);
+    hone_arena_free(&scratch);
     hone_arena_free(&arena);
     return worst;
 }
@@ -200,13 +203,14 @@ static void test_pinned(void **state)
 {
     static const uint8_t pinned[LAYERS] = { HONE_KEEP_ALL, HONE_KEEP_AUTO,
                                             HONE_KEEP_NONE };
-    hone_arena arena = { 0 };
+    hone_arena arena = { 0 }, scratch = { 0 };
     hone_family *family;
     hone_family_spec spec = { .model = folder, .storage = HONE_F32,
                               .trained = HONE_F32, .trainable = 1 };
-    hone_compiler c = { .machine = &machine, .compute = HONE_F32, .ranks = 1 };
-    hone_solver s = { .arena = &arena, .compiler = &c, .card = &card,
-                      .pinned = pinned, .layers = LAYERS, .chunk = 96 };
+    hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
+                        .compute = HONE_F32, .ranks = 1 };
+    hone_solver s = { .arena = &arena, .scratch = &scratch, .compiler = &c,
+                      .card = &card, .pinned = pinned, .layers = LAYERS, .chunk = 96 };
     hone_bucket bucket = { 512, 4 };
     hone_way_out way;
     hone_err err;
@@ -234,6 +238,8 @@ static void test_pinned(void **state)
     assert_true(way.bytes <= most / 2);
     assert_int_equal(way.keep[2], HONE_KEEP_NONE);
     hone_family_close(family);
+    hone_fronts_free(c.fronts);
+    hone_arena_free(&scratch);
     hone_arena_free(&arena);
 }
 

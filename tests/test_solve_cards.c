@@ -135,20 +135,21 @@ static double check(const setting *of)
     static const uint8_t pinned[LAYERS] = {
         HONE_KEEP_AUTO, HONE_KEEP_AUTO, HONE_KEEP_AUTO, HONE_KEEP_AUTO,
         HONE_KEEP_AUTO, HONE_KEEP_AUTO };
-    hone_arena arena = { 0 };
+    hone_arena arena = { 0 }, scratch = { 0 };
     hone_lora lora = { .r = of->rank, .alpha = 16, .targets = "all-linear",
                        .train = 1 };
     hone_family_spec spec = { .model = folder, .storage = of->storage,
                               .trained = HONE_F32, .trainable = !of->rank };
     hone_machine machine;
     hone_card card;
-    hone_compiler c = { .machine = &machine, .compute = of->compute, .ranks = 1,
+    hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
+                        .compute = of->compute, .ranks = 1,
                         .lora = of->rank ? &lora : NULL,
                         .images = HONE_IMAGES_TRAINED,
                         .span = (double)of->tokens / (double)of->docs };
-    hone_solver s = { .arena = &arena, .compiler = &c, .card = &card,
-                      .pinned = pinned, .layers = LAYERS, .mlp_is_free = 1,
-                      .chunk_is_free = 1 };
+    hone_solver s = { .arena = &arena, .scratch = &scratch, .compiler = &c,
+                      .card = &card, .pinned = pinned, .layers = LAYERS,
+                      .mlp_is_free = 1, .chunk_is_free = 1 };
     search f = { .s = &s, .bucket = { of->tokens, of->docs } };
     int count[LEVELS];
     hone_err err;
@@ -167,6 +168,8 @@ static double check(const setting *of)
     printf("%-10s at most %.3f times the best of %d\n", of->card, worst,
            f.count);
     hone_family_close(c.family);
+    hone_fronts_free(c.fronts);
+    hone_arena_free(&scratch);
     hone_arena_free(&arena);
     return worst;
 }
