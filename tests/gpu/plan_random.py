@@ -179,6 +179,8 @@ class Case:
 
     def verdict(self):
         planned, off = self.planned(), 0
+        if self.late and not self.used and not self.why:
+            return
         if not self.why and self.used:
             off = self.used - planned
             if abs(off) > max(64, self.used / 100):
