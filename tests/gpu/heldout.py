@@ -7,7 +7,9 @@ hone's mean is no further from that of Transformers (PEFT, bitsandbytes) in the
 same mode than the seeds of either are from each other. With FP8 weights, which
 have no such peer, it is at most 0.5 % above hone's own in bf16, or within the
 spread of seeds; so it is when PEFT puts the adapters of both on the bf16
-weights. MODES="bf16 fp8 nf4": which of those below."""
+weights. MODES="bf16 fp8 nf4": which of those below; JOBS=4: runs beside each
+other. A mode's lines come when it is done: what fails ends its mode alone."""
+import concurrent.futures
 import importlib.util
 import json
 import math
@@ -25,6 +27,7 @@ MODEL = pathlib.Path(sys.argv[1]).resolve()
 STEPS = int(os.environ.get("STEPS", 200))
 HELD = int(os.environ.get("HELD", 256))
 SEEDS = range(int(os.environ.get("SEEDS", 3)))
+JOBS = int(os.environ.get("JOBS", 4))
 BATCH, WARMUP, MOST = 8, 0.05, 512
 RATE = {"lora": 5e-4, "dora": 5e-4, "loraplus": 1.25e-4, "full": 5e-5}
 # In hone: method, storage, precision, state of AdamW. And the peer: what must
@@ -167,26 +170,23 @@ def judge(folder, mode):
     return found
 
 
-def start_rivals(folder, mode):
-    """They start first and run beside hone: nothing is timed here."""
+def peer(folder, mode, seed):
+    """Transformers on the same rows, a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, str(MODEL), mode, str(folder / "rows.json"),
+         str(seed)], text=True, capture_output=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    if done.returncode:
+        sys.exit(f"Transformers, {mode}: {done.stderr.splitlines()[-1:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def start(pool, folder, mode):
+    """What runs for a mode: those of the peer, which take longer, and ours."""
     module = MODES[mode][4]
-    if not module or not importlib.util.find_spec(module):
-        return []
-    return [subprocess.Popen(
-        [sys.executable, __file__, str(MODEL), mode,
-         str(folder / "rows.json"), str(seed)], text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE) for seed in SEEDS]
-
-
-def collect(processes):
-    found = []
-    for process in processes:
-        out, err = process.communicate()
-        if process.returncode:
-            sys.exit(f"Transformers: {err.splitlines()[-1:]}")
-        found.append(json.loads(out.splitlines()[-1]))
-    return found
+    return [[pool.submit(run, folder, mode, seed) for seed in SEEDS]
+            for run in ((peer,) if module and importlib.util.find_spec(module)
+                        else ()) + (hone,)]
 
 
 def spread(found):
@@ -214,19 +214,24 @@ def line(name, found, good=None):
 def main(folder):
     modes = os.environ.get("MODES", "bf16 fp8 nf4").split()
     runs.write_rows(folder / "rows.json", 0, STEPS * BATCH + HELD)
-    others = {mode: start_rivals(folder, mode) for mode in modes}
-    ours = {mode: [hone(folder, mode, seed) for seed in SEEDS]
-            for mode in modes}
-    for mode, found in ours.items():
-        other = collect(others[mode])
-        good = None
-        if other:
-            line(f"Transformers, {mode}", other)
-            good = abs(mean(found) - mean(other)) <= max(spread(found),
-                                                         spread(other))
-        elif mode == "fp8" and "bf16" in ours:
-            good = near(found, ours["bf16"])
-        line(f"hone, {mode}", found, good)
+    ours = {}
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        started = {mode: start(pool, folder, mode) for mode in modes}
+        for mode in modes:
+            try:
+                *other, found = [[f.result() for f in all_]
+                                 for all_ in started[mode]]
+            except SystemExit as why:
+                runs.verdict(mode, str(why), False)
+                continue
+            ours[mode], good = found, None
+            if other:
+                line(f"Transformers, {mode}", other[0])
+                good = abs(mean(found) - mean(other[0])) <= max(
+                    spread(found), spread(other[0]))
+            elif mode == "fp8" and "bf16" in ours:
+                good = near(found, ours["bf16"])
+            line(f"hone, {mode}", found, good)
     if "fp8" in ours and "bf16" in ours and \
             importlib.util.find_spec("peft"):
         judged = {mode: judge(folder, mode) for mode in ("bf16", "fp8")}

@@ -13,105 +13,45 @@ import os
 import pathlib
 import random
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+import models
+
+sys.path.insert(0, str(models.ROOT / "tests"))
 from random_recipes import same_plan  # noqa: E402
 
-# kind, hidden, intermediate, layers, heads, kv heads, head, vocabulary, tied
-SHAPES = {
-    "8b8": ("llama", 4096, 14336, 8, 32, 8, 128, 128256, False),
-    "1b": ("llama", 2048, 8192, 16, 32, 8, 64, 128256, True),
-    "qwen": ("qwen3", 1024, 3072, 28, 16, 8, 128, 151936, True),
-    "smol": ("llama", 576, 1536, 30, 9, 3, 64, 49152, True),
-}
 # model, adapter, rows, length, steps, what else the model, optimizer and
 # recipe have
 LORA = "adapter = hone.lora { r = 16, alpha = 16 },"
 CASES = {
-    "smol-full": ("smol", "", 8, 1024, 20, "", "", ""),
-    "smol-256": ("smol", "", 4, 256, 30, "", "", ""),
-    "smol-lora": ("smol", LORA, 4, 512, 30, "", "", ""),
-    "qwen-lora": ("qwen", LORA, 4, 2048, 12, "", "", ""),
-    "qwen-full": ("qwen", "", 2, 2048, 12, "", "", ""),
-    "1b-lora": ("1b", LORA, 4, 2048, 12, "", "", ""),
-    "1b-short": ("1b", LORA, 2, 512, 20, "", "", ""),
-    "1b-fp8": ("1b", LORA, 4, 2048, 12, ', storage = "fp8"', "", ""),
-    "1b-full": ("1b", "", 2, 2048, 12, "", "", 'keep = "none",'),
-    "1b-int8": ("1b", "", 4, 2048, 9, "", ', state = "int8"',
+    "smol-full": ("smollm-135m", "", 8, 1024, 20, "", "", ""),
+    "smol-256": ("smollm-135m", "", 4, 256, 30, "", "", ""),
+    "smol-lora": ("smollm-135m", LORA, 4, 512, 30, "", "", ""),
+    "qwen-lora": ("qwen-0.6b", LORA, 4, 2048, 12, "", "", ""),
+    "qwen-full": ("qwen-0.6b", "", 2, 2048, 12, "", "", ""),
+    "1b-lora": ("llama-1b", LORA, 4, 2048, 12, "", "", ""),
+    "1b-short": ("llama-1b", LORA, 2, 512, 20, "", "", ""),
+    "1b-fp8": ("llama-1b", LORA, 4, 2048, 12, ', storage = "fp8"', "", ""),
+    "1b-full": ("llama-1b", "", 2, 2048, 12, "", "", 'keep = "none",'),
+    "1b-int8": ("llama-1b", "", 4, 2048, 9, "", ', state = "int8"',
                 'keep = "none",'),
-    "8b8-lora": ("8b8", LORA, 4, 2048, 9, "", "", ""),
-    "8b8-fp8": ("8b8", LORA, 4, 2048, 9, ', storage = "fp8"', "", ""),
-    "8b8-nf4": ("8b8", LORA, 4, 2048, 9, ', storage = "nf4"', "", ""),
-    "8b8-none": ("8b8", LORA, 4, 2048, 9, "", "", 'keep = "none",'),
-    "8b8-offload": ("8b8", LORA, 4, 2048, 9, "", "", 'keep = "offload",'),
-    "8b8-long": ("8b8", LORA, 1, 8192, 9, "", "", ""),
+    "8b8-lora": ("llama-8b-8", LORA, 4, 2048, 9, "", "", ""),
+    "8b8-fp8": ("llama-8b-8", LORA, 4, 2048, 9, ', storage = "fp8"', "", ""),
+    "8b8-nf4": ("llama-8b-8", LORA, 4, 2048, 9, ', storage = "nf4"', "", ""),
+    "8b8-none": ("llama-8b-8", LORA, 4, 2048, 9, "", "", 'keep = "none",'),
+    "8b8-offload": ("llama-8b-8", LORA, 4, 2048, 9, "", "",
+                    'keep = "offload",'),
+    "8b8-long": ("llama-8b-8", LORA, 1, 8192, 9, "", "", ""),
 }
-
-
-def shapes(kind, hidden, inner, layers, heads, kv, head, vocab, tied):
-    out = {"model.embed_tokens.weight": [vocab, hidden],
-           "model.norm.weight": [hidden]}
-    if not tied:
-        out["lm_head.weight"] = [vocab, hidden]
-    for n in range(layers):
-        p = f"model.layers.{n}."
-        out.update({
-            p + "input_layernorm.weight": [hidden],
-            p + "post_attention_layernorm.weight": [hidden],
-            p + "self_attn.q_proj.weight": [heads * head, hidden],
-            p + "self_attn.k_proj.weight": [kv * head, hidden],
-            p + "self_attn.v_proj.weight": [kv * head, hidden],
-            p + "self_attn.o_proj.weight": [hidden, heads * head],
-            p + "mlp.gate_proj.weight": [inner, hidden],
-            p + "mlp.up_proj.weight": [inner, hidden],
-            p + "mlp.down_proj.weight": [hidden, inner]})
-        if kind == "qwen3":
-            out[p + "self_attn.q_norm.weight"] = [head]
-            out[p + "self_attn.k_norm.weight"] = [head]
-    return out
-
-
-def make(folder, shape):
-    """bf16 numbers of either sign from 1/128 to 1/32, a block repeated."""
-    kind, hidden, inner, layers, heads, kv, head, vocab, tied = shape
-    folder.mkdir()
-    for file in (ROOT / "datasets/tiny").glob("tokenizer*.json"):
-        shutil.copy(file, folder)
-    arch = "LlamaForCausalLM" if kind == "llama" else "Qwen3ForCausalLM"
-    (folder / "config.json").write_text(json.dumps(dict(
-        architectures=[arch], model_type=kind, hidden_size=hidden,
-        intermediate_size=inner, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=kv, head_dim=head,
-        vocab_size=vocab, tie_word_embeddings=tied, rms_norm_eps=1e-5,
-        rope_theta=5e5, max_position_embeddings=16384, hidden_act="silu",
-        torch_dtype="bfloat16", eos_token_id=2, bos_token_id=1)))
-    draw = random.Random(0)
-    block = b"".join(struct.pack("<H", draw.getrandbits(1) << 15 |
-                                 0x3c00 + draw.getrandbits(8))
-                     for _ in range(1 << 16)) * 64
-    header, at = {}, 0
-    for name, dims in shapes(*shape).items():
-        end = at + 2 * dims[0] * (dims[1] if len(dims) > 1 else 1)
-        header[name] = dict(dtype="BF16", shape=dims, data_offsets=[at, end])
-        at = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(folder / "model.safetensors", "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for left in range(at, 0, -len(block)):
-            file.write(block[:left])
 
 
 def write_case(folder, name):
     model, adapter, rows, length, steps, storage, states, more = CASES[name]
     if not (folder / model).exists():
-        make(folder / model, SHAPES[model])
+        models.write(folder / model, models.SHAPES[model])
     data = folder / f"rows-{length}.jsonl"
     if not data.exists():
         draw = random.Random(0)

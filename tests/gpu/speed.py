@@ -2,60 +2,43 @@
 # SPDX-License-Identifier: MIT
 """What section `speed` of tests/gpu/run needs from Python.
 
-speed.py make GEOMETRY FOLDER TOKENIZER   a checkpoint of that shape, random
-speed.py rows FILE COUNT LENGTH           rows of ids for hone.data.tokenized
-speed.py alpaca FILE TOKENIZER            the same of the material's Alpaca rows
-speed.py rival WHO FOLDER METHOD ROWS LENGTH   a line: tokens/s, MiB, first step
-speed.py hone FOLDER                      the same line from a run of hone
+speed.py make SHAPE FOLDER TOKENIZER    a checkpoint of models.py
+speed.py rows FILE COUNT LENGTH         rows of ids for hone.data.tokenized
+speed.py alpaca FILE TOKENIZER          the same of the material's Alpaca rows
+speed.py rival WHO FOLDER METHOD CASE...   NAME:ROWS:LENGTH:STEPS; a line for
+                     each: tokens/s, MiB, first step; the smallest come first
+speed.py hone FOLDER                    the same line from a run of hone
 
-WHO: transformers (with PEFT), liger, unsloth. METHOD: lora (r 16 on all seven
-linears), qlora (the same on NF4 weights, by unsloth) or full. LENGTH: or a file
-of rows, in their order, two side by side, padded to the longer. Every rival
-keeps its activations, but recomputes them with qlora; it computes in bf16 and
-updates with fused AdamW in the dtype of what it trains.
+WHO: transformers (with PEFT), liger, unsloth, deepspeed (ZeRO-2, fp32 AdamW in
+host memory). METHOD: lora (r 16 on all seven linears), lora-recomputed, qlora
+(NF4 weights, recomputed; by unsloth) or full. LENGTH: or a file of rows, in
+their order, two side by side, padded to the longer. Rivals keep activations
+where nothing else is said, compute in bf16 and update with fused AdamW in the
+dtype of what they train. Of STEPS, hone's and theirs, the first three (of eight
+or fewer: the first) and the last are not timed. Steps that are all equal take
+the median of their times.
 """
 import json
 import os
 import pathlib
 import random
-import shutil
+import statistics
 import sys
 import time
 
 START = time.time()
-LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-          "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-# hidden, intermediate, layers, heads, kv heads, vocabulary, tied
-SHAPES = {
-    "llama-2-7b": ("Llama", 4096, 11008, 32, 32, 32, 32000, False),
-    "llama-8b": ("Llama", 4096, 14336, 32, 32, 8, 128256, False),
-    "llama-1b": ("Llama", 2048, 8192, 16, 32, 8, 128256, True),
-    "qwen-0.6b": ("Qwen3", 1024, 3072, 28, 16, 8, 151936, True),
-    "smollm-135m": ("Llama", 576, 1536, 30, 9, 3, 49152, True),
-}
+TIMED = 6  # steps of a rival, where all are equal
+PATIENCE = 60  # seconds of a rival's case, behind its fifth timed step
 
 
 def make(shape, folder, tokenizer):
-    import torch
-    import transformers
-    kind, hidden, inner, layers, heads, kv, vocab, tied = SHAPES[shape]
-    extra = {"max_position_embeddings": 8192}
-    if kind == "Qwen3":
-        extra["head_dim"] = 128
-    if shape == "llama-8b":
-        extra = {"max_position_embeddings": 131072, "rope_scaling": LLAMA3}
-    config = getattr(transformers, kind + "Config")(
-        hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=kv, vocab_size=vocab,
-        tie_word_embeddings=tied, rms_norm_eps=1e-5, bos_token_id=None,
-        eos_token_id=0, **extra)
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
-    model.save_pretrained(folder)
-    for file in pathlib.Path(tokenizer).glob("tokenizer*.json"):
-        shutil.copy(file, folder)
+    import models
+    models.write(pathlib.Path(folder), models.SHAPES[shape], tokenizer)
+
+
+def timed(steps):
+    """The first step that counts, and the one behind the last."""
+    return 3 if steps > 8 else 1, steps - 1
 
 
 def rows(file, count, length):
@@ -89,15 +72,16 @@ def load(who, folder, method, length):
             local_files_only=True)
         return model if method == "full" else FastLanguageModel.get_peft_model(
             model, r=16, lora_alpha=16, lora_dropout=0, bias="none",
-            target_modules=targets, use_gradient_checkpointing="unsloth"
-            if method == "qlora" else False)
+            target_modules=targets, use_gradient_checkpointing=False
+            if method == "lora" else "unsloth")
     if who == "liger":
-        from liger_kernel.transformers import AutoLigerKernelForCausalLM as Auto
+        from liger_kernel import transformers as liger
+        auto = liger.AutoLigerKernelForCausalLM
     else:
-        from transformers import AutoModelForCausalLM as Auto
-    model = Auto.from_pretrained(folder, dtype=torch.bfloat16,
-                                 attn_implementation="sdpa",
-                                 device_map={"": 0})
+        from transformers import AutoModelForCausalLM as auto
+    model = auto.from_pretrained(
+        folder, dtype=torch.bfloat16, attn_implementation="sdpa",
+        device_map=None if who == "deepspeed" else {"": 0})
     model.config.use_cache = False
     if method == "lora":
         import peft
@@ -107,9 +91,12 @@ def load(who, folder, method, length):
     return model
 
 
-def say(tokens, seconds, used, first):
-    print(f"{tokens / seconds:.0f} tokens/s, {used} MiB used, first step after "
-          f"{first:.1f} s", flush=True)
+def say(name, tokens, seconds, used, first):
+    """TOKENS and SECONDS of steps."""
+    rate = tokens[0] / statistics.median(seconds) if len(set(tokens)) == 1 \
+        else sum(tokens) / sum(seconds)
+    print(f"{name}{rate:.0f} tokens/s, {used} MiB used" +
+          (f", first step after {first:.1f} s" if first else ""), flush=True)
 
 
 def batches(count, length):
@@ -136,20 +123,13 @@ def batches(count, length):
         yield micros, sum(len(r["input_ids"]) for r in part)
 
 
-def rival(who, folder, method, count, length):
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
-    if who == "unsloth":
-        import unsloth  # before anything that it changes
+def plain(model):
+    """A step of AdamW: the mean gradient of micro-batches, clipped."""
     import torch
-    model = load(who, folder, method, length if isinstance(length, int) else 0)
-    model.train()
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(params, lr=1e-4, fused=True)
-    source = batches(count, length)
 
-    def step():
-        micros, tokens = next(source)
+    def step(micros):
         for ids, labels, mask in micros:
             more = {} if mask is None else {"attention_mask": mask}
             with torch.autocast("cuda", dtype=torch.bfloat16):
@@ -158,29 +138,88 @@ def rival(who, folder, method, count, length):
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        torch.cuda.synchronize()
-        return tokens
+    return step
 
-    step()
-    first = time.time() - START
-    step()
-    step()
-    begin, tokens = time.time(), 0
-    for _ in range(6 if isinstance(length, int) else 24):
-        tokens += step()
-    seconds = time.time() - begin
-    free, total = torch.cuda.mem_get_info()
-    say(tokens, seconds, (total - free) >> 20, first)
+
+def zero(model, rows):
+    """The same by DeepSpeed, its optimizer in host memory."""
+    import deepspeed
+    model.gradient_checkpointing_enable(
+        gradient_checkpointing_kwargs={"use_reentrant": False})
+    engine, *_ = deepspeed.initialize(
+        model=model, model_parameters=model.parameters(), config={
+            "train_micro_batch_size_per_gpu": rows,
+            "gradient_accumulation_steps": 1, "gradient_clipping": 1.0,
+            "bf16": {"enabled": True}, "steps_per_print": 1 << 30,
+            "optimizer": {"type": "AdamW", "params": {"lr": 1e-5}},
+            "zero_optimization": {
+                "stage": 2, "overlap_comm": True, "contiguous_gradients": True,
+                "offload_optimizer": {"device": "cpu", "pin_memory": True}}})
+
+    def step(micros):
+        (ids, labels, _), = micros
+        engine.backward(engine(input_ids=ids, labels=labels).loss)
+        engine.step()
+    return step
+
+
+def read_case(text):
+    name, rows, length, steps = text.split(":")
+    return (name, int(rows), int(length) if length.isdigit() else length,
+            int(steps))
+
+
+def size(case):
+    return case[1] * case[2] if isinstance(case[2], int) else 0
+
+
+def rival(who, folder, method, *cases):
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if who == "deepspeed":
+        os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0",
+                          MASTER_ADDR="127.0.0.1", MASTER_PORT="29511")
+    if who == "unsloth":
+        import unsloth  # before anything that it changes
+    import torch
+    cases = sorted(map(read_case, cases), key=size)
+    model = load(who, folder, method, max(
+        c[2] if isinstance(c[2], int) else 0 for c in cases))
+    model.train()
+    step = zero(model, cases[0][1]) if who == "deepspeed" else plain(model)
+    first = None
+    for case in cases:
+        torch.cuda.empty_cache()
+        _, rows, length, steps = case
+        source, tokens, seconds = batches(rows, length), [], []
+        begin, end = timed(steps)
+        if isinstance(length, int):
+            end = min(end, begin + TIMED)
+        for _ in range(end):
+            if sum(seconds) > PATIENCE and len(seconds) >= begin + 5:
+                break
+            micros, count = next(source)
+            torch.cuda.synchronize()
+            start = time.time()
+            step(micros)
+            torch.cuda.synchronize()
+            seconds.append(time.time() - start)
+            tokens.append(count)
+            first = first or time.time() - START
+        free, total = torch.cuda.mem_get_info()
+        say(f"{case[0]:<12} {who:<14} ", tokens[begin:], seconds[begin:],
+            (total - free) >> 20, first if case is cases[0] else None)
 
 
 def hone(folder):
-    """Steps behind the third, as the rivals' are timed."""
     folder = pathlib.Path(folder)
     lines = [json.loads(l) for l in open(folder / "metrics.jsonl")]
-    steps = [l for l in lines if "loss" in l][3:-1]
+    steps = [l for l in lines if "loss" in l]
+    steps = steps[slice(*timed(len(steps)))]
     used = [int(l) for l in open(folder.with_suffix(".memory")) if l.strip()]
     first = float(folder.with_suffix(".first").read_text())
-    say(sum(s["tokens"] for s in steps), sum(s["time_s"] for s in steps),
+    say("", [s["tokens"] for s in steps], [s["time_s"] for s in steps],
         max(used, default=0), first)
 
 
