@@ -14,7 +14,7 @@ enum {
     COLUMNS = WARP_COLUMNS * FACTOR_WARPS,
     ROWS = 16, /* of a stage */
     WIDE = COLUMNS + 8,
-    LEAST_STAGES = 8, /* of a slice */
+    LEAST_STAGES = 8, /* of a slice; half of them where blocks are few */
     JOIN_COLUMNS = 8 /* few: a thread has one sum to wait for */
 };
 
@@ -288,6 +288,18 @@ static __global__ void __launch_bounds__(FACTOR_THREADS)
 
 /* -------------------------------------------------------------- the calls */
 
+/* Two blocks on each of 132 multiprocessors, or one, of fewer stages. */
+static int slices_for(int64_t rows, int strips)
+{
+    const int64_t most = rows / (LEAST_STAGES * ROWS);
+    const int64_t one = 132 / strips, two = 2 * one;
+    int64_t slices = two < most ? two : most;
+
+    if (slices < one)
+        slices = one < 2 * most ? one : 2 * most;
+    return slices < 1 ? 1 : (int)slices;
+}
+
 /* dy [T,O], w [O,r], x [T,r]; dx [T,r], dw [O,r]. */
 static int describe(const hone_call *c, pair *p)
 {
@@ -301,11 +313,7 @@ static int describe(const hone_call *c, pair *p)
     p->r = (int)r;
     p->n = r > 16 ? 2 : 1;
     p->strips = (int)cuda_ceil(p->columns, COLUMNS);
-    p->slices = 2 * 132 / p->strips;
-    if (p->slices > p->rows / (LEAST_STAGES * ROWS))
-        p->slices = (int)(p->rows / (LEAST_STAGES * ROWS));
-    if (p->slices < 1)
-        p->slices = 1;
+    p->slices = slices_for(p->rows, p->strips);
     p->add = cuda_adds(c, 1);
     p->scale = (float)((const hone_linear_attrs *)c->attrs)->scale;
     return 1;

@@ -190,6 +190,26 @@ static int is_grad(const hone_call *c)
     return !strcmp(c->op, "swiglu_factors_grad");
 }
 
+/* A large card has a block on each of 132 multiprocessors: as many waves of
+ * them as leave the fewest idle in the last, where a block costs what a few
+ * rows do. */
+static int slices_for(int64_t rows, int strips)
+{
+    int best = 1;
+    int64_t least = INT64_MAX;
+
+    for (int waves = 1; waves <= 4; waves++) {
+        const int64_t slices = waves * 132 / strips;
+        const int64_t most = rows / (LEAST_STAGES * ROWS);
+        const int64_t n = slices > most ? most : slices;
+        const int64_t cost = waves * (cuda_ceil(rows, n < 1 ? 1 : n) + 4 * ROWS);
+
+        if (cost < least)
+            least = cost, best = n < 1 ? 1 : (int)n;
+    }
+    return best;
+}
+
 static int describe(const hone_call *c, factors *f)
 {
     const hone_swiglu_factors_attrs *a =
@@ -212,11 +232,7 @@ static int describe(const hone_call *c, factors *f)
         f->add[i] = grad && cuda_adds(c, i < 2 ? 3 + 2 * i : 6);
     }
     f->strips = (int)cuda_ceil(f->columns, COLUMNS);
-    f->slices = 132 / f->strips;
-    if (f->slices > f->rows / (LEAST_STAGES * ROWS))
-        f->slices = (int)(f->rows / (LEAST_STAGES * ROWS));
-    if (f->slices < 1)
-        f->slices = 1;
+    f->slices = slices_for(f->rows, f->strips);
     return f->columns % 8 == 0;
 }
 

@@ -29,8 +29,13 @@ static __device__ void turn(const rope &r, cell x, cell y, int64_t at,
         const int64_t low = at + (int64_t)(p / r.m) * r.d + p % r.m;
         float a[VECTOR], b[VECTOR];
 
-        load(a, x, low, STEP, STEP == VECTOR);
-        load(b, x, low + r.m, STEP, STEP == VECTOR);
+        if (STEP == VECTOR) {
+            const words v = fetch_wide(x, low), w = fetch_wide(x, low + r.m);
+            spread(a, v, x.storage);
+            spread(b, w, x.storage);
+        } else {
+            a[0] = get(x, low), b[0] = get(x, low + r.m);
+        }
 #pragma unroll
         for (int e = 0; e < STEP; e++) {
             float was = a[e];

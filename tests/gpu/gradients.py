@@ -5,8 +5,9 @@ gradients of one step are from those of Transformers in double precision on the
 CPU, in the L2 norm over all tensors: hone's on the card in fp32 and bf16,
 hone's on the CPU, and Transformers' in fp32 and in bf16, with bf16 weights and
 with fp32 weights under autocast. All start from the same weights, so MODEL
-holds them in bf16. hone's in bf16 may be 1.2 times as far as Transformers' with
-bf16 weights.
+holds them in bf16. hone's on the card may be 1.2 times as far as Transformers'
+in fp32, or in bf16 with bf16 weights: of enough ROWS that rounding, which is
+others in each of them, comes out alike.
 
 In double its norms and the loss are computed in double, too: as they are,
 Transformers rounds them to fp32, which is most of the error of its fp32.
@@ -28,7 +29,7 @@ import torch
 from safetensors.torch import save_file
 
 MODEL = pathlib.Path(sys.argv[1]).resolve()
-ROWS = int(os.environ.get("ROWS", 8))
+ROWS = int(os.environ.get("ROWS", 32))
 MOST = 512
 
 
@@ -103,15 +104,15 @@ def check(folder, rows, kind, adapter=None):
 
     want = transformers(folder, rows, "cpu", "float64", adapter)
     norm = compare.norm(want.values())
-    line("Transformers, CPU",
-         transformers(folder, rows, "cpu", "float32", adapter))
+    bound = line("Transformers, CPU",
+                 transformers(folder, rows, "cpu", "float32", adapter))
     line("hone, CPU", hone(folder, "cpu", "cpu", "fp32", adapter), 1e-4)
     if runs.DEVICE == "cpu":
         card = "fp32"
     else:
         card = "bf16"
         line("hone, fp32", hone(folder, "fp32", runs.DEVICE, "fp32", adapter),
-             1e-4)
+             1.2 * bound)
     if not adapter:
         line("Transformers, autocast", transformers(
             folder, rows, runs.DEVICE, "float32", adapter, True))
