@@ -5,13 +5,16 @@ and offloaded steps learn the same.
 
 In fp32 the losses of every step agree to 1e-5. In bf16 two layouts are no
 further apart (the root mean square over the steps) than two orders of the same
-rows, which differ in nothing but the order of sums. Like is held against like:
-there are as many orders as layouts, so as many pairs of them, and they are
-drawn in each of the layouts that differ in more than what is kept; the farthest
-pair of orders is the bound for the farthest pair of layouts. hone lays the rows
-of a step out by length, so that the order in the file decides among rows of one
-length alone. Beside it how far Transformers in bf16 (fp32 weights under
-autocast) is from itself when each step's rows change places."""
+rows, which differ in nothing but the order of sums. Most runs are the same bits
+for some steps, until one rounding goes the other way: how far two of them get
+depends on when that is, which is chance. So it is the root mean square over all
+pairs that counts, and what leaving out one run at a time makes of it (the
+jackknife) says how sure that is: layouts may be two standard errors beyond
+orders. Those are drawn in each of the layouts that differ in more than what is
+kept; the farthest are the bound. hone lays the rows of a step out by length, so
+that the order in the file decides among rows of one length alone. Beside it how
+far Transformers in bf16 (fp32 weights under autocast) is from itself when each
+step's rows change places."""
 import concurrent.futures
 import itertools
 import json
@@ -19,6 +22,7 @@ import math
 import os
 import pathlib
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -87,10 +91,28 @@ def apart(a, b):
     return math.sqrt(sum((x / y - 1) ** 2 for x, y in zip(a, b)) / len(a))
 
 
-def farthest(found):
-    """The two of FOUND that are farthest apart: how far, and their names."""
-    return max((apart(a, b), f"{m} and {n}") for (m, a), (n, b) in
-               itertools.combinations(found.items(), 2))
+def mean_apart(found):
+    """Over all pairs of FOUND."""
+    return math.sqrt(statistics.mean(
+        apart(a, b) ** 2 for a, b in itertools.combinations(found, 2)))
+
+
+class Spread:
+    """How far apart runs are, and the standard error of that."""
+
+    def __init__(self, found):
+        found = list(found.values())
+        without = [mean_apart(found[:i] + found[i + 1:])
+                   for i in range(len(found))]
+        self.far = mean_apart(found)
+        self.error = math.sqrt((len(found) - 1) *
+                               statistics.pvariance(without))
+
+    def __str__(self):
+        return f"{self.far:.1e} +- {self.error:.1e}"
+
+    def within(self, other):
+        return self.far <= other.far + 2 * math.hypot(self.error, other.error)
 
 
 def all_of(runs_of):
@@ -121,8 +143,8 @@ def show_rival(process):
     if process.returncode:
         runs.verdict("orders, Transformers, bf16", err.splitlines()[-1][-58:])
         return
-    runs.verdict("orders, Transformers, bf16", "%.1e (%s)" % farthest(
-        dict(enumerate(json.loads(out.splitlines()[-1])))))
+    runs.verdict("orders, Transformers, bf16", str(Spread(
+        dict(enumerate(json.loads(out.splitlines()[-1]))))))
 
 
 def main(folder):
@@ -136,13 +158,13 @@ def main(folder):
     runs.verdict("layouts, fp32", f"{worst:.1e} at most ({name})",
                  worst <= 1e-5)
     precision = "fp32" if runs.DEVICE == "cpu" else "bf16"
-    bound = 0
+    orders = []
     for name in ORDERED:
-        far, names = farthest(all_orders(folder, name, precision))
-        runs.verdict(f"orders, {name}, bf16", f"{far:.1e} ({names})")
-        bound = max(bound, far)
-    far, names = farthest(all_layouts(folder, precision))
-    runs.verdict("layouts, bf16", f"{far:.1e} ({names})", far <= bound)
+        orders.append(Spread(all_orders(folder, name, precision)))
+        runs.verdict(f"orders, {name}, bf16", str(orders[-1]))
+    layouts = Spread(all_layouts(folder, precision))
+    runs.verdict("layouts, bf16", str(layouts),
+                 layouts.within(max(orders, key=lambda o: o.far)))
     show_rival(rival)
 
 
