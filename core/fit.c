@@ -15,8 +15,11 @@
 #include "option.h"
 
 enum {
+    SIZES = 32,
     ROUNDS = 4,     /* until the whole plan fits, not only its temporaries */
     UNIT = 64,      /* of tokens */
+    HOPELESS = 16,  /* so much of the budget is more than smaller micro-batches
+                       save of what is not theirs */
     FEW_TOKENS = 512 /* a micro-batch is not made smaller than that */
 };
 /* A smaller micro-batch must promise to be faster by this. */
@@ -102,6 +105,12 @@ typedef struct {
     int held;       /* rows of logits and tokens stay as they are */
     int is_single;  /* a step must stay one micro-batch, which is learnt from
                        in another way */
+    struct {
+        int64_t cap; /* of the tokens; 0: none */
+        hone_bucket top;
+        int single;
+    } size[SIZES]; /* of the largest micro-batch, that may be chosen */
+    int sizes;
 } fit;
 
 static int64_t pinned_budget(const hone_session *s)
@@ -115,6 +124,40 @@ static int64_t pinned_budget(const hone_session *s)
     return most < 1 ? 1 : (int64_t)most; /* 0 would be any */
 }
 
+/* Of the plan, what its largest micro-batch takes. */
+static int64_t temps_of(const hone_session *s)
+{
+    return s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN][HONE_USE_ACTIVATIONS] +
+           hone_map_bytes(&s->machine, s->plan.pinned);
+}
+
+/* Those that halving leads to. */
+static hone_status find_sizes(fit *f, hone_err *err)
+{
+    hone_session *s = f->s;
+    const int64_t tokens = s->means.tokens;
+    int64_t cap = f->held ? tokens : 0, last = INT64_MAX;
+
+    while (f->sizes < SIZES) {
+        hone_bucket top;
+
+        s->means.tokens = cap;
+        hone_try(hone_session_buckets(s, err));
+        top = s->bucket[top_of(s)];
+        if (top.tokens >= last || (f->is_single && !s->single))
+            break;
+        f->size[f->sizes].cap = cap;
+        f->size[f->sizes].top = top;
+        f->size[f->sizes++].single = s->single;
+        last = top.tokens;
+        if (f->held || last <= FEW_TOKENS)
+            break;
+        cap = (last / 2 + UNIT - 1) / UNIT * UNIT;
+    }
+    s->means.tokens = tokens;
+    return hone_session_buckets(s, err);
+}
+
 static hone_status begin(fit *f, hone_session *s, hone_err *err)
 {
     int layers = hone_family_layers(s->family);
@@ -122,9 +165,7 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
 
     *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
     f->rest = hone_plan_phase_total(&s->plan, place_of(s), HONE_PLAN_TRAIN) -
-              s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN]
-                           [HONE_USE_ACTIVATIONS] -
-              hone_map_bytes(&s->machine, s->plan.pinned);
+              temps_of(s);
     for (int p = 0; p < HONE_PLAN_PHASES; p++) {
         int64_t total = hone_plan_phase_total(&s->plan, place_of(s),
                                               (hone_plan_phase)p);
@@ -147,7 +188,7 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
     f->small = f->solver;
     f->solver.chunk_is_free = !f->compiler.logits_chunk && !f->held;
     f->solver.mlp_is_free = !f->compiler.mlp_chunk && !f->held;
-    return HONE_OK;
+    return find_sizes(f, err);
 }
 
 static void end(fit *f)
@@ -169,24 +210,16 @@ static int keeps_all(const hone_way_out *w, int layers)
 static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
                                hone_err *err)
 {
-    hone_session *s = f->s;
     hone_solver *solver = &f->solver;
-    int64_t last = INT64_MAX, cap = f->held ? s->means.tokens : 0;
     double rate = 0;
 
     best->keep = NULL;
-    for (;;) {
-        hone_bucket top;
+    for (int i = 0; i < f->sizes; i++) {
+        const hone_bucket top = f->size[i].top;
         hone_way_out way;
         hone_status status;
 
-        s->means.tokens = cap;
-        hone_try(hone_session_buckets(s, err));
-        top = s->bucket[top_of(s)];
-        if (top.tokens >= last || (f->is_single && !s->single))
-            break;
-        f->compiler.single = s->single;
-        last = top.tokens;
+        f->compiler.single = f->size[i].single;
         solver->limit = FASTER * rate * (double)top.tokens;
         status = hone_solve(solver, top, &way, err);
         if (status != HONE_OK && status != HONE_ENOMEM)
@@ -194,17 +227,25 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
         f->least = solver->least < f->least ? solver->least : f->least;
         if (status == HONE_OK) {
             *best = way;
-            *tokens = cap;
+            *tokens = f->size[i].cap;
             rate = way.seconds / (double)top.tokens;
+            if (keeps_all(&way, solver->layers))
+                break;
         }
-        if (f->held || top.tokens <= FEW_TOKENS ||
-            (status == HONE_OK && keeps_all(&way, solver->layers)))
-            break;
-        cap = (top.tokens / 2 + UNIT - 1) / UNIT * UNIT;
     }
     solver->limit = 0;
     return best->keep ? HONE_OK
                       : hone_fail(err, HONE_ENOMEM, "no way was found");
+}
+
+/* Whether the smallest micro-batch fits, which takes least. */
+static hone_status smallest_fits(fit *f, int *fits, hone_err *err)
+{
+    f->compiler.single = f->size[f->sizes - 1].single;
+    f->solver.budget = f->temps;
+    hone_try(hone_solve_least(&f->solver, f->size[f->sizes - 1].top, err));
+    *fits = f->solver.least <= f->temps;
+    return HONE_OK;
 }
 
 /* Means with which no micro-batch takes more than f->temps. */
@@ -246,7 +287,6 @@ static hone_status squeeze(fit *f, hone_err *err)
     hone_session *s = f->s;
     int64_t budget = hone_fit_budget(s);
 
-    f->temps = f->others > budget ? 0 : budget - f->rest; /* 0: no way */
     for (int i = 0; i < ROUNDS; i++) {
         hone_status status = choose(f, err);
 
@@ -257,7 +297,8 @@ static hone_status squeeze(fit *f, hone_err *err)
         hone_try(hone_session_lay_out(s, err));
         if (hone_fit_needed(s) <= budget)
             return HONE_OK;
-        f->temps -= (hone_fit_needed(s) - budget) << 2 * i;
+        f->temps = (f->temps < temps_of(s) ? f->temps : temps_of(s)) -
+                   ((hone_fit_needed(s) - budget) << 2 * i);
     }
     return hone_fail(err, HONE_ENOMEM, "no way was found");
 }
@@ -288,23 +329,32 @@ static hone_status take_least(fit *f, int64_t *bytes, hone_err *err)
 hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_means means = s->means;
+    const int64_t budget = hone_fit_budget(s);
     hone_plan plan;
     hone_status status;
+    int fits = 0;
     fit f;
 
     hone_try(hone_session_lay_out(s, err));
     plan = s->plan;
     *need = (hone_need_of){ hone_fit_needed(s),
                             s->with_training ? hone_fit_pace(s) : 0 };
-    if (need->bytes <= hone_fit_budget(s))
+    if (need->bytes <= budget)
         return HONE_OK;
     if (!s->with_training)
         return hone_fail(err, HONE_ENOMEM, "it does not fit");
     status = begin(&f, s, err);
-    if (status == HONE_OK)
+    f.temps = f.others > budget ? 0 : budget - f.rest; /* 0: no way */
+    if (status == HONE_OK && s->only_fits) {
+        if (f.others <= budget && f.temps > -budget / HOPELESS)
+            status = smallest_fits(&f, &fits, err);
+        status = status == HONE_OK && !fits ? HONE_ENOMEM : status;
+    }
+    if (status == HONE_OK) {
         status = squeeze(&f, err);
-    if (status == HONE_ENOMEM)
-        status = take_least(&f, &need->bytes, err);
+        if (status == HONE_ENOMEM)
+            status = take_least(&f, &need->bytes, err);
+    }
     if (status == HONE_ENOMEM) { /* the plan is that with all kept again */
         s->means = means;
         s->plan = plan;

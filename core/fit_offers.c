@@ -206,6 +206,7 @@ static void put_offers(hone_session *s, double pace, char *to, size_t bytes,
 
     memcpy(bucket, s->bucket, sizeof bucket);
     s->explore = 0;
+    s->only_fits = 1;
     for (size_t i = 0; i < sizeof changers / sizeof *changers; i++)
         for (int try = 0, fits = 0; !fits; try++) {
             variant v = { .recipe = *r };

@@ -117,6 +117,7 @@ static hone_status choose(streams *t)
     if ((!had && !fits) ||
         (t->best == layers && hone_fit_waits(t->s) < HIDDEN))
         return HONE_OK; /* as much room as can be, and nothing to pay for it */
+    t->s->only_fits = 1;
     if (!had)
         hone_try(find_fewest(t, layers));
     if (!t->fits) /* for the message: the host cannot hold it */
@@ -140,6 +141,7 @@ static hone_status stream(hone_session *s, hone_need_of *need, int fits,
     hone_runner runner[HONE_MOST_RUNNERS];
     int runners = s->runners, late_fits;
     int explore = s->explore, only_top = s->only_top;
+    int only_fits = s->only_fits;
 
     memcpy(runner, s->runner, sizeof runner);
     if (fits)
@@ -148,6 +150,7 @@ static hone_status stream(hone_session *s, hone_need_of *need, int fits,
     s->only_top = s->with_training; /* most of what it depends on */
     hone_try(choose(&t));
     s->only_top = only_top;
+    s->only_fits = only_fits;
     if (!fits && !t.best) /* for the message: what it takes at the least */
         hone_try(attempt(&t, hone_family_layers(s->family), &late_fits));
     s->explore = explore;

@@ -65,6 +65,7 @@ typedef struct hone_session {
     hone_arena chosen; /* of them: a few KiB, beside the plan that they are in */
     int stored;        /* they are those of the run that is gone on with */
     int only_top;      /* of the sizes of micro-batches only the largest */
+    int only_fits;     /* what it would take otherwise is of no interest */
     hone_runner runner[HONE_MOST_RUNNERS];
     int runners;
     hone_bucket bucket[HONE_MAX_BUCKETS];

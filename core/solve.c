@@ -307,12 +307,6 @@ static hone_status polish(search *f)
     return HONE_OK;
 }
 
-static void count_free(search *f)
-{
-    for (int i = 0; i < f->s->layers; i++)
-        f->free += f->s->pinned[i] == HONE_KEEP_AUTO;
-}
-
 /* Fewer and fewer rows of logits at a time, which take longer. */
 static hone_status try_chunks(search *f)
 {
@@ -351,16 +345,34 @@ static hone_status try_mlps(search *f)
     return HONE_OK;
 }
 
-hone_status hone_solve(hone_solver *s, hone_bucket bucket, hone_way_out *out,
-                       hone_err *err)
+static search begin(hone_solver *s, hone_bucket bucket, hone_err *err)
 {
     search f = { .s = s, .bucket = bucket, .chunk = s->chunk, .mlp = s->mlp,
                  .limit = s->limit, .err = err };
 
-    count_free(&f);
+    for (int i = 0; i < s->layers; i++)
+        f.free += s->pinned[i] == HONE_KEEP_AUTO;
     s->least = INT64_MAX;
-    hone_try(try_least(&f));
-    if (s->least <= s->budget)
+    return f;
+}
+
+hone_status hone_solve_least(hone_solver *s, hone_bucket bucket, hone_err *err)
+{
+    search f = begin(s, bucket, err);
+
+    return try_least(&f);
+}
+
+hone_status hone_solve(hone_solver *s, hone_bucket bucket, hone_way_out *out,
+                       hone_err *err)
+{
+    search f = begin(s, bucket, err);
+
+    if (f.limit > 0) /* most smaller micro-batches are slower by then */
+        hone_try(attempt(&f, 0, 0, 0, 0, &f.level[0]));
+    if (!too_slow(&f))
+        hone_try(try_least(&f));
+    if (!too_slow(&f) && s->least <= s->budget)
         hone_try(try_mlps(&f));
     *out = f.best;
     if (!f.best.keep)
@@ -375,14 +387,14 @@ hone_status hone_solve_like(hone_solver *s, const hone_way_out *as,
                             hone_bucket bucket, hone_way_out *out,
                             hone_err *err)
 {
-    search f = { .s = s, .bucket = bucket, .chunk = as->asked, .mlp = as->mlp,
-                 .err = err };
+    search f = begin(s, bucket, err);
     double share = (double)bucket.tokens / (double)as->tokens;
     int64_t of_level[LEVELS];
 
     memcpy(of_level, s->level_bytes, sizeof of_level);
-    count_free(&f);
-    s->least = INT64_MAX;
+    f.chunk = as->asked;
+    f.mlp = as->mlp;
+    f.limit = 0;
     hone_try(attempt(&f, 0, 0, 0, 0, out));
     if (!f.best.keep && f.free) {
         for (int i = 0; i < LEVELS; i++)

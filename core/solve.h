@@ -67,6 +67,8 @@ typedef struct hone_solver {
 hone_status hone_solve_try(hone_solver *, hone_bucket, const uint8_t *keep,
                            int64_t chunk, int64_t mlp, hone_way_out *,
                            hone_err *);
+/* Only sets `least`; what takes more than the budget is made smaller. */
+hone_status hone_solve_least(hone_solver *, hone_bucket, hone_err *);
 /* The fastest way that fits, as far as the search sees. HONE_ENOMEM: none
  * does. */
 hone_status hone_solve(hone_solver *, hone_bucket, hone_way_out *, hone_err *);
