@@ -7,6 +7,7 @@
 #include "program.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 /* ------------------------------------------------------------------ store */
 
@@ -18,10 +19,12 @@ void hone_store_init(hone_store *s, hone_arena *arena)
 /* NEXT: where it is if programs name the tensors in one order, as they do. */
 static hone_kept *find_from(const hone_store *s, const char *name, int *next)
 {
+    const uint64_t key = XXH3_64bits(name, strlen(name));
+
     for (int i = 0; i < s->count; i++) {
         int at = (*next + i) % s->count;
 
-        if (strcmp(s->list[at].name, name))
+        if (s->list[at].key != key || strcmp(s->list[at].name, name))
             continue;
         *next = at + 1;
         return &s->list[at];
@@ -76,6 +79,7 @@ static void add(hone_store *s, const hone_tensor *t, int *next)
         hone_push(s->arena, s->list, s->count, s->cap);
         k = &s->list[s->count++];
         *k = (hone_kept){ .name = hone_text(s->arena, t->name),
+                          .key = XXH3_64bits(t->name, strlen(t->name)),
                           .type = t->type,
                           .kind = t->kind,
                           .space = t->space,

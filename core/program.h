@@ -14,6 +14,7 @@
 /* A tensor that several programs share, by name. */
 typedef struct hone_kept {
     const char *name;
+    uint64_t key; /* of the name */
     hone_type type;
     hone_tensor_kind kind;
     hone_space space; /* of which region OFFSET is in */
