@@ -179,13 +179,15 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
     f->compiler.fronts = hone_fronts_make();
     hone_try(hone_keep_read(&f->compiler, pinned, layers, err));
     f->solver = (hone_solver){
-        .arena = &f->arena, .scratch = &f->scratch,
+        .ways = &s->ways, .streamed = s->means.streamed,
+        .scratch = &f->scratch,
         .compiler = &f->compiler, .card = card_of(s),
         .pinned = pinned, .layers = layers,
         .chunk = f->compiler.logits_chunk,
         .pinned_budget = pinned_budget(s),
         .mlp = f->compiler.mlp_chunk };
     f->small = f->solver;
+    f->small.aside = 1;
     f->solver.chunk_is_free = !f->compiler.logits_chunk && !f->held;
     f->solver.mlp_is_free = !f->compiler.mlp_chunk && !f->held;
     return find_sizes(f, err);
@@ -291,7 +293,7 @@ static hone_status squeeze(fit *f, hone_err *err)
         hone_status status = choose(f, err);
 
         hone_log(HONE_LOG_DETAIL, "round %d: %d ways were compiled for %lld "
-                 "bytes", i + 1, f->solver.count,
+                 "bytes", i + 1, s->ways.count,
                  (long long)f->temps);
         hone_try(status);
         hone_try(hone_session_lay_out(s, err));
@@ -326,17 +328,32 @@ static hone_status take_least(fit *f, int64_t *bytes, hone_err *err)
     return hone_fail(err, HONE_ENOMEM, "no way was found");
 }
 
+/* By the means that there are. That it does not fit is mostly seen from the
+ * largest micro-batch alone. */
+static hone_status lay_out(hone_session *s, hone_err *err)
+{
+    hone_status status;
+
+    if (s->with_training && !s->stored && !s->only_top) {
+        s->only_top = 1;
+        status = hone_session_lay_out(s, err);
+        s->only_top = 0;
+        if (status != HONE_OK || hone_fit_needed(s) > hone_fit_budget(s))
+            return status;
+    }
+    return hone_session_lay_out(s, err);
+}
+
 hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_means means = s->means;
-    const int64_t budget = hone_fit_budget(s);
-    hone_plan plan;
     hone_status status;
+    int64_t budget;
     int fits = 0;
     fit f;
 
-    hone_try(hone_session_lay_out(s, err));
-    plan = s->plan;
+    hone_try(lay_out(s, err));
+    budget = hone_fit_budget(s);
     *need = (hone_need_of){ hone_fit_needed(s),
                             s->with_training ? hone_fit_pace(s) : 0 };
     if (need->bytes <= budget)
@@ -357,8 +374,8 @@ hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err
     }
     if (status == HONE_ENOMEM) { /* the plan is that with all kept again */
         s->means = means;
-        s->plan = plan;
-        status = hone_session_buckets(s, err);
+        status = s->only_top || s->only_fits ? hone_session_buckets(s, err)
+                                             : hone_session_lay_out(s, err);
         if (status == HONE_OK)
             status = hone_fail(err, HONE_ENOMEM, "it does not fit");
     }
@@ -432,7 +449,7 @@ static hone_status complete(hone_session *s, hone_err *err)
     return HONE_OK;
 }
 
-hone_status hone_fit(hone_session *s, hone_err *err)
+static hone_status fit_all(hone_session *s, hone_err *err)
 {
     hone_need_of need;
     hone_status status;
@@ -454,4 +471,12 @@ hone_status hone_fit(hone_session *s, hone_err *err)
         say(s);
     s->plan.of.means = hone_means_json(s);
     return HONE_OK;
+}
+
+hone_status hone_fit(hone_session *s, hone_err *err)
+{
+    hone_status status = fit_all(s, err);
+
+    hone_ways_forget(&s->ways);
+    return status;
 }

@@ -38,6 +38,7 @@ static int would_fit(hone_session *s, variant *v, double pace)
 
     s->recipe = &v->recipe;
     s->stored = 0;
+    hone_ways_forget(&s->ways);
     for (s->only_top = 1; s->only_top >= 0; s->only_top--) {
         s->means = (hone_means){ 0 };
         if (hone_session_model(s, &why) != HONE_OK ||

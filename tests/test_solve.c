@@ -84,7 +84,7 @@ static void try_layers(hone_solver *s, hone_bucket b, int64_t chunk,
             keep[i] = levels[left % COUNT];
         if (hone_solve_try(s, b, keep, chunk, mlp, &w, &err) != HONE_OK)
             fail_msg("%s", err.msg);
-        hone_push(s->arena, all->list, all->count, all->cap);
+        hone_push(&s->ways->arena, all->list, all->count, all->cap);
         all->list[all->count++] = w;
     }
 }
@@ -152,6 +152,7 @@ static double check(const shape *sh)
     int64_t chunks[] = { 0, (sh->tokens / 4 + 15) / 16 * 16, 64 };
     hone_bucket bucket = { sh->tokens, sh->docs };
     hone_arena arena = { 0 }, scratch = { 0 };
+    hone_ways tried = { 0 };
     hone_lora lora = { .r = sh->rank, .alpha = 16, .targets = "all-linear",
                        .train = 1 };
     hone_family *family;
@@ -160,7 +161,7 @@ static double check(const shape *sh)
     hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
                         .compute = HONE_F32, .ranks = 1,
                         .lora = sh->rank ? &lora : NULL };
-    hone_solver s = { .arena = &arena, .scratch = &scratch, .compiler = &c,
+    hone_solver s = { .ways = &tried, .scratch = &scratch, .compiler = &c,
                       .card = &card, .pinned = pinned, .layers = LAYERS,
                       .mlp_is_free = 1, .chunk_is_free = 1 };
     ways all = { 0 };
@@ -179,6 +180,7 @@ static double check(const shape *sh)
     worst = fmax(worst, compare(&s, bucket, &all));
     hone_family_close(family);
     hone_fronts_free(c.fronts);
+    hone_ways_forget(&tried);
     hone_arena_free(&scratch);
     hone_arena_free(&arena);
     return worst;
@@ -204,12 +206,13 @@ static void test_pinned(void **state)
     static const uint8_t pinned[LAYERS] = { HONE_KEEP_ALL, HONE_KEEP_AUTO,
                                             HONE_KEEP_NONE };
     hone_arena arena = { 0 }, scratch = { 0 };
+    hone_ways tried = { 0 };
     hone_family *family;
     hone_family_spec spec = { .model = folder, .storage = HONE_F32,
                               .trained = HONE_F32, .trainable = 1 };
     hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
                         .compute = HONE_F32, .ranks = 1 };
-    hone_solver s = { .arena = &arena, .scratch = &scratch, .compiler = &c,
+    hone_solver s = { .ways = &tried, .scratch = &scratch, .compiler = &c,
                       .card = &card, .pinned = pinned, .layers = LAYERS, .chunk = 96 };
     hone_bucket bucket = { 512, 4 };
     hone_way_out way;
@@ -239,6 +242,7 @@ static void test_pinned(void **state)
     assert_int_equal(way.keep[2], HONE_KEEP_NONE);
     hone_family_close(family);
     hone_fronts_free(c.fronts);
+    hone_ways_forget(&tried);
     hone_arena_free(&scratch);
     hone_arena_free(&arena);
 }

@@ -59,7 +59,7 @@ static void try_one(search *f, const uint8_t *keep, int64_t chunk, int64_t mlp)
 
     if (hone_solve_try(f->s, f->bucket, keep, chunk, mlp, &w, &err) != HONE_OK)
         fail_msg("%s", err.msg);
-    hone_push(f->s->arena, f->list, f->count, f->cap);
+    hone_push(&f->s->ways->arena, f->list, f->count, f->cap);
     f->list[f->count++] = w;
 }
 
@@ -136,6 +136,7 @@ static double check(const setting *of)
         HONE_KEEP_AUTO, HONE_KEEP_AUTO, HONE_KEEP_AUTO, HONE_KEEP_AUTO,
         HONE_KEEP_AUTO, HONE_KEEP_AUTO };
     hone_arena arena = { 0 }, scratch = { 0 };
+    hone_ways tried = { 0 };
     hone_lora lora = { .r = of->rank, .alpha = 16, .targets = "all-linear",
                        .train = 1 };
     hone_family_spec spec = { .model = folder, .storage = of->storage,
@@ -147,7 +148,7 @@ static double check(const setting *of)
                         .lora = of->rank ? &lora : NULL,
                         .images = HONE_IMAGES_TRAINED,
                         .span = (double)of->tokens / (double)of->docs };
-    hone_solver s = { .arena = &arena, .scratch = &scratch, .compiler = &c,
+    hone_solver s = { .ways = &tried, .scratch = &scratch, .compiler = &c,
                       .card = &card, .pinned = pinned, .layers = LAYERS,
                       .mlp_is_free = 1, .chunk_is_free = 1 };
     search f = { .s = &s, .bucket = { of->tokens, of->docs } };
@@ -169,6 +170,7 @@ static double check(const setting *of)
            f.count);
     hone_family_close(c.family);
     hone_fronts_free(c.fronts);
+    hone_ways_forget(&tried);
     hone_arena_free(&scratch);
     hone_arena_free(&arena);
     return worst;
