@@ -267,7 +267,8 @@ static hone_status choose(fit *f, hone_err *err)
                              .mlp_chunk = best.mlp, .solved = 1 };
     hone_try(hone_session_buckets(s, err));
     f->compiler.single = s->single;
-    small->budget = f->temps;
+    /* What that has mapped is there at the same time. */
+    small->budget = f->temps - hone_map_bytes(&s->machine, best.pinned);
     small->chunk = best.asked; /* one for all */
     small->mlp = best.mlp;
     small->more = solver->more;
