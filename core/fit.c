@@ -13,6 +13,7 @@
 
 #include "log.h"
 #include "option.h"
+#include "pace.h"
 
 enum {
     SIZES = 32,
@@ -22,8 +23,6 @@ enum {
                        save of what is not theirs */
     FEW_TOKENS = 512 /* a micro-batch is not made smaller than that */
 };
-/* A smaller micro-batch must promise to be faster by this. */
-static const double FASTER = 1;
 /* Of the host's memory, what may be pinned for what is sent out; and bytes
  * where the card does not say how much there is. */
 static const double PINNED = 0.6, PINNED_BYTES = 64.0 * (1 << 30);
@@ -83,6 +82,28 @@ double hone_fit_pace(const hone_session *s)
            (double)s->bucket[top].tokens;
 }
 
+/* By all sizes, though only the largest may be looked at. */
+static hone_status tokens_of_step(hone_session *s, double *tokens,
+                                  hone_err *err)
+{
+    const int only_top = s->only_top;
+
+    s->only_top = 0;
+    hone_try(hone_session_buckets(s, err));
+    *tokens = hone_pace_tokens(s);
+    s->only_top = only_top;
+    return hone_session_buckets(s, err);
+}
+
+hone_status hone_fit_step(hone_session *s, double *seconds, hone_err *err)
+{
+    double pace = hone_fit_pace(s);
+
+    hone_try(tokens_of_step(s, seconds, err));
+    *seconds *= pace;
+    return HONE_OK;
+}
+
 double hone_fit_waits(const hone_session *s)
 {
     hone_cost c = hone_program_cost(&s->train[top_of(s)], card_of(s));
@@ -109,6 +130,7 @@ typedef struct {
         int64_t cap; /* of the tokens; 0: none */
         hone_bucket top;
         int single;
+        double tokens; /* of a step */
     } size[SIZES]; /* of the largest micro-batch, that may be chosen */
     int sizes;
 } fit;
@@ -148,7 +170,8 @@ static hone_status find_sizes(fit *f, hone_err *err)
             break;
         f->size[f->sizes].cap = cap;
         f->size[f->sizes].top = top;
-        f->size[f->sizes++].single = s->single;
+        f->size[f->sizes].single = s->single;
+        hone_try(tokens_of_step(s, &f->size[f->sizes++].tokens, err));
         last = top.tokens;
         if (f->held || last <= FEW_TOKENS)
             break;
@@ -208,21 +231,22 @@ static int keeps_all(const hone_way_out *w, int layers)
     return w->asked == 0;
 }
 
-/* The largest micro-batch that is fastest by the token, and its way. */
+/* The largest micro-batch with which a step is fastest, and its way. */
 static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
                                hone_err *err)
 {
     hone_solver *solver = &f->solver;
-    double rate = 0;
+    double seconds = 0; /* of a step */
 
     best->keep = NULL;
     for (int i = 0; i < f->sizes; i++) {
         const hone_bucket top = f->size[i].top;
+        double runs = f->size[i].tokens / (double)top.tokens;
         hone_way_out way;
         hone_status status;
 
         f->compiler.single = f->size[i].single;
-        solver->limit = FASTER * rate * (double)top.tokens;
+        solver->limit = runs > 0 ? seconds / runs : 0;
         status = hone_solve(solver, top, &way, err);
         if (status != HONE_OK && status != HONE_ENOMEM)
             return status;
@@ -230,7 +254,7 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
         if (status == HONE_OK) {
             *best = way;
             *tokens = f->size[i].cap;
-            rate = way.seconds / (double)top.tokens;
+            seconds = way.seconds * runs;
             if (keeps_all(&way, solver->layers))
                 break;
         }
