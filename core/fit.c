@@ -91,6 +91,8 @@ static hone_status tokens_of_step(hone_session *s, double *tokens,
     s->only_top = 0;
     hone_try(hone_session_buckets(s, err));
     *tokens = hone_pace_tokens(s);
+    if (*tokens <= 0) /* rows that would be cut cannot be laid out yet */
+        *tokens = 1;
     s->only_top = only_top;
     return hone_session_buckets(s, err);
 }
@@ -246,7 +248,7 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
         hone_status status;
 
         f->compiler.single = f->size[i].single;
-        solver->limit = runs > 0 ? seconds / runs : 0;
+        solver->limit = seconds / runs;
         status = hone_solve(solver, top, &way, err);
         if (status != HONE_OK && status != HONE_ENOMEM)
             return status;
@@ -354,12 +356,13 @@ static hone_status take_least(fit *f, int64_t *bytes, hone_err *err)
 }
 
 /* By the means that there are. That it does not fit is mostly seen from the
- * largest micro-batch alone. */
+ * largest micro-batch alone; not on the host, where programs count. */
 static hone_status lay_out(hone_session *s, hone_err *err)
 {
     hone_status status;
 
-    if (s->with_training && !s->stored && !s->only_top) {
+    if (s->with_training && !s->stored && !s->only_top &&
+        !s->machine.info.is_host) {
         s->only_top = 1;
         status = hone_session_lay_out(s, err);
         s->only_top = 0;
