@@ -13,14 +13,16 @@
 
 #include "log.h"
 #include "option.h"
+#include "pace.h"
 
 enum {
+    SIZES = 32,
     ROUNDS = 4,     /* until the whole plan fits, not only its temporaries */
     UNIT = 64,      /* of tokens */
+    HOPELESS = 16,  /* so much of the budget is more than smaller micro-batches
+                       save of what is not theirs */
     FEW_TOKENS = 512 /* a micro-batch is not made smaller than that */
 };
-/* A smaller micro-batch must promise to be faster by this. */
-static const double FASTER = 0.99;
 /* Of the host's memory, what may be pinned for what is sent out; and bytes
  * where the card does not say how much there is. */
 static const double PINNED = 0.6, PINNED_BYTES = 64.0 * (1 << 30);
@@ -80,6 +82,30 @@ double hone_fit_pace(const hone_session *s)
            (double)s->bucket[top].tokens;
 }
 
+/* By all sizes, though only the largest may be looked at. */
+static hone_status tokens_of_step(hone_session *s, double *tokens,
+                                  hone_err *err)
+{
+    const int only_top = s->only_top;
+
+    s->only_top = 0;
+    hone_try(hone_session_buckets(s, err));
+    *tokens = hone_pace_tokens(s);
+    if (*tokens <= 0) /* rows that would be cut cannot be laid out yet */
+        *tokens = 1;
+    s->only_top = only_top;
+    return hone_session_buckets(s, err);
+}
+
+hone_status hone_fit_step(hone_session *s, double *seconds, hone_err *err)
+{
+    double pace = hone_fit_pace(s);
+
+    hone_try(tokens_of_step(s, seconds, err));
+    *seconds *= pace;
+    return HONE_OK;
+}
+
 double hone_fit_waits(const hone_session *s)
 {
     hone_cost c = hone_program_cost(&s->train[top_of(s)], card_of(s));
@@ -102,6 +128,13 @@ typedef struct {
     int held;       /* rows of logits and tokens stay as they are */
     int is_single;  /* a step must stay one micro-batch, which is learnt from
                        in another way */
+    struct {
+        int64_t cap; /* of the tokens; 0: none */
+        hone_bucket top;
+        int single;
+        double tokens; /* of a step */
+    } size[SIZES]; /* of the largest micro-batch, that may be chosen */
+    int sizes;
 } fit;
 
 static int64_t pinned_budget(const hone_session *s)
@@ -115,6 +148,41 @@ static int64_t pinned_budget(const hone_session *s)
     return most < 1 ? 1 : (int64_t)most; /* 0 would be any */
 }
 
+/* Of the plan, what its largest micro-batch takes. */
+static int64_t temps_of(const hone_session *s)
+{
+    return s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN][HONE_USE_ACTIVATIONS] +
+           hone_map_bytes(&s->machine, s->plan.pinned);
+}
+
+/* Those that halving leads to. */
+static hone_status find_sizes(fit *f, hone_err *err)
+{
+    hone_session *s = f->s;
+    const int64_t tokens = s->means.tokens;
+    int64_t cap = f->held ? tokens : 0, last = INT64_MAX;
+
+    while (f->sizes < SIZES) {
+        hone_bucket top;
+
+        s->means.tokens = cap;
+        hone_try(hone_session_buckets(s, err));
+        top = s->bucket[top_of(s)];
+        if (top.tokens >= last || (f->is_single && !s->single))
+            break;
+        f->size[f->sizes].cap = cap;
+        f->size[f->sizes].top = top;
+        f->size[f->sizes].single = s->single;
+        hone_try(tokens_of_step(s, &f->size[f->sizes++].tokens, err));
+        last = top.tokens;
+        if (f->held || last <= FEW_TOKENS)
+            break;
+        cap = (last / 2 + UNIT - 1) / UNIT * UNIT;
+    }
+    s->means.tokens = tokens;
+    return hone_session_buckets(s, err);
+}
+
 static hone_status begin(fit *f, hone_session *s, hone_err *err)
 {
     int layers = hone_family_layers(s->family);
@@ -122,9 +190,7 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
 
     *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
     f->rest = hone_plan_phase_total(&s->plan, place_of(s), HONE_PLAN_TRAIN) -
-              s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN]
-                           [HONE_USE_ACTIVATIONS] -
-              hone_map_bytes(&s->machine, s->plan.pinned);
+              temps_of(s);
     for (int p = 0; p < HONE_PLAN_PHASES; p++) {
         int64_t total = hone_plan_phase_total(&s->plan, place_of(s),
                                               (hone_plan_phase)p);
@@ -138,16 +204,18 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
     f->compiler.fronts = hone_fronts_make();
     hone_try(hone_keep_read(&f->compiler, pinned, layers, err));
     f->solver = (hone_solver){
-        .arena = &f->arena, .scratch = &f->scratch,
+        .ways = &s->ways, .streamed = s->means.streamed,
+        .scratch = &f->scratch,
         .compiler = &f->compiler, .card = card_of(s),
         .pinned = pinned, .layers = layers,
         .chunk = f->compiler.logits_chunk,
         .pinned_budget = pinned_budget(s),
         .mlp = f->compiler.mlp_chunk };
     f->small = f->solver;
+    f->small.aside = 1;
     f->solver.chunk_is_free = !f->compiler.logits_chunk && !f->held;
     f->solver.mlp_is_free = !f->compiler.mlp_chunk && !f->held;
-    return HONE_OK;
+    return find_sizes(f, err);
 }
 
 static void end(fit *f)
@@ -165,46 +233,47 @@ static int keeps_all(const hone_way_out *w, int layers)
     return w->asked == 0;
 }
 
-/* The largest micro-batch that is fastest by the token, and its way. */
+/* The largest micro-batch with which a step is fastest, and its way. */
 static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
                                hone_err *err)
 {
-    hone_session *s = f->s;
     hone_solver *solver = &f->solver;
-    int64_t last = INT64_MAX, cap = f->held ? s->means.tokens : 0;
-    double rate = 0;
+    double seconds = 0; /* of a step */
 
     best->keep = NULL;
-    for (;;) {
-        hone_bucket top;
+    for (int i = 0; i < f->sizes; i++) {
+        const hone_bucket top = f->size[i].top;
+        double runs = f->size[i].tokens / (double)top.tokens;
         hone_way_out way;
         hone_status status;
 
-        s->means.tokens = cap;
-        hone_try(hone_session_buckets(s, err));
-        top = s->bucket[top_of(s)];
-        if (top.tokens >= last || (f->is_single && !s->single))
-            break;
-        f->compiler.single = s->single;
-        last = top.tokens;
-        solver->limit = FASTER * rate * (double)top.tokens;
+        f->compiler.single = f->size[i].single;
+        solver->limit = seconds / runs;
         status = hone_solve(solver, top, &way, err);
         if (status != HONE_OK && status != HONE_ENOMEM)
             return status;
         f->least = solver->least < f->least ? solver->least : f->least;
         if (status == HONE_OK) {
             *best = way;
-            *tokens = cap;
-            rate = way.seconds / (double)top.tokens;
+            *tokens = f->size[i].cap;
+            seconds = way.seconds * runs;
+            if (keeps_all(&way, solver->layers))
+                break;
         }
-        if (f->held || top.tokens <= FEW_TOKENS ||
-            (status == HONE_OK && keeps_all(&way, solver->layers)))
-            break;
-        cap = (top.tokens / 2 + UNIT - 1) / UNIT * UNIT;
     }
     solver->limit = 0;
     return best->keep ? HONE_OK
                       : hone_fail(err, HONE_ENOMEM, "no way was found");
+}
+
+/* Whether the smallest micro-batch fits, which takes least. */
+static hone_status smallest_fits(fit *f, int *fits, hone_err *err)
+{
+    f->compiler.single = f->size[f->sizes - 1].single;
+    f->solver.budget = f->temps;
+    hone_try(hone_solve_least(&f->solver, f->size[f->sizes - 1].top, err));
+    *fits = f->solver.least <= f->temps;
+    return HONE_OK;
 }
 
 /* Means with which no micro-batch takes more than f->temps. */
@@ -224,7 +293,8 @@ static hone_status choose(fit *f, hone_err *err)
                              .mlp_chunk = best.mlp, .solved = 1 };
     hone_try(hone_session_buckets(s, err));
     f->compiler.single = s->single;
-    small->budget = f->temps;
+    /* What that has mapped is there at the same time. */
+    small->budget = f->temps - hone_map_bytes(&s->machine, best.pinned);
     small->chunk = best.asked; /* one for all */
     small->mlp = best.mlp;
     small->more = solver->more;
@@ -246,18 +316,18 @@ static hone_status squeeze(fit *f, hone_err *err)
     hone_session *s = f->s;
     int64_t budget = hone_fit_budget(s);
 
-    f->temps = f->others > budget ? 0 : budget - f->rest; /* 0: no way */
     for (int i = 0; i < ROUNDS; i++) {
         hone_status status = choose(f, err);
 
         hone_log(HONE_LOG_DETAIL, "round %d: %d ways were compiled for %lld "
-                 "bytes", i + 1, f->solver.count,
+                 "bytes", i + 1, s->ways.count,
                  (long long)f->temps);
         hone_try(status);
         hone_try(hone_session_lay_out(s, err));
         if (hone_fit_needed(s) <= budget)
             return HONE_OK;
-        f->temps -= (hone_fit_needed(s) - budget) << 2 * i;
+        f->temps = (f->temps < temps_of(s) ? f->temps : temps_of(s)) -
+                   ((hone_fit_needed(s) - budget) << 2 * i);
     }
     return hone_fail(err, HONE_ENOMEM, "no way was found");
 }
@@ -285,30 +355,55 @@ static hone_status take_least(fit *f, int64_t *bytes, hone_err *err)
     return hone_fail(err, HONE_ENOMEM, "no way was found");
 }
 
+/* By the means that there are. That it does not fit is mostly seen from the
+ * largest micro-batch alone; not on the host, where programs count. */
+static hone_status lay_out(hone_session *s, hone_err *err)
+{
+    hone_status status;
+
+    if (s->with_training && !s->stored && !s->only_top &&
+        !s->machine.info.is_host) {
+        s->only_top = 1;
+        status = hone_session_lay_out(s, err);
+        s->only_top = 0;
+        if (status != HONE_OK || hone_fit_needed(s) > hone_fit_budget(s))
+            return status;
+    }
+    return hone_session_lay_out(s, err);
+}
+
 hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err)
 {
     const hone_means means = s->means;
-    hone_plan plan;
     hone_status status;
+    int64_t budget;
+    int fits = 0;
     fit f;
 
-    hone_try(hone_session_lay_out(s, err));
-    plan = s->plan;
+    hone_try(lay_out(s, err));
+    budget = hone_fit_budget(s);
     *need = (hone_need_of){ hone_fit_needed(s),
                             s->with_training ? hone_fit_pace(s) : 0 };
-    if (need->bytes <= hone_fit_budget(s))
+    if (need->bytes <= budget)
         return HONE_OK;
     if (!s->with_training)
         return hone_fail(err, HONE_ENOMEM, "it does not fit");
     status = begin(&f, s, err);
-    if (status == HONE_OK)
+    f.temps = f.others > budget ? 0 : budget - f.rest; /* 0: no way */
+    if (status == HONE_OK && s->only_fits) {
+        if (f.others <= budget && f.temps > -budget / HOPELESS)
+            status = smallest_fits(&f, &fits, err);
+        status = status == HONE_OK && !fits ? HONE_ENOMEM : status;
+    }
+    if (status == HONE_OK) {
         status = squeeze(&f, err);
-    if (status == HONE_ENOMEM)
-        status = take_least(&f, &need->bytes, err);
+        if (status == HONE_ENOMEM)
+            status = take_least(&f, &need->bytes, err);
+    }
     if (status == HONE_ENOMEM) { /* the plan is that with all kept again */
         s->means = means;
-        s->plan = plan;
-        status = hone_session_buckets(s, err);
+        status = s->only_top || s->only_fits ? hone_session_buckets(s, err)
+                                             : hone_session_lay_out(s, err);
         if (status == HONE_OK)
             status = hone_fail(err, HONE_ENOMEM, "it does not fit");
     }
@@ -382,7 +477,7 @@ static hone_status complete(hone_session *s, hone_err *err)
     return HONE_OK;
 }
 
-hone_status hone_fit(hone_session *s, hone_err *err)
+static hone_status fit_all(hone_session *s, hone_err *err)
 {
     hone_need_of need;
     hone_status status;
@@ -404,4 +499,12 @@ hone_status hone_fit(hone_session *s, hone_err *err)
         say(s);
     s->plan.of.means = hone_means_json(s);
     return HONE_OK;
+}
+
+hone_status hone_fit(hone_session *s, hone_err *err)
+{
+    hone_status status = fit_all(s, err);
+
+    hone_ways_forget(&s->ways);
+    return status;
 }

@@ -20,6 +20,8 @@ int64_t hone_fit_needed(const hone_session *);
 int64_t hone_fit_budget(const hone_session *);
 /* Seconds a token in the largest micro-batch as it is laid out. */
 double hone_fit_pace(const hone_session *);
+/* That for all tokens of a step. */
+hone_status hone_fit_step(hone_session *, double *seconds, hone_err *);
 /* The share of it that is spent waiting for copies. */
 double hone_fit_waits(const hone_session *);
 

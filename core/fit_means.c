@@ -130,18 +130,20 @@ void hone_means_runners(hone_session *s, const hone_solver *solver,
                         int64_t rest)
 {
     size_t layers = (size_t)solver->layers;
-    hone_way_out *list = hone_copy(solver->arena, solver->tried,
-                                   (size_t)solver->count,
-                                   (size_t)solver->count + 1, sizeof *list);
+    const hone_ways *all = solver->ways;
+    hone_way_out *list = hone_copy(&solver->ways->arena, all->list,
+                                   (size_t)all->count, (size_t)all->count + 1,
+                                   sizeof *list);
     int64_t least = INT64_MAX;
     double pace = hone_fit_pace(s);
 
-    qsort(list, (size_t)solver->count, sizeof *list, by_pace);
-    for (int i = 0; i < solver->count && s->runners < HONE_MOST_RUNNERS; i++) {
+    qsort(list, (size_t)all->count, sizeof *list, by_pace);
+    for (int i = 0; i < all->count && s->runners < HONE_MOST_RUNNERS; i++) {
         const hone_way_out *w = &list[i];
         hone_runner *to = &s->runner[s->runners];
 
-        if (rest + w->bytes > least - least / 50)
+        if (w->aside || w->streamed != solver->streamed ||
+            rest + w->bytes > least - least / 50)
             continue; /* it saves next to nothing over a faster one */
         least = rest + w->bytes;
         *to = (hone_runner){ .bytes = rest + w->bytes, .tokens = w->tokens,

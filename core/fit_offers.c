@@ -38,6 +38,7 @@ static int would_fit(hone_session *s, variant *v, double pace)
 
     s->recipe = &v->recipe;
     s->stored = 0;
+    hone_ways_forget(&s->ways);
     for (s->only_top = 1; s->only_top >= 0; s->only_top--) {
         s->means = (hone_means){ 0 };
         if (hone_session_model(s, &why) != HONE_OK ||
@@ -206,6 +207,7 @@ static void put_offers(hone_session *s, double pace, char *to, size_t bytes,
 
     memcpy(bucket, s->bucket, sizeof bucket);
     s->explore = 0;
+    s->only_fits = 1;
     for (size_t i = 0; i < sizeof changers / sizeof *changers; i++)
         for (int try = 0, fits = 0; !fits; try++) {
             variant v = { .recipe = *r };

@@ -12,8 +12,6 @@
 #include "machine.h"
 
 enum { PARTS = 3 }; /* of the numbers that will do */
-/* Where all weights would fit on the device it must promise to be faster. */
-static const double FASTER = 0.97;
 /* Copies that are waited for so little go on beside the computation. */
 static const double HIDDEN = 0.03;
 
@@ -50,7 +48,7 @@ typedef struct {
     hone_err *err;
     int fits;    /* there is a best: a number that the host can hold too */
     int best;
-    double pace; /* of the best; what is taken must be better */
+    double step; /* seconds of the best; what is taken must be better */
     int fewest;  /* with which the device can hold the others */
     int64_t least;
 } streams;
@@ -61,7 +59,7 @@ static hone_status attempt(streams *t, int count, int *fits)
     hone_session *s = t->s;
     hone_need_of need;
     hone_status status;
-    double pace;
+    double step = count;
 
     s->means = (hone_means){ .streamed = count };
     status = hone_fit_resident(s, &need, t->err);
@@ -71,11 +69,12 @@ static hone_status attempt(streams *t, int count, int *fits)
     if (*fits && count < t->fewest)
         t->fewest = count;
     if (*fits && hone_fit_host(s)) {
-        pace = s->with_training ? hone_fit_pace(s) : count;
-        if (!t->fits || pace < t->pace) {
+        if (s->with_training)
+            hone_try(hone_fit_step(s, &step, t->err));
+        if (!t->fits || step < t->step) {
             t->fits = 1;
             t->best = count;
-            t->pace = pace;
+            t->step = step;
         }
     }
     return status == HONE_ENOMEM ? HONE_OK : status;
@@ -117,6 +116,7 @@ static hone_status choose(streams *t)
     if ((!had && !fits) ||
         (t->best == layers && hone_fit_waits(t->s) < HIDDEN))
         return HONE_OK; /* as much room as can be, and nothing to pay for it */
+    t->s->only_fits = 1;
     if (!had)
         hone_try(find_fewest(t, layers));
     if (!t->fits) /* for the message: the host cannot hold it */
@@ -140,14 +140,16 @@ static hone_status stream(hone_session *s, hone_need_of *need, int fits,
     hone_runner runner[HONE_MOST_RUNNERS];
     int runners = s->runners, late_fits;
     int explore = s->explore, only_top = s->only_top;
+    int only_fits = s->only_fits;
 
     memcpy(runner, s->runner, sizeof runner);
     if (fits)
-        t.pace = FASTER * hone_fit_pace(s);
+        hone_try(hone_fit_step(s, &t.step, err));
     s->explore = 0;
     s->only_top = s->with_training; /* most of what it depends on */
     hone_try(choose(&t));
     s->only_top = only_top;
+    s->only_fits = only_fits;
     if (!fits && !t.best) /* for the message: what it takes at the least */
         hone_try(attempt(&t, hone_family_layers(s->family), &late_fits));
     s->explore = explore;
@@ -156,7 +158,7 @@ static hone_status stream(hone_session *s, hone_need_of *need, int fits,
         s->means = (hone_means){ .streamed = t.best };
         hone_try(hone_fit_resident(s, &late, err));
         /* In small micro-batches copies may not be hidden. */
-        if (!fits || s->plan.of.step.seconds <= FASTER * step || step <= 0)
+        if (!fits || s->plan.of.step.seconds < step || step <= 0)
             return HONE_OK;
     }
     s->means = means;

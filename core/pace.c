@@ -38,6 +38,18 @@ static void count_micros(const hone_session *s, const hone_loader_spec *spec,
     }
 }
 
+double hone_pace_tokens(const hone_session *s)
+{
+    double runs[HONE_MAX_BUCKETS] = { 0 }, tokens = 0;
+    hone_arena a = { 0 };
+
+    count_micros(s, &s->train_rows, &a, runs);
+    for (uint32_t i = 0; i < s->buckets; i++)
+        tokens += runs[i] * (double)s->bucket[i].tokens;
+    hone_arena_free(&a);
+    return tokens;
+}
+
 /* A step of SPEC with the programs MICRO; ONCE: what is run once in it. */
 static hone_cost step_of(const hone_session *s, const hone_loader_spec *spec,
                          hone_step_programs *programs)

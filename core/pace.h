@@ -12,4 +12,7 @@
  * 0 where the session knows no card. */
 void hone_pace(const hone_session *, hone_plan_parts *);
 
+/* Tokens of the micro-batches of a step, padding included, on average. */
+double hone_pace_tokens(const hone_session *);
+
 #endif

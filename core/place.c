@@ -96,31 +96,64 @@ static int behind_next(const hone_graph *g, int n)
     return i;
 }
 
+/* Of nodes on stream 0: READER: [tensors] the first that reads a temporary;
+ * END: [layers + 1] behind the last forward one. */
+typedef struct {
+    int *reader, *end;
+} order;
+
+static void find_order(const hone_graph *g, hone_arena *own, order *o)
+{
+    int layers = 0;
+
+    for (int n = 0; n < g->nodes; n++)
+        layers = g->node[n].layer >= layers ? g->node[n].layer + 1 : layers;
+    o->end = hone_alloc(own, ((size_t)layers + 1) * sizeof *o->end);
+    o->reader = hone_alloc(own, ((size_t)g->tensors + 1) * sizeof *o->reader);
+    for (hone_id i = 0; i < g->tensors; i++)
+        o->reader[i] = g->nodes;
+    for (int n = g->nodes - 1; n >= 0; n--) {
+        const hone_node *node = &g->node[n];
+
+        if (node->phase == HONE_FORWARD && !o->end[node->layer + 1])
+            o->end[node->layer + 1] = n + 1;
+        for (uint32_t i = 0; !node->stream && i < node->nin + node->nout; i++) {
+            hone_id id = i < node->nin ? node->in[i]
+                                       : node->acc[i - node->nin];
+            if (id != HONE_NONE)
+                o->reader[base_of(g, id)] = n;
+        }
+    }
+}
+
 /* Stream 0 waits for a copy before the first node that reads what it wrote;
  * for one that only sends away, behind the forward ops of its layer, or, if it
  * is no forward op, of the next one; at the latest at the end. */
-static int find_join(const hone_graph *g, int n)
+static int find_join(const hone_graph *g, const order *o, int n)
 {
     const hone_node *copy = &g->node[n];
-    int behind = copy->phase == HONE_FORWARD ? n + 1 : behind_next(g, n);
+    const hone_tensor *out = &g->tensor[copy->out[0]];
+    int i = out->kind == HONE_T_TEMP ? o->reader[copy->out[0]] : n + 1;
 
-    for (int i = n + 1; i < g->nodes; i++) {
-        const hone_node *node = &g->node[i];
-
-        if (copy->phase == HONE_FORWARD && node->phase != HONE_FORWARD &&
-            g->tensor[copy->out[0]].space == HONE_PINNED_SPACE)
-            break; /* only a copy reads that */
-        if (node->stream == 0 && reads(g, node, copy))
-            return i;
-        if (copy->phase == HONE_FORWARD && node->phase == HONE_FORWARD &&
-            node->layer == copy->layer)
-            behind = i + 1;
-    }
-    return behind;
+    if (copy->phase == HONE_FORWARD && out->space == HONE_PINNED_SPACE)
+        i = g->nodes; /* only a copy reads that */
+    while (i < g->nodes &&
+           (g->node[i].stream || !reads(g, &g->node[i], copy)))
+        i++;
+    if (i < g->nodes)
+        return i;
+    if (copy->phase != HONE_FORWARD)
+        return behind_next(g, n);
+    i = o->end[copy->layer + 1];
+    return i > n ? i : n + 1;
 }
 
 static void find_lifetimes(hone_graph *g)
 {
+    hone_arena own = { 0 };
+    order o;
+
+    find_order(g, &own, &o);
     for (hone_id i = 0; i < g->tensors; i++) {
         g->tensor[i].first = g->tensor[i].last = -1;
         g->tensor[i].root = i;
@@ -130,7 +163,7 @@ static void find_lifetimes(hone_graph *g)
         int until = n;
 
         if (node->stream)
-            until = node->join = find_join(g, n);
+            until = node->join = find_join(g, &o, n);
         for (uint32_t i = 0; i < node->nin; i++) {
             touch(g, node->in[i], n);
             touch(g, node->in[i], until);
@@ -141,6 +174,7 @@ static void find_lifetimes(hone_graph *g)
             touch(g, node->acc[i], n);
         }
     }
+    hone_arena_free(&own);
 }
 
 /* ---------------------------------------------------------- sharing bytes */

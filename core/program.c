@@ -7,6 +7,7 @@
 #include "program.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 /* ------------------------------------------------------------------ store */
 
@@ -16,24 +17,37 @@ void hone_store_init(hone_store *s, hone_arena *arena)
 }
 
 /* NEXT: where it is if programs name the tensors in one order, as they do. */
-static hone_kept *find_from(const hone_store *s, const char *name, int *next)
+/* Where the index of that name is, or would be. */
+static int *slot_of(const hone_store *s, const char *name, uint64_t key)
 {
-    for (int i = 0; i < s->count; i++) {
-        int at = (*next + i) % s->count;
+    for (uint64_t at = key;; at++) {
+        int *slot = &s->slot[at & (uint64_t)(s->slots - 1)];
 
-        if (strcmp(s->list[at].name, name))
-            continue;
-        *next = at + 1;
-        return &s->list[at];
+        if (!*slot || (s->list[*slot - 1].key == key &&
+                       !strcmp(s->list[*slot - 1].name, name)))
+            return slot;
     }
-    return NULL;
 }
 
 hone_kept *hone_store_find(const hone_store *s, const char *name)
 {
-    int next = 0;
+    int at = s->slots ? *slot_of(s, name, XXH3_64bits(name, strlen(name))) : 0;
 
-    return find_from(s, name, &next);
+    return at ? &s->list[at - 1] : NULL;
+}
+
+/* Takes in the last of the list; at most half of the slots are taken. */
+static void keep_slots(hone_store *s)
+{
+    int from = s->count - 1;
+
+    if (2 * s->count > s->slots) {
+        s->slots = s->slots ? 2 * s->slots : 64;
+        s->slot = hone_alloc(s->arena, (size_t)s->slots * sizeof *s->slot);
+        from = 0;
+    }
+    for (; from < s->count; from++)
+        *slot_of(s, s->list[from].name, s->list[from].key) = from + 1;
 }
 
 /* What waits in pinned memory is the last part, a region of its own. */
@@ -67,15 +81,16 @@ static void store_place(hone_store *s)
 }
 
 /* Adds, or widens an input that another program has smaller. */
-static void add(hone_store *s, const hone_tensor *t, int *next)
+static void add(hone_store *s, const hone_tensor *t)
 {
-    hone_kept *k = find_from(s, t->name, next);
+    hone_kept *k = hone_store_find(s, t->name);
     int64_t bytes = hone_tensor_bytes(&t->type);
 
     if (!k) {
         hone_push(s->arena, s->list, s->count, s->cap);
         k = &s->list[s->count++];
         *k = (hone_kept){ .name = hone_text(s->arena, t->name),
+                          .key = XXH3_64bits(t->name, strlen(t->name)),
                           .type = t->type,
                           .kind = t->kind,
                           .space = t->space,
@@ -90,6 +105,7 @@ static void add(hone_store *s, const hone_tensor *t, int *next)
                                                hone_count(&t->type));
             k->data = hone_copy(s->arena, t->data, n, n, 1);
         }
+        keep_slots(s);
     } else if (bytes > k->bytes) {
         k->type = t->type;
         k->bytes = bytes;
@@ -98,11 +114,9 @@ static void add(hone_store *s, const hone_tensor *t, int *next)
 
 void hone_store_take(hone_store *s, const hone_graph *g)
 {
-    int next = 0;
-
     for (hone_id i = 0; i < g->tensors; i++)
         if (g->tensor[i].kind != HONE_T_TEMP && g->tensor[i].base == HONE_NONE)
-            add(s, &g->tensor[i], &next);
+            add(s, &g->tensor[i]);
     store_place(s);
 }
 
@@ -187,7 +201,6 @@ typedef struct {
     const hone_store *store;
     const hone_regions *regions;
     hone_machine *m;
-    int next; /* in the store */
 } binder;
 
 static char *address(binder *b, hone_id id)
@@ -202,7 +215,7 @@ static char *address(binder *b, hone_id id)
     }
     if (t->kind != HONE_T_TEMP)
         return (char *)hone_store_address(
-                   b->store, find_from(b->store, t->name, &b->next)) + skip;
+                   b->store, hone_store_find(b->store, t->name)) + skip;
     while (g->tensor[id].root != id)
         id = g->tensor[id].root;
     t = &g->tensor[id];

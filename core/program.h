@@ -14,6 +14,7 @@
 /* A tensor that several programs share, by name. */
 typedef struct hone_kept {
     const char *name;
+    uint64_t key; /* of the name */
     hone_type type;
     hone_tensor_kind kind;
     hone_space space; /* of which region OFFSET is in */
@@ -26,7 +27,8 @@ typedef struct hone_kept {
 typedef struct hone_store {
     hone_arena *arena;
     hone_kept *list;
-    int count, cap;
+    int *slot; /* [slots] by the hashes of names: the index, + 1 */
+    int count, cap, slots;
     int64_t bytes; /* of the region */
     int64_t pinned_bytes; /* of that for states in pinned memory */
     /* At its start the inputs, side by side, and behind them what is one

@@ -64,7 +64,9 @@ typedef struct hone_session {
     hone_means means;  /* how it is made to fit; see fit.h */
     hone_arena chosen; /* of them: a few KiB, beside the plan that they are in */
     int stored;        /* they are those of the run that is gone on with */
+    hone_ways ways;    /* while it is made to fit */
     int only_top;      /* of the sizes of micro-batches only the largest */
+    int only_fits;     /* what it would take otherwise is of no interest */
     hone_runner runner[HONE_MOST_RUNNERS];
     int runners;
     hone_bucket bucket[HONE_MAX_BUCKETS];

@@ -36,15 +36,22 @@ static int can_pin(const hone_solver *s, const hone_way_out *w)
     return !s->pinned_budget || w->pinned <= s->pinned_budget;
 }
 
-/* What was compiled before; NULL: it was not. */
-static const hone_way_out *find_tried(const hone_solver *s, const hone_way_out *w)
+void hone_ways_forget(hone_ways *w)
 {
-    for (int i = 0; i < s->count; i++) {
-        const hone_way_out *t = &s->tried[i];
+    hone_arena_free(&w->arena);
+    *w = (hone_ways){ 0 };
+}
+
+/* What was compiled before; NULL: it was not. */
+static hone_way_out *find_tried(const hone_solver *s, const hone_way_out *w)
+{
+    for (int i = 0; i < s->ways->count; i++) {
+        hone_way_out *t = &s->ways->list[i];
 
         if (t->tokens == w->tokens && t->docs == w->docs &&
             t->single == w->single && t->asked == w->asked &&
-            t->mlp == w->mlp && !memcmp(t->keep, w->keep, (size_t)s->layers))
+            t->mlp == w->mlp && t->streamed == w->streamed &&
+            !memcmp(t->keep, w->keep, (size_t)s->layers))
             return t;
     }
     return NULL;
@@ -53,6 +60,7 @@ static const hone_way_out *find_tried(const hone_solver *s, const hone_way_out *
 static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
 {
     const hone_bucket bucket = { out->tokens, out->docs };
+    hone_ways *all = s->ways;
     hone_compiler c = *s->compiler;
     hone_program p;
     hone_status status;
@@ -69,8 +77,8 @@ static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
                      (c.machine->info.is_host
                           ? out->pinned : hone_map_bytes(c.machine, out->pinned));
         out->seconds = hone_program_seconds(&p, s->card);
-        hone_push(s->arena, s->tried, s->count, s->cap);
-        s->tried[s->count++] = *out;
+        hone_push(&all->arena, all->list, all->count, all->cap);
+        all->list[all->count++] = *out;
     }
     hone_arena_clear(s->scratch);
     return status;
@@ -80,17 +88,19 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
                            const uint8_t *keep, int64_t chunk, int64_t mlp,
                            hone_way_out *out, hone_err *err)
 {
-    const hone_way_out *before;
+    hone_way_out *before;
 
     *out = (hone_way_out){
-        .keep = hone_copy(s->arena, keep, (size_t)s->layers,
+        .keep = hone_copy(&s->ways->arena, keep, (size_t)s->layers,
                           (size_t)s->layers + 1, 1),
         .tokens = bucket.tokens, .docs = bucket.docs, .asked = chunk,
-        .mlp = mlp, .single = s->compiler->single };
+        .mlp = mlp, .single = s->compiler->single,
+        .streamed = s->streamed, .aside = s->aside };
     before = find_tried(s, out);
-    if (before)
+    if (before) {
+        before->aside &= s->aside;
         *out = *before;
-    else
+    } else
         hone_try(compile(s, out, err));
     if (can_pin(s, out) && out->bytes < s->least)
         s->least = out->bytes;
@@ -132,7 +142,7 @@ static hone_status attempt(search *f, int a, int b, int last, int m,
                            hone_way_out *w)
 {
     hone_solver *s = f->s;
-    uint8_t *keep = hone_copy(s->arena, s->pinned, (size_t)s->layers,
+    uint8_t *keep = hone_copy(&s->ways->arena, s->pinned, (size_t)s->layers,
                               (size_t)s->layers + 1, 1);
     int at = 0;
 
@@ -292,7 +302,7 @@ static hone_status polish(search *f)
         before = from.seconds;
         for (int i = 0; i < s->layers * levels_of(f); i++) {
             int layer = i / levels_of(f), to = levels[i % levels_of(f)];
-            uint8_t *keep = hone_copy(s->arena, from.keep, (size_t)s->layers,
+            uint8_t *keep = hone_copy(&s->ways->arena, from.keep, (size_t)s->layers,
                                       (size_t)s->layers + 1, 1);
             hone_way_out w;
 
@@ -305,12 +315,6 @@ static hone_status polish(search *f)
         }
     }
     return HONE_OK;
-}
-
-static void count_free(search *f)
-{
-    for (int i = 0; i < f->s->layers; i++)
-        f->free += f->s->pinned[i] == HONE_KEEP_AUTO;
 }
 
 /* Fewer and fewer rows of logits at a time, which take longer. */
@@ -351,16 +355,34 @@ static hone_status try_mlps(search *f)
     return HONE_OK;
 }
 
-hone_status hone_solve(hone_solver *s, hone_bucket bucket, hone_way_out *out,
-                       hone_err *err)
+static search begin(hone_solver *s, hone_bucket bucket, hone_err *err)
 {
     search f = { .s = s, .bucket = bucket, .chunk = s->chunk, .mlp = s->mlp,
                  .limit = s->limit, .err = err };
 
-    count_free(&f);
+    for (int i = 0; i < s->layers; i++)
+        f.free += s->pinned[i] == HONE_KEEP_AUTO;
     s->least = INT64_MAX;
-    hone_try(try_least(&f));
-    if (s->least <= s->budget)
+    return f;
+}
+
+hone_status hone_solve_least(hone_solver *s, hone_bucket bucket, hone_err *err)
+{
+    search f = begin(s, bucket, err);
+
+    return try_least(&f);
+}
+
+hone_status hone_solve(hone_solver *s, hone_bucket bucket, hone_way_out *out,
+                       hone_err *err)
+{
+    search f = begin(s, bucket, err);
+
+    if (f.limit > 0) /* most smaller micro-batches are slower by then */
+        hone_try(attempt(&f, 0, 0, 0, 0, &f.level[0]));
+    if (!too_slow(&f))
+        hone_try(try_least(&f));
+    if (!too_slow(&f) && s->least <= s->budget)
         hone_try(try_mlps(&f));
     *out = f.best;
     if (!f.best.keep)
@@ -375,14 +397,14 @@ hone_status hone_solve_like(hone_solver *s, const hone_way_out *as,
                             hone_bucket bucket, hone_way_out *out,
                             hone_err *err)
 {
-    search f = { .s = s, .bucket = bucket, .chunk = as->asked, .mlp = as->mlp,
-                 .err = err };
+    search f = begin(s, bucket, err);
     double share = (double)bucket.tokens / (double)as->tokens;
     int64_t of_level[LEVELS];
 
     memcpy(of_level, s->level_bytes, sizeof of_level);
-    count_free(&f);
-    s->least = INT64_MAX;
+    f.chunk = as->asked;
+    f.mlp = as->mlp;
+    f.limit = 0;
     hone_try(attempt(&f, 0, 0, 0, 0, out));
     if (!f.best.keep && f.free) {
         for (int i = 0; i < LEVELS; i++)

@@ -34,15 +34,26 @@ typedef struct hone_way_out {
     int64_t mlp;     /* rows of layers at a time; 0: all */
     int64_t docs;    /* of the micro-batch */
     int single;      /* of hone_compiler */
+    int streamed;    /* layers with their weights in pinned memory */
+    int aside;       /* for smaller micro-batches alone */
     int64_t bytes;   /* of temporaries */
     int64_t pinned;  /* of those that wait in host memory */
     double seconds;
 } hone_way_out;
 
+/* All that was compiled for a recipe, so that nothing is twice. */
+typedef struct hone_ways {
+    hone_arena arena;
+    hone_way_out *list;
+    int count, cap;
+} hone_ways;
+
+void hone_ways_forget(hone_ways *);
+
 enum { HONE_SOLVE_LEVELS = 5 };
 
 typedef struct hone_solver {
-    hone_arena *arena;             /* of what is found */
+    hone_ways *ways;
     hone_arena *scratch;           /* of what is compiled */
     const hone_compiler *compiler; /* its arenas are not touched */
     const hone_card *card;
@@ -56,8 +67,7 @@ typedef struct hone_solver {
     int64_t pinned_budget; /* of those in pinned memory; 0: any */
     double limit;   /* seconds: what takes longer is of no use; 0: any */
     int64_t least;  /* bytes of the smallest that was tried for this size */
-    hone_way_out *tried;
-    int count, cap;
+    int streamed, aside; /* of hone_way_out */
     /* Of the best so far: the two levels it mixes, and the bytes of each. */
     int more, less;
     int64_t level_bytes[HONE_SOLVE_LEVELS];
@@ -67,6 +77,8 @@ typedef struct hone_solver {
 hone_status hone_solve_try(hone_solver *, hone_bucket, const uint8_t *keep,
                            int64_t chunk, int64_t mlp, hone_way_out *,
                            hone_err *);
+/* Only sets `least`; what takes more than the budget is made smaller. */
+hone_status hone_solve_least(hone_solver *, hone_bucket, hone_err *);
 /* The fastest way that fits, as far as the search sees. HONE_ENOMEM: none
  * does. */
 hone_status hone_solve(hone_solver *, hone_bucket, hone_way_out *, hone_err *);

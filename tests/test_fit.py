@@ -131,9 +131,10 @@ def same_whatever(work, recipe, device):
         how += sets("batch.rows=6")
     whole = work / "whole"
     hone("run", *how, "--out", whole, "--fresh")
-    most = total(json.load(open(whole / "plan.json")))
+    plan = json.load(open(whole / "plan.json"))
+    most = total(plan)
     least = least_of(hone("plan", *how, "--set", "memory=64KiB").stderr)
-    kinds = set()
+    kinds = {json.dumps(plan["means"])}
     for i in range(BUDGETS):
         budget = int(least * 1.03 + (most - least) * i / BUDGETS)
         out = work / f"fits.{i}"
