@@ -2,8 +2,8 @@
  *
  * factor_swiglu.cu -- swiglu with the low-rank products around it, and all of
  * their gradients, in one pass over what is wide. A block has COLUMNS of the
- * columns over a slice of the rows; each warp has its own 64, keeps the
- * factors' part of them in shared memory and goes down the rows. What blocks
+ * columns over a slice of the rows; each warp has its own, keeps the factors'
+ * part of them in shared memory and goes down the rows. What blocks
  * have in common is left in parts and added in their order: no result depends
  * on which was faster.
  */
@@ -22,13 +22,16 @@ leave_rows(const factors_job &j, const factors_shared<GRAD> *all, int64_t row,
 {
     const int r = threadIdx.x / RANK, c = threadIdx.x % RANK;
 
-    static_assert(FACTOR_THREADS == ROWS * RANK, "an element a thread");
+    static_assert(FACTOR_THREADS == ROWS * RANK && WARPS<GRAD> >= FACTOR_WARPS,
+                  "an element a thread");
+    if (threadIdx.x >= ROWS * RANK)
+        return;
 #pragma unroll
     for (int i = 0; i < SUMS<GRAD>; i++) {
         float sum = 0;
 
 #pragma unroll
-        for (int w = 0; w < FACTOR_WARPS; w++)
+        for (int w = 0; w < WARPS<GRAD>; w++)
             sum += all->sums[i][w][threadIdx.x];
         if (row + r < last)
             j.row_parts[((i * j.f.strips + blockIdx.x) * j.f.rows + row + r) *
@@ -44,7 +47,7 @@ leave_columns(const kept<true> &k, const factors_job &j, int64_t column)
 #pragma unroll
     for (int i = 0; i < 3; i++)
 #pragma unroll
-        for (int n = 0; n < WARP_COLUMNS / 8; n++)
+        for (int n = 0; n < MINE<true> / 8; n++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const int r = lane / 4 + 8 * half;
@@ -60,13 +63,13 @@ leave_columns(const kept<true> &k, const factors_job &j, int64_t column)
 }
 
 template <bool GRAD>
-static __global__ void __launch_bounds__(FACTOR_THREADS, 1)
+static __global__ void __launch_bounds__(32 * WARPS<GRAD>, 1)
     factors_slice(const __grid_constant__ factors_job j)
 {
     extern __shared__ float4 shared[];
     factors_shared<GRAD> *all = (factors_shared<GRAD> *)shared;
     const int warp = threadIdx.x / 32;
-    const int64_t column = (int64_t)blockIdx.x * COLUMNS + WARP_COLUMNS * warp;
+    const int64_t column = (int64_t)blockIdx.x * COLUMNS + MINE<GRAD> * warp;
     const int64_t parts = (j.f.rows + ROWS - 1) / ROWS;
     int64_t row = parts * blockIdx.y / j.f.slices * ROWS;
     const int64_t last = min(j.f.rows,
@@ -74,12 +77,11 @@ static __global__ void __launch_bounds__(FACTOR_THREADS, 1)
     const int count = (int)((last - row + ROWS - 1) / ROWS);
     kept<GRAD> k = {};
 
-    fetch_tall(all->weight[warp][0], j.weight[0], j.f.r[0], column,
-               j.f.columns);
-    fetch_tall(all->weight[warp][1], j.weight[1], j.f.r[1], column,
-               j.f.columns);
-    fetch_wide(all->weight[warp][2], j.weight[2], 0, j.f.r[2], column,
-               j.f.columns);
+    for (int i = 0; i < 2; i++)
+        fetch_tall<MINE<GRAD>>(all->weight[warp][i], j.weight[i], j.f.r[i],
+                               column, j.f.columns);
+    fetch_columns<MINE<GRAD>>(all->weight[warp][2], j.weight[2], 0, j.f.r[2],
+                              column, j.f.columns);
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++) {
         fetch<GRAD>(&all->stage[s], j, row + s * ROWS, last, column);
@@ -300,7 +302,7 @@ static void launch(const factors_job &j, cudaStream_t s)
     const int columns = GRAD ? (int)cuda_ceil(j.f.columns, JOIN_COLUMNS) : 0;
 
     factors_slice<GRAD>
-        <<<grid, FACTOR_THREADS, sizeof(factors_shared<GRAD>), s>>>(j);
+        <<<grid, 32 * WARPS<GRAD>, sizeof(factors_shared<GRAD>), s>>>(j);
     factors_join<GRAD>
         <<<(unsigned)(SUMS<GRAD> * rows + 3 * columns), FACTOR_THREADS, 0, s>>>(
             j, rows, columns);

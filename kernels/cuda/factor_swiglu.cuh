@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * factor_swiglu.cuh -- what a warp does for swiglu with the low-rank products
- * around it: 64 columns of 16 rows at a time, which come into shared memory
+ * around it: its columns of 16 rows at a time, which come into shared memory
  * while it computes those before. What it has computed takes the place of what
  * it has read there, so that the tensor cores get it both ways round.
  */
@@ -11,8 +11,7 @@
 #include "factor.cuh"
 
 enum {
-    WARP_COLUMNS = 64,
-    COLUMNS = WARP_COLUMNS * FACTOR_WARPS,
+    COLUMNS = 512,
     ROWS = 16, /* of a stage */
     RANK = 16, /* of a factor, at most; the rest is zeros */
     STAGES = 3
@@ -43,22 +42,28 @@ struct factors_job {
 template <bool GRAD> constexpr int INPUTS = GRAD ? 3 : 2;
 template <bool GRAD> constexpr int SUMS = GRAD ? 2 : 1;
 
+/* Columns of a warp, and warps of a block: as many as there are registers for,
+ * which hide each other's waiting. */
+template <bool GRAD> constexpr int MINE = GRAD ? 64 : 32;
+template <bool GRAD> constexpr int WARPS = COLUMNS / MINE<GRAD>;
+
 template <bool GRAD> struct factors_stage {
-    bf16 wide[INPUTS<GRAD>][FACTOR_WARPS][ROWS * WARP_COLUMNS];
+    bf16 wide[INPUTS<GRAD>][WARPS<GRAD>][ROWS * MINE<GRAD>];
     bf16 narrow[INPUTS<GRAD>][ROWS * RANK];
 };
 
 template <bool GRAD> struct factors_shared {
     factors_stage<GRAD> stage[STAGES];
-    bf16 weight[FACTOR_WARPS][3][WARP_COLUMNS * RANK];
-    float sums[SUMS<GRAD>][FACTOR_WARPS][ROWS * RANK];
+    bf16 weight[WARPS<GRAD>][3][MINE<GRAD> * RANK];
+    float sums[SUMS<GRAD>][WARPS<GRAD>][ROWS * RANK];
 };
 
 /* Eights of a row change places by the row's number, so that eight rows below
- * each other lie in different banks: of 64 columns, and of 16. */
+ * each other lie in different banks: of C columns, and of 16. */
+template <int C>
 static __device__ __forceinline__ int wide_at(int row, int eight)
 {
-    return row * WARP_COLUMNS + (eight ^ row % 8) * 8;
+    return row * C + (eight ^ row * C / 64 % (C / 8)) * 8;
 }
 
 static __device__ __forceinline__ int narrow_at(int row, int eight)
@@ -66,13 +71,14 @@ static __device__ __forceinline__ int narrow_at(int row, int eight)
     return row * RANK + (eight ^ row / 4 % 2) * 8;
 }
 
-/* 64 rows of [columns, r] from COLUMN on. */
+/* C rows of [columns, r] from COLUMN on. */
+template <int C>
 static __device__ __forceinline__ void fetch_tall(bf16 *to, const bf16 *from,
                                                   int r, int64_t column,
                                                   int64_t columns)
 {
 #pragma unroll
-    for (int i = threadIdx.x % 32; i < WARP_COLUMNS * 2; i += 32) {
+    for (int i = threadIdx.x % 32; i < C * 2; i += 32) {
         const int c = i / 2, e = i % 2;
         const bool there = column + c < columns && 8 * e < r;
 
@@ -81,18 +87,19 @@ static __device__ __forceinline__ void fetch_tall(bf16 *to, const bf16 *from,
     }
 }
 
-/* 64 columns of R rows of [.., columns]; behind them zeros. */
-static __device__ __forceinline__ void fetch_wide(bf16 *to, const bf16 *from,
+/* C columns of R rows of [.., columns]; behind them zeros. */
+template <int C>
+static __device__ __forceinline__ void fetch_columns(bf16 *to, const bf16 *from,
                                                   int64_t row, int64_t last,
                                                   int64_t column,
                                                   int64_t columns)
 {
 #pragma unroll
-    for (int i = threadIdx.x % 32; i < ROWS * 8; i += 32) {
-        const int r = i / 8, e = i % 8;
+    for (int i = threadIdx.x % 32; i < ROWS * C / 8; i += 32) {
+        const int r = i / (C / 8), e = i % (C / 8);
         const bool there = row + r < last && column + 8 * e < columns;
 
-        copy_async(to + wide_at(r, e),
+        copy_async(to + wide_at<C>(r, e),
                    there ? from + (row + r) * columns + column + 8 * e : from,
                    there);
     }
@@ -107,8 +114,8 @@ static __device__ __forceinline__ void fetch(factors_stage<GRAD> *to,
 
 #pragma unroll
     for (int i = 0; i < INPUTS<GRAD>; i++)
-        fetch_wide(to->wide[i][warp], j.wide[i], row, last, column,
-                   j.f.columns);
+        fetch_columns<MINE<GRAD>>(to->wide[i][warp], j.wide[i], row, last,
+                                  column, j.f.columns);
     if (threadIdx.x < INPUTS<GRAD> * ROWS * 2) {
         const int i = threadIdx.x / (ROWS * 2), r = threadIdx.x / 2 % ROWS;
         const int e = threadIdx.x % 2;
@@ -152,12 +159,13 @@ static __device__ __forceinline__ void both(float (&acc)[2][4],
 }
 
 /* The lane's pairs of a 16 x 16 tile, as an accumulator has them. */
+template <int C>
 static __device__ __forceinline__ uint32_t *pair_of(bf16 *tile, int s, int n,
                                                     int half)
 {
     const int lane = threadIdx.x % 32;
 
-    return (uint32_t *)(tile + wide_at(lane / 4 + 8 * half, 2 * s + n) +
+    return (uint32_t *)(tile + wide_at<C>(lane / 4 + 8 * half, 2 * s + n) +
                         lane % 4 * 2);
 }
 
@@ -198,7 +206,7 @@ static __device__ __forceinline__ void slopes(float &d, float &g, float &h)
 /* What a warp keeps: sums over its rows of each of its columns, and over its
  * columns of the stage's rows. */
 template <bool GRAD> struct kept {
-    float column[GRAD ? 3 : 1][WARP_COLUMNS / 8][4];
+    float column[GRAD ? 3 : 1][MINE<GRAD> / 8][4];
     float row[SUMS<GRAD>][2][4];
 };
 
@@ -208,10 +216,10 @@ template <bool GRAD>
 static __device__ __forceinline__ void
 step(kept<GRAD> &k, bf16 *const (&tile)[INPUTS<GRAD>],
      const uint32_t (&u)[INPUTS<GRAD>][4],
-     const uint32_t (&turned)[INPUTS<GRAD>][4], const bf16 (*w)[WARP_COLUMNS *
-                                                                RANK],
-     const factors &p, int s)
+     const uint32_t (&turned)[INPUTS<GRAD>][4],
+     const bf16 (*w)[MINE<GRAD> * RANK], const factors &p, int s)
 {
+    constexpr int C = MINE<GRAD>;
     const lane_tile down = downwards(), side = sideways();
     float v[INPUTS<GRAD>][2][4] = {};
     uint32_t f[4], word[INPUTS<GRAD>][4];
@@ -222,7 +230,7 @@ step(kept<GRAD> &k, bf16 *const (&tile)[INPUTS<GRAD>],
         both(v[i], u[i], f);
     }
     if constexpr (GRAD) {
-        load_columns(f, w[2] + wide_at(down.down, 2 * s + down.side));
+        load_columns(f, w[2] + wide_at<C>(down.down, 2 * s + down.side));
         both(v[2], u[2], f);
     }
 #pragma unroll
@@ -232,7 +240,7 @@ step(kept<GRAD> &k, bf16 *const (&tile)[INPUTS<GRAD>],
 
 #pragma unroll
         for (int i = 0; i < INPUTS<GRAD>; i++) {
-            const uint32_t old = *pair_of(tile[i], s, n, half);
+            const uint32_t old = *pair_of<C>(tile[i], s, n, half);
 
             x[i][0] = low(old) + p.scale[i] * v[i][n][2 * half];
             x[i][1] = high(old) + p.scale[i] * v[i][n][2 * half + 1];
@@ -245,7 +253,7 @@ step(kept<GRAD> &k, bf16 *const (&tile)[INPUTS<GRAD>],
                 x[0][e] = forward(x[0][e], x[1][e]);
 #pragma unroll
         for (int i = 0; i < (GRAD ? 3 : 1); i++)
-            *pair_of(tile[i], s, n, half) = word[i][q] =
+            *pair_of<C>(tile[i], s, n, half) = word[i][q] =
                 two(x[i][0], x[i][1]);
     }
     if constexpr (GRAD) {
@@ -257,29 +265,31 @@ step(kept<GRAD> &k, bf16 *const (&tile)[INPUTS<GRAD>],
         __syncwarp();
 #pragma unroll
         for (int i = 0; i < 3; i++) {
-            load_columns(f, tile[i] + wide_at(down.down, 2 * s + down.side));
+            load_columns(f, tile[i] + wide_at<C>(down.down,
+                                                 2 * s + down.side));
             multiply(k.column[i][2 * s], turned[i], f[0], f[1]);
             multiply(k.column[i][2 * s + 1], turned[i], f[2], f[3]);
         }
     } else {
-        load_rows(f, w[2] + wide_at(side.down, 2 * s + side.side));
+        load_rows(f, w[2] + wide_at<C>(side.down, 2 * s + side.side));
         both(k.row[0], word[0], f);
     }
 }
 
 /* A tile from shared memory to rows from ROW on. */
+template <int C>
 static __device__ __forceinline__ void put_tile(bf16 *to, const bf16 *tile,
                                                 int64_t row, int64_t last,
                                                 int64_t column,
                                                 int64_t columns)
 {
 #pragma unroll
-    for (int i = threadIdx.x % 32; i < ROWS * 8; i += 32) {
-        const int r = i / 8, e = i % 8;
+    for (int i = threadIdx.x % 32; i < ROWS * C / 8; i += 32) {
+        const int r = i / (C / 8), e = i % (C / 8);
 
         if (row + r < last && column + 8 * e < columns)
             *(uint4 *)(to + (row + r) * columns + column + 8 * e) =
-                *(const uint4 *)(tile + wide_at(r, e));
+                *(const uint4 *)(tile + wide_at<C>(r, e));
     }
 }
 
@@ -303,7 +313,7 @@ compute(kept<GRAD> &k, factors_shared<GRAD> *all, factors_stage<GRAD> *s,
     }
     memset(k.row, 0, sizeof k.row);
 #pragma unroll
-    for (int q = 0; q < WARP_COLUMNS / 16; q++)
+    for (int q = 0; q < MINE<GRAD> / 16; q++)
         step<GRAD>(k, tile, u, turned, all->weight[warp], j.f, q);
 #pragma unroll
     for (int i = 0; i < SUMS<GRAD>; i++)
@@ -315,7 +325,8 @@ compute(kept<GRAD> &k, factors_shared<GRAD> *all, factors_stage<GRAD> *s,
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < (GRAD ? 2 : 1); i++)
-        put_tile(j.out[i], tile[i], row, last, column, j.f.columns);
+        put_tile<MINE<GRAD>>(j.out[i], tile[i], row, last, column,
+                             j.f.columns);
 }
 
 #endif
