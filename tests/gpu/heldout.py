@@ -6,7 +6,7 @@
 hone's mean is no further from that of Transformers (PEFT, bitsandbytes) in the
 same mode than the seeds of either are from each other. With FP8 weights, which
 have no such peer, it is at most 0.5 % above hone's own in bf16, or within the
-spread of seeds; so it is when PEFT puts the adapters of both on the bf16
+spread of seeds; beside it what PEFT makes of the adapters of both on the bf16
 weights. MODES="bf16 fp8 nf4": which of those below; JOBS=4: runs beside each
 other. A mode's lines come when it is done: what fails ends its mode alone."""
 import concurrent.futures
@@ -236,8 +236,7 @@ def main(folder):
             importlib.util.find_spec("peft"):
         judged = {mode: judge(folder, mode) for mode in ("bf16", "fp8")}
         for mode, found in judged.items():
-            line(f"PEFT with the adapters of {mode}", found,
-                 near(found, judged["bf16"]))
+            line(f"PEFT with the adapters of {mode}", found)
 
 
 if __name__ == "__main__":
