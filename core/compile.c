@@ -49,12 +49,14 @@ static hone_status finish(const hone_compiler *c, hone_program *p,
 
 /* ------------------------------------------------------------ micro-steps */
 
-static hone_status model(const hone_compiler *c, hone_graph *g, int train,
+static hone_status model(const hone_compiler *c, hone_program *p, int train,
                          hone_id *hidden, hone_id *head, hone_err *err)
 {
+    hone_graph *g = &p->graph;
     hone_lora lora;
 
     hone_try(hone_family_build(c->family, g, hidden, head, err));
+    p->vocab = g->tensor[*head].type.dim[0];
     if (c->lora) {
         lora = *c->lora;
         lora.train = train;
@@ -225,7 +227,7 @@ static hone_status make_front(const hone_compiler *c, front *f,
     f->loss = hone_graph_scalar(g, "loss_sum", HONE_T_STATE);
     if (train)
         hone_try(scale_seed(g, &seed, err));
-    hone_try(model(c, g, train, &hidden, &f->head, err));
+    hone_try(model(c, p, train, &hidden, &f->head, err));
     hone_try(hone_pass_fuse(g, c->machine->packs, err));
     hone_id pick[2] = { hidden, at };
     hone_try(hone_graph_op(g, "gather", "targets", NULL, 0, pick, 2, &some, 1,
@@ -590,7 +592,7 @@ hone_status hone_compile_decode(const hone_compiler *c, hone_program *p,
     inputs(g, (hone_bucket){ tokens, 1 });
     input(g, "cache_at", HONE_I32, 1, 1);
     last = input(g, "last", HONE_I32, 1, 1);
-    hone_try(model(c, g, 0, &hidden, &head, err));
+    hone_try(model(c, p, 0, &hidden, &head, err));
     hone_try(hone_pass_fuse(g, c->machine->packs, err));
     hone_pass_accumulate(g);
     hone_try(add_caches(g, length, err));

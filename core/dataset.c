@@ -20,6 +20,7 @@
 #include "dataset_state.h"
 #include "log.h"
 #include "option.h"
+#include "signals.h"
 
 /* ---------------------------------------------------------------- hashing */
 
@@ -433,6 +434,62 @@ void hone_dataset_close(hone_dataset *d)
 {
     close_both(d);
     hone_arena_free(&d->arena);
+}
+
+/* -------------------------------------------------------------- vocabulary */
+
+static hone_status check_row(const hone_split *s, int64_t row,
+                             const int32_t *ids, int64_t vocab, hone_err *err)
+{
+    char where[500];
+    int32_t i = 0;
+
+    while (i < s->length[row] && ids[i] < vocab)
+        i++;
+    if (i == s->length[row])
+        return HONE_OK;
+    hone_split_name(s, row, where, sizeof where);
+    return hone_fail(err, HONE_EINVAL, "%s: token id %d is beyond the model's "
+                     "vocabulary of %lld ids (vocab_size); the tokenizer has "
+                     "%u: if it, or what made the rows, is another model's, "
+                     "take the model's own; else resize the model's embeddings",
+                     where, (int)ids[i], (long long)vocab,
+                     (unsigned)s->shard.head->vocab);
+}
+
+/* What cannot be read is for the loader to speak of. */
+static hone_status check_rows(const hone_split *s, int64_t vocab,
+                              hone_err *err)
+{
+    size_t longest = (size_t)s->shard.max_length;
+    hone_arena a = { 0 };
+    int32_t *ids = hone_alloc(&a, longest * sizeof *ids);
+    uint8_t *mask = hone_alloc(&a, longest);
+    hone_row_reader *reader;
+    hone_status status;
+    void *memory = NULL;
+
+    if (posix_memalign(&memory, 64, (size_t)hone_row_reader_bytes(&s->shard)))
+        status = hone_fail(err, HONE_ENOMEM, "out of host memory");
+    else
+        status = hone_row_reader_open(&reader, &s->shard, memory, err);
+    for (int64_t i = 0; i < s->rows && !status && !hone_interrupted(); i++)
+        if (hone_row_read(reader, i, ids, mask, NULL) == HONE_OK)
+            status = check_row(s, i, ids, vocab, err);
+    free(memory);
+    hone_arena_free(&a);
+    return status;
+}
+
+hone_status hone_dataset_check_ids(const hone_dataset *d, int64_t vocab,
+                                   hone_err *err)
+{
+    const hone_split *splits[] = { &d->train, &d->val };
+
+    for (int i = 0; i < 2; i++)
+        if (splits[i]->rows && splits[i]->shard.head->vocab > vocab)
+            hone_try(check_rows(splits[i], vocab, err));
+    return HONE_OK;
 }
 
 /* ---------------------------------------------------------------- lengths */

@@ -47,6 +47,11 @@ hone_status hone_dataset_open(hone_dataset *, const hone_recipe *,
                               const hone_tokens *, hone_err *);
 void hone_dataset_close(hone_dataset *);
 
+/* Names the first row with an id that is not below VOCAB, the model's. Rows are
+ * read only where the tokenizer has more ids than that. */
+hone_status hone_dataset_check_ids(const hone_dataset *, int64_t vocab,
+                                   hone_err *);
+
 /* What a collator must know of both halves; BATCH: rows of a step. */
 hone_lengths hone_dataset_lengths(const hone_dataset *, int64_t batch);
 

@@ -348,7 +348,9 @@ static void read_ids(lua_State *L, hone_shape *s, hone_segment *g)
         lua_rawgeti(L, -2, (lua_Integer)i + 1);
         if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 0 ||
             lua_tointeger(L, -1) > INT32_MAX)
-            luaL_error(L, "id %d is no id of a token", (int)i + 1);
+            luaL_error(L, "id %d is %s, no id of a token", (int)i + 1,
+                       lua_type(L, -1) == LUA_TNUMBER ? lua_tostring(L, -1)
+                                                      : luaL_typename(L, -1));
         ids[i] = (int32_t)lua_tointeger(L, -1);
         lua_pop(L, 1);
         if (mask) {

@@ -163,6 +163,13 @@ hone_status hone_generator_feed(hone_generator *g, const int32_t *ids,
         return hone_fail(err, HONE_EINVAL,
                          "%lld tokens do not fit the cache of %lld",
                          (long long)(at + n), (long long)(g->length - PIECE));
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= g->vocab)
+            return hone_fail(err, HONE_EINVAL, "token %lld has id %d, beyond "
+                             "the model's vocabulary of %lld ids (vocab_size); "
+                             "is its tokenizer another model's?",
+                             (long long)(at + i + 1), (int)ids[i],
+                             (long long)g->vocab);
     for (int64_t i = 0; i < n; i += PIECE)
         hone_try(feed_piece(g, ids + i, n - i < PIECE ? n - i : PIECE, at + i,
                             err));

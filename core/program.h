@@ -83,6 +83,7 @@ typedef struct hone_program {
     double flops;             /* of one run, as its ops count them */
     int64_t logits_rows;      /* at a time, of a micro-batch */
     int64_t mlp_rows;
+    int64_t vocab;            /* of the LM head, and so of tokens */
     double span;              /* keys that a query has on average in its row,
                                  twice the ones it sees; 0: not known */
 } hone_program;

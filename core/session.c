@@ -268,6 +268,20 @@ hone_status hone_session_record(hone_session *s, const hone_field *f,
     return HONE_OK;
 }
 
+/* The plan is made: nothing is added to the arenas. */
+static hone_status check_ids(hone_session *s, hone_err *err)
+{
+    const hone_recipe *r = s->recipe;
+    const hone_program *p = s->with_training ? s->train : s->eval;
+    char label[128];
+
+    snprintf(label, sizeof label, "data.%s", r->data.shape);
+    return !p->name ? HONE_OK
+                    : placed(s, r->data_line, label,
+                             hone_dataset_check_ids(&s->data, p->vocab, err),
+                             err);
+}
+
 static hone_status open_all(hone_session *s, hone_tokens_job *tokens,
                             hone_err *err)
 {
@@ -289,6 +303,7 @@ static hone_status open_all(hone_session *s, hone_tokens_job *tokens,
     hone_log_time("data");
     hone_try(open_components(s, err));
     hone_try(hone_fit(s, err));
+    hone_try(check_ids(s, err));
     hone_family_close(s->family);
     s->family = NULL;
     hone_log_time("compiling");

@@ -170,9 +170,9 @@ static void tokens_of_others(void **state)
                  "row 1 (line 1): id 266, and the tokenizer knows ids below "
                  "266; are the rows another model's?");
     expect_error(shape, "{\"input_ids\": [1, -1]}",
-                 "row 1 (line 1): id 2 is no id of a token");
+                 "row 1 (line 1): id 2 is -1, no id of a token");
     expect_error(shape, "{\"input_ids\": [1, \"2\"]}",
-                 "row 1 (line 1): id 2 is no id of a token");
+                 "row 1 (line 1): id 2 is string, no id of a token");
     expect_error(shape, "{\"input_ids\": \"1 2\"}",
                  "row 1 (line 1): field 'input_ids' is of type string, "
                  "expected array");
