@@ -57,6 +57,14 @@ static hone_way_out *find_tried(const hone_solver *s, const hone_way_out *w)
     return NULL;
 }
 
+/* What so many pinned bytes take of the bytes that there is a budget for. */
+static int64_t held(const hone_solver *s, int64_t pinned)
+{
+    const hone_machine *m = s->compiler->machine;
+
+    return m->info.is_host ? pinned : hone_map_bytes(m, pinned);
+}
+
 static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
 {
     const hone_bucket bucket = { out->tokens, out->docs };
@@ -73,9 +81,7 @@ static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
     if (status == HONE_OK) {
         out->rows = p.logits_rows;
         out->pinned = p.place.bytes[HONE_PINNED_SPACE];
-        out->bytes = p.place.bytes[HONE_DEVICE_SPACE] +
-                     (c.machine->info.is_host
-                          ? out->pinned : hone_map_bytes(c.machine, out->pinned));
+        out->bytes = p.place.bytes[HONE_DEVICE_SPACE] + held(s, out->pinned);
         out->seconds = hone_program_seconds(&p, s->card);
         hone_push(&all->arena, all->list, all->count, all->cap);
         all->list[all->count++] = *out;
@@ -102,6 +108,8 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
         *out = *before;
     } else
         hone_try(compile(s, out, err));
+    if (out->pinned < s->mapped)
+        out->bytes += held(s, s->mapped) - held(s, out->pinned);
     if (can_pin(s, out) && out->bytes < s->least)
         s->least = out->bytes;
     return HONE_OK;
@@ -232,22 +240,26 @@ static int64_t smallest_mlp(const search *f)
     return rows < SMALLEST_MLP ? SMALLEST_MLP : rows;
 }
 
-/* Whether the least that there is fits. With few layers that need not be one of
- * the levels that keep least. */
+/* Whether the least that there is fits: by the levels that keep least, and by
+ * others where those send out more than can be pinned. With few layers it need
+ * not be one of them. */
 static hone_status try_least(search *f)
 {
-    int count = levels_of(f), from = f->free < FEW ? 0 : count - 2;
+    int count = levels_of(f), last = f->free < FEW ? 0 : count - 2;
     int64_t chunk = f->chunk;
     hone_way_out w;
 
     if (f->s->chunk_is_free && f->bucket.tokens > SMALLEST_CHUNK)
         f->chunk = SMALLEST_CHUNK;
-    for (int i = from; i < count; i++)
-        hone_try(attempt(f, i, i, i, 0, &w));
-    f->mlp = smallest_mlp(f);
-    if (f->s->mlp_is_free && f->s->least > f->s->budget)
-        for (int i = from; i < count; i++)
+    for (int mlp = 0; mlp <= f->s->mlp_is_free; mlp++) {
+        for (int i = count - 1, found = 0; i >= (found ? last : 0); i--) {
             hone_try(attempt(f, i, i, i, 0, &w));
+            found |= can_pin(f->s, &w);
+        }
+        if (f->s->least <= f->s->budget)
+            break;
+        f->mlp = smallest_mlp(f);
+    }
     f->chunk = chunk;
     f->mlp = f->s->mlp;
     return HONE_OK;

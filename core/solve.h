@@ -3,9 +3,8 @@
  * solve.h -- how one size of micro-batch fits into so many bytes at the best
  * predicted speed: which layers are kept, computed again, wholly or lightly,
  * or sent out, and how many rows of logits and of layers there are at a time.
- * None of it
- * changes what a step learns. Everything that is tried is compiled and placed,
- * by the code that makes the programs of a run.
+ * None of it changes what a step learns. Everything that is tried is compiled
+ * and placed, by the code that makes the programs of a run.
  */
 #ifndef HONE_SOLVE_H
 #define HONE_SOLVE_H
@@ -65,6 +64,7 @@ typedef struct hone_solver {
     int mlp_is_free;
     int64_t budget; /* bytes of temporaries */
     int64_t pinned_budget; /* of those in pinned memory; 0: any */
+    int64_t mapped; /* pinned bytes that are there anyhow */
     double limit;   /* seconds: what takes longer is of no use; 0: any */
     int64_t least;  /* bytes of the smallest that was tried for this size */
     int streamed, aside; /* of hone_way_out */

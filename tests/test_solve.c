@@ -249,11 +249,66 @@ static void test_pinned(void **state)
     hone_arena_free(&arena);
 }
 
+/* More layers than are tried one by one, and a host without room for any: those
+ * that can be computed again are. What others have mapped counts. */
+static void test_host_is_full(void **state)
+{
+    enum { MANY = 8 };
+    static uint8_t pinned[MANY], keep[MANY];
+    hone_arena arena = { 0 }, scratch = { 0 };
+    hone_ways tried = { 0 };
+    hone_family *family;
+    hone_family_spec spec = { .model = folder, .storage = HONE_F32,
+                              .trained = HONE_F32, .trainable = 1 };
+    hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
+                        .compute = HONE_F32, .ranks = 1 };
+    hone_solver s = { .ways = &tried, .scratch = &scratch, .compiler = &c,
+                      .card = &card, .pinned = pinned, .layers = MANY,
+                      .pinned_budget = 1 };
+    hone_bucket bucket = { 512, 4 };
+    hone_way_out none, way;
+    hone_err err;
+
+    (void)state;
+    memset(pinned, HONE_KEEP_AUTO, MANY);
+    memset(keep, HONE_KEEP_NONE, MANY);
+    write_llama(folder, (llama_shape){ 64, 160, MANY, 4, 2, 4096, 512 });
+    if (hone_family_open(&family, &spec, &arena, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    c.family = family;
+    assert_int_equal(hone_solve_try(&s, bucket, keep, 0, 0, &none, &err),
+                     HONE_OK);
+    s.budget = none.bytes;
+    assert_int_equal(hone_solve(&s, bucket, &way, &err), HONE_OK);
+    assert_memory_equal(way.keep, keep, MANY);
+    assert_int_equal(s.least, none.bytes);
+    machine.info.context_bytes = 1;
+    s.mapped = 512 * 1000;
+    assert_int_equal(hone_solve(&s, bucket, &way, &err), HONE_ENOMEM);
+    assert_int_equal(s.least, none.bytes + 1000);
+    memset(keep, HONE_KEEP_OFFLOAD, MANY); /* within what is mapped: for none */
+    s.mapped = s.pinned_budget = 1 << 30;
+    assert_int_equal(hone_solve_try(&s, bucket, keep, 0, 0, &none, &err),
+                     HONE_OK);
+    s.mapped = none.pinned;
+    assert_int_equal(hone_solve_try(&s, bucket, keep, 0, 0, &way, &err),
+                     HONE_OK);
+    assert_int_equal(none.bytes - way.bytes,
+                     (1 << 30) / 512 - none.pinned / 512);
+    machine.info.context_bytes = 0;
+    hone_family_close(family);
+    hone_fronts_free(c.fronts);
+    hone_ways_forget(&tried);
+    hone_arena_free(&scratch);
+    hone_arena_free(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_near_the_best),
         cmocka_unit_test(test_pinned),
+        cmocka_unit_test(test_host_is_full),
     };
     char path[64];
     hone_err err;
