@@ -266,14 +266,13 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
                       : hone_fail(err, HONE_ENOMEM, "no way was found");
 }
 
-/* Whether the smallest micro-batch fits, which takes least. */
-static hone_status smallest_fits(fit *f, int *fits, hone_err *err)
+/* HONE_ENOMEM: not even the smallest micro-batch fits, which takes least. */
+static hone_status smallest_fits(fit *f, hone_err *err)
 {
     f->compiler.single = f->size[f->sizes - 1].single;
     f->solver.budget = f->temps;
     hone_try(hone_solve_least(&f->solver, f->size[f->sizes - 1].top, err));
-    *fits = f->solver.least <= f->temps;
-    return HONE_OK;
+    return f->solver.least <= f->temps ? HONE_OK : HONE_ENOMEM;
 }
 
 /* Means with which no micro-batch takes more than f->temps. */
@@ -293,8 +292,8 @@ static hone_status choose(fit *f, hone_err *err)
                              .mlp_chunk = best.mlp, .solved = 1 };
     hone_try(hone_session_buckets(s, err));
     f->compiler.single = s->single;
-    /* What that has mapped is there at the same time. */
-    small->budget = f->temps - hone_map_bytes(&s->machine, best.pinned);
+    small->budget = f->temps;
+    small->mapped = best.pinned;
     small->chunk = best.asked; /* one for all */
     small->mlp = best.mlp;
     small->more = solver->more;
@@ -333,23 +332,27 @@ static hone_status squeeze(fit *f, hone_err *err)
 }
 
 /* With the least temporaries that were seen: what the whole run takes then, its
- * programs included, which are not those that `rest` was counted with. Where
- * only one size is looked at, about that. */
+ * programs included, which are not those that `rest` was counted with. */
 static hone_status take_least(fit *f, int64_t *bytes, hone_err *err)
 {
     hone_session *s = f->s;
     int64_t least = INT64_MAX;
+    int rounds = f->least < INT64_MAX ? ROUNDS : 0;
+    hone_status status = HONE_ENOMEM;
 
-    f->temps = f->least;
-    if (f->least < INT64_MAX && s->only_top)
-        least = f->rest + f->least;
-    else if (f->least < INT64_MAX) {
-        hone_try(choose(f, err));
+    for (f->temps = f->least; rounds-- && status == HONE_ENOMEM;) {
+        f->small.least = 0;
+        status = choose(f, err);
+        if (f->small.least > f->temps) /* another takes more by those means */
+            f->temps = f->small.least;
+    }
+    if (status == HONE_OK) {
         hone_try(hone_session_lay_out(s, err));
         least = hone_fit_needed(s);
         if (least <= hone_fit_budget(s))
             return HONE_OK;
-    }
+    } else if (status != HONE_ENOMEM)
+        return status;
     least = least > f->others ? least : f->others;
     *bytes = least < *bytes ? least : *bytes; /* with all kept it may be less */
     return hone_fail(err, HONE_ENOMEM, "no way was found");
@@ -377,7 +380,6 @@ hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err
     const hone_means means = s->means;
     hone_status status;
     int64_t budget;
-    int fits = 0;
     fit f;
 
     hone_try(lay_out(s, err));
@@ -390,11 +392,9 @@ hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err
         return hone_fail(err, HONE_ENOMEM, "it does not fit");
     status = begin(&f, s, err);
     f.temps = f.others > budget ? 0 : budget - f.rest; /* 0: no way */
-    if (status == HONE_OK && s->only_fits) {
-        if (f.others <= budget && f.temps > -budget / HOPELESS)
-            status = smallest_fits(&f, &fits, err);
-        status = status == HONE_OK && !fits ? HONE_ENOMEM : status;
-    }
+    if (status == HONE_OK && s->only_fits)
+        status = f.others <= budget && f.temps > -budget / HOPELESS
+                     ? smallest_fits(&f, err) : HONE_ENOMEM;
     if (status == HONE_OK) {
         status = squeeze(&f, err);
         if (status == HONE_ENOMEM)

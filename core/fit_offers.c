@@ -196,17 +196,42 @@ static void put_most(const hone_session *s, char *to, size_t bytes, size_t *at)
     }
 }
 
+/* The least as text, not less. What is named must do, by the search of a run
+ * that is allowed it; nothing does more surely than what all takes kept. */
+static void prove(hone_session *s, int64_t bytes, char to[32])
+{
+    const hone_recipe *r = s->recipe;
+    const hone_means means = s->means;
+    const int64_t most = hone_fit_needed(s);
+    hone_recipe allows = *r;
+    hone_need_of need;
+    hone_err why;
+
+    s->explore = 0;
+    s->recipe = &allows;
+    allows.memory = to;
+    for (int i = 0, does = 0; !does; bytes += bytes / 128 << i++) {
+        int64_t unit = 1;
+
+        bytes = bytes < most ? bytes : most;
+        while (bytes / unit >= 1024)
+            unit *= 1024;
+        hone_bytes_text(bytes + unit / 200 + 2, to); /* up by 0.01 of it */
+        s->means = means;
+        does = bytes == most || hone_fit_make(s, &need, &why) == HONE_OK;
+    }
+    s->recipe = r;
+}
+
 static void put_offers(hone_session *s, double pace, char *to, size_t bytes,
                        size_t *at)
 {
     const hone_recipe *r = s->recipe;
-    const hone_plan plan = s->plan;
-    hone_bucket bucket[HONE_MAX_BUCKETS];
-    size_t start = *at;
+    size_t start;
     char text[32];
 
-    memcpy(bucket, s->bucket, sizeof bucket);
-    s->explore = 0;
+    hone_put(to, bytes, at, " What would fit:");
+    start = *at;
     s->only_fits = 1;
     for (size_t i = 0; i < sizeof changers / sizeof *changers; i++)
         for (int try = 0, fits = 0; !fits; try++) {
@@ -223,9 +248,6 @@ static void put_offers(hone_session *s, double pace, char *to, size_t bytes,
         }
     s->recipe = r;
     s->means = (hone_means){ 0 };
-    s->plan = plan; /* for whoever shows it */
-    s->buckets = plan.of.buckets;
-    memcpy(s->bucket, bucket, sizeof bucket);
     if (*at == start)
         hone_put(to, bytes, at, " no single change of the recipe: take a "
                  "smaller model");
@@ -252,14 +274,19 @@ hone_status hone_fit_refuse(hone_session *s, const hone_need_of *needed,
                             hone_err *err)
 {
     const hone_recipe *r = s->recipe;
+    const hone_plan plan = s->plan;
+    hone_bucket bucket[HONE_MAX_BUCKETS];
     char need[32], have[32], text[1000], most[200] = "";
     size_t at = 0, end = 0;
 
     put_most(s, most, sizeof most, &end);
+    memcpy(bucket, s->bucket, sizeof bucket);
+    hone_bytes_text(needed->bytes, need);
+    if (s->with_training)
+        prove(s, needed->bytes, need);
     hone_put(text, sizeof text, &at, "%s:%d: hone.train: the run needs %s of "
              "memory%s, %s %s; nothing was loaded. ", r->file, r->line,
-             hone_bytes_text(needed->bytes, need),
-             s->with_training ? " at the least" : "",
+             need, s->with_training ? " at the least" : "",
              r->memory ? "the recipe allows"
                        : r->card ? "the card has" : "free are",
              hone_bytes_text(hone_fit_budget(s), have));
@@ -267,9 +294,10 @@ hone_status hone_fit_refuse(hone_session *s, const hone_need_of *needed,
         hone_put(text, sizeof text, &at, "It was begun with more; --fresh "
                  "starts over. ");
     hone_put(text, sizeof text, &at, "Most of it: %s.", most);
-    if (s->with_training) {
-        hone_put(text, sizeof text, &at, " What would fit:");
+    if (s->with_training)
         put_offers(s, needed->pace, text, sizeof text, &at);
-    }
+    s->plan = plan; /* for whoever shows it */
+    s->buckets = plan.of.buckets;
+    memcpy(s->bucket, bucket, sizeof bucket);
     return hone_fail(err, HONE_ENOMEM, "%s", text);
 }

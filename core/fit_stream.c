@@ -50,7 +50,6 @@ typedef struct {
     int best;
     double step; /* seconds of the best; what is taken must be better */
     int fewest;  /* with which the device can hold the others */
-    int64_t least;
 } streams;
 
 /* With COUNT layers; whether the device can hold the others. */
@@ -64,8 +63,6 @@ static hone_status attempt(streams *t, int count, int *fits)
     s->means = (hone_means){ .streamed = count };
     status = hone_fit_resident(s, &need, t->err);
     *fits = status == HONE_OK;
-    if (status == HONE_ENOMEM && need.bytes < t->least)
-        t->least = need.bytes;
     if (*fits && count < t->fewest)
         t->fewest = count;
     if (*fits && hone_fit_host(s)) {
@@ -126,48 +123,54 @@ static hone_status choose(streams *t)
     return HONE_OK;
 }
 
+/* By all sizes, with COUNT layers; where that does not fit, with all. */
+static hone_status all_sizes(hone_session *s, int count, hone_need_of *need,
+                             hone_err *err)
+{
+    const int layers = hone_family_layers(s->family);
+    hone_status status;
+
+    s->runners = 0;
+    s->means = (hone_means){ .streamed = count };
+    status = hone_fit_resident(s, need, err);
+    return status == HONE_ENOMEM && count < layers
+               ? all_sizes(s, layers, need, err) : status;
+}
+
 /* What the recipe leaves open, once all weights on the device either do not
  * fit, or fit by means that take time. */
 static hone_status stream(hone_session *s, hone_need_of *need, int fits,
                           hone_err *err)
 {
-    streams t = { .s = s, .err = err, .fits = fits, .least = need->bytes,
-                  .fewest = INT32_MAX };
-    hone_means means = s->means;
-    hone_plan plan = s->plan;
+    streams t = { .s = s, .err = err, .fits = fits, .fewest = INT32_MAX };
+    const hone_session was = *s;
+    const int layers = hone_family_layers(s->family);
+    double step = was.plan.of.step.seconds; /* 0: no card is known */
     hone_need_of late;
-    double step = plan.of.step.seconds; /* 0: no card is known */
-    hone_runner runner[HONE_MOST_RUNNERS];
-    int runners = s->runners, late_fits;
-    int explore = s->explore, only_top = s->only_top;
-    int only_fits = s->only_fits;
+    hone_status status;
 
-    memcpy(runner, s->runner, sizeof runner);
     if (fits)
         hone_try(hone_fit_step(s, &t.step, err));
     s->explore = 0;
     s->only_top = s->with_training; /* most of what it depends on */
     hone_try(choose(&t));
-    s->only_top = only_top;
-    s->only_fits = only_fits;
-    if (!fits && !t.best) /* for the message: what it takes at the least */
-        hone_try(attempt(&t, hone_family_layers(s->family), &late_fits));
-    s->explore = explore;
-    if (t.best) {
-        s->runners = 0;
-        s->means = (hone_means){ .streamed = t.best };
-        hone_try(hone_fit_resident(s, &late, err));
+    s->only_top = was.only_top;
+    s->only_fits = was.only_fits;
+    s->explore = was.explore;
+    if (t.best || !fits) {
+        status = all_sizes(s, t.best ? t.best : layers, &late, err);
         /* In small micro-batches copies may not be hidden. */
-        if (!fits || s->plan.of.step.seconds < step || step <= 0)
-            return HONE_OK;
+        if (status != HONE_ENOMEM &&
+            (status || !fits || s->plan.of.step.seconds < step || step <= 0))
+            return status;
     }
-    s->means = means;
-    s->runners = runners;
-    memcpy(s->runner, runner, sizeof runner);
+    s->means = was.means;
+    s->runners = was.runners;
+    memcpy(s->runner, was.runner, sizeof was.runner);
     if (fits)
         return hone_session_lay_out(s, err);
-    need->bytes = t.least;
-    s->plan = plan;
+    need->bytes = late.bytes < need->bytes ? late.bytes : need->bytes;
+    s->plan = was.plan;
     hone_try(hone_session_buckets(s, err));
     return hone_fail(err, HONE_ENOMEM, "it does not fit");
 }
