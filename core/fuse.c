@@ -257,19 +257,6 @@ static int self_contained(match *m)
     return find_place(m);
 }
 
-static int same_attrs(const hone_component *c, const void *a, const void *b)
-{
-    char left[128], right[128];
-
-    for (const hone_option *o = c->options; o && o->name; o++) {
-        hone_option_text(o, a, left, sizeof left);
-        hone_option_text(o, b, right, sizeof right);
-        if (strcmp(left, right))
-            return 0;
-    }
-    return 1;
-}
-
 /* The fused op's attributes from the matched nodes; then the proof. */
 static int take_attrs(const match *m, hone_arena *a, const hone_component *c,
                       void *attrs)
@@ -296,8 +283,9 @@ static int take_attrs(const match *m, hone_arena *a, const hone_component *c,
         again.steps != m->p->steps)
         return 0;
     for (int s = 0; s < again.steps; s++)
-        if (!same_attrs(again.step[s].op, again.step[s].attrs,
-                        m->g->node[m->node[s]].attrs))
+        if (!hone_options_agree(again.step[s].op->options, again.step[s].attrs,
+                                again.step[s].op->options,
+                                m->g->node[m->node[s]].attrs))
             return 0;
     return 1;
 }

@@ -192,31 +192,13 @@ static hone_status group_from(group *s, int n, hone_err *err)
 
 /* ------------------------------------------------------------------- pairs */
 
-/* Whether the options that both have say the same. */
-static int agree(const hone_node *a, const hone_node *b)
-{
-    char left[128], right[128];
-
-    for (const hone_option *o = a->component->options; o && o->name; o++) {
-        const hone_option *other = hone_option_find(b->component->options,
-                                                    o->name);
-
-        if (!other)
-            continue;
-        hone_option_text(o, a->attrs, left, sizeof left);
-        hone_option_text(other, b->attrs, right, sizeof right);
-        if (strcmp(left, right))
-            return 0;
-    }
-    return 1;
-}
-
 static int is_pair(const hone_node *a, const hone_node *b)
 {
     return b->component && !strcmp(b->component->name, a->op->pair_of) &&
            a->phase == b->phase && a->layer == b->layer && !a->stream &&
            !b->stream && a->in[0] == b->in[0] && a->from_row == b->from_row &&
-           agree(a, b);
+           hone_options_agree(a->component->options, a->attrs,
+                              b->component->options, b->attrs);
 }
 
 /* The one that goes with node N: the next, or else the last before; -1. */

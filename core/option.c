@@ -359,6 +359,24 @@ void hone_option_suggest(const hone_option *table, const char *name, char *to,
                                list[i]);
 }
 
+int hone_options_agree(const hone_option *table, const void *config,
+                       const hone_option *other, const void *other_config)
+{
+    char left[128], right[128];
+
+    for (const hone_option *o = table; o && o->name; o++) {
+        const hone_option *twin = hone_option_find(other, o->name);
+
+        if (!twin)
+            continue;
+        hone_option_text(o, config, left, sizeof left);
+        hone_option_text(twin, other_config, right, sizeof right);
+        if (strcmp(left, right))
+            return 0;
+    }
+    return 1;
+}
+
 double hone_option_real(const hone_option *table, const void *config,
                         const char *name)
 {

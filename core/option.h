@@ -31,6 +31,10 @@ hone_status hone_option_parse(const hone_option *, void *config,
 void hone_option_text(const hone_option *, const void *config, char *to,
                       size_t bytes);
 
+/* Whether the options that both tables have say the same. */
+int hone_options_agree(const hone_option *table, const void *config,
+                       const hone_option *other, const void *other_config);
+
 /* The value of the real option NAME; 0 if the table has none. */
 double hone_option_real(const hone_option *table, const void *config,
                         const char *name);

@@ -29,6 +29,14 @@ static inline cell cell_of(const hone_ptr *ptr, uint32_t i, int storage,
     return { ptr[i].part[0], (unsigned char)storage, (unsigned char)add };
 }
 
+/* What the compiler can rely on. */
+template <bool IS_BF16> static __device__ __forceinline__ cell known(cell c)
+{
+    if (IS_BF16)
+        c.storage = HONE_BF16;
+    return c;
+}
+
 static inline unsigned blocks_for(int64_t n, int64_t each)
 {
     return (unsigned)(n > 0 ? (n + each - 1) / each : 1);

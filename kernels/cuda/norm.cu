@@ -56,14 +56,6 @@ template <int W, int KIND> struct team {
     }
 };
 
-/* What the compiler can rely on. */
-template <bool IS_BF16> static __device__ __forceinline__ cell known(cell c)
-{
-    if (IS_BF16)
-        c.storage = HONE_BF16;
-    return c;
-}
-
 template <int W>
 static __device__ float inverse_rms(const norming &n, float squares,
                                     float *sums)

@@ -109,14 +109,6 @@ static __device__ __forceinline__ void copy(float (&to)[VECTOR],
         to[e] = from[e];
 }
 
-/* What the compiler can rely on. */
-template <bool HALVES> static __device__ __forceinline__ cell known(cell c)
-{
-    if (HALVES)
-        c.storage = HONE_BF16;
-    return c;
-}
-
 template <int W, bool HALVES>
 static __global__ void __launch_bounds__(THREADS)
     norm_rope_kernel(norm_rope n, cell x, cell w, cell freq,

@@ -21,16 +21,6 @@ static void turn(const hone_call *c, view freq, int32_t position, int64_t i,
     *high = h * co + l * si;
 }
 
-static real inverse_rms(const hone_call *c, view x, int64_t at, int64_t d)
-{
-    const hone_norm_rope_attrs *a = c->attrs;
-    real sum = 0;
-
-    for (int64_t k = at; k < at + d; k++)
-        sum += get(x, k) * get(x, k);
-    return 1 / sqrt(sum / (real)d + (real)a->eps);
-}
-
 REF(norm_rope)
 {
     view x = input(c, p, 0), w = input(c, p, 1), freq = input(c, p, 2);
@@ -39,7 +29,7 @@ REF(norm_rope)
     const int64_t d = w.count, m = d / 2;
 
     for (int64_t at = 0; at < x.count; at += d) {
-        real r = inverse_rms(c, x, at, d);
+        real r = inverse_rms(x, at, d, a->eps);
         for (int64_t i = 0; i < m; i++) {
             real low = get(x, at + i) * r * (get(w, i) + (real)a->offset);
             real high = get(x, at + m + i) * r *
@@ -70,10 +60,11 @@ static void slopes(const hone_call *c, const hone_ptr *p, int64_t at, int64_t i,
 REF(norm_rope_dx)
 {
     view x = input(c, p, 1), dx = output(c, p, 0);
+    const hone_norm_rope_attrs *a = c->attrs;
     const int64_t d = input(c, p, 2).count, m = d / 2;
 
     for (int64_t at = 0; at < x.count; at += d) {
-        real r = inverse_rms(c, x, at, d), mean = 0, g[2];
+        real r = inverse_rms(x, at, d, a->eps), mean = 0, g[2];
         for (int64_t k = 0; k < d; k++) {
             slopes(c, p, at, k % m, &g[0], &g[1]);
             mean += g[k / m] * get(x, at + k);

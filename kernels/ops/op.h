@@ -102,6 +102,16 @@ static inline view sum_into(view v)
     return v;
 }
 
+/* 1 / sqrt(mean x^2 + eps) of the D numbers from AT on. */
+static inline real inverse_rms(view x, int64_t at, int64_t d, double eps)
+{
+    real sum = 0;
+    int64_t k;
+    for (k = 0; k < d; k++)
+        sum += get(x, at + k) * get(x, at + k);
+    return 1 / sqrt(sum / (real)d + (real)eps);
+}
+
 static inline const int32_t *ints(const hone_ptr *p, uint32_t i)
 {
     return (const int32_t *)p[i].part[0];

@@ -6,16 +6,6 @@
  */
 #include "op.h"
 
-/* 1 / sqrt(mean x^2 + eps) of the D numbers from AT on. */
-static real inverse_rms(view x, int64_t at, int64_t d, double eps)
-{
-    real sum = 0;
-    int64_t k;
-    for (k = 0; k < d; k++)
-        sum += get(x, at + k) * get(x, at + k);
-    return 1 / sqrt(sum / (real)d + (real)eps);
-}
-
 REF(rmsnorm)
 {
     view x = input(c, p, 0), w = input(c, p, 1), y = output(c, p, 0);
