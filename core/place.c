@@ -66,19 +66,23 @@ static void touch(hone_graph *g, hone_id id, int at)
         t->last = at;
 }
 
+/* What operand I reads: an input, what an output adds to or updates. */
+static hone_id read_by(const hone_graph *g, const hone_node *node, uint32_t i)
+{
+    int updates = i >= node->nin && hone_node_flags(node, i) & HONE_UPDATED;
+    const hone_id *out = updates ? node->out : node->acc;
+    hone_id id = i < node->nin ? node->in[i] : out[i - node->nin];
+
+    return id == HONE_NONE ? id : base_of(g, id);
+}
+
 static int reads(const hone_graph *g, const hone_node *node,
                  const hone_node *of)
 {
-    for (uint32_t k = 0; k < of->nout; k++) {
-        for (uint32_t i = 0; i < node->nin; i++)
-            if (node->in[i] != HONE_NONE &&
-                base_of(g, node->in[i]) == of->out[k])
+    for (uint32_t k = 0; k < of->nout; k++)
+        for (uint32_t i = 0; i < node->nin + node->nout; i++)
+            if (read_by(g, node, i) == of->out[k])
                 return 1;
-        for (uint32_t i = 0; i < node->nout; i++)
-            if (node->acc[i] != HONE_NONE &&
-                base_of(g, node->acc[i]) == of->out[k])
-                return 1;
-    }
     return 0;
 }
 
@@ -118,10 +122,10 @@ static void find_order(const hone_graph *g, hone_arena *own, order *o)
         if (node->phase == HONE_FORWARD && !o->end[node->layer + 1])
             o->end[node->layer + 1] = n + 1;
         for (uint32_t i = 0; !node->stream && i < node->nin + node->nout; i++) {
-            hone_id id = i < node->nin ? node->in[i]
-                                       : node->acc[i - node->nin];
+            hone_id id = read_by(g, node, i);
+
             if (id != HONE_NONE)
-                o->reader[base_of(g, id)] = n;
+                o->reader[id] = n;
         }
     }
 }

@@ -77,6 +77,11 @@ done
 compare dora "$work/tiny/lora.lua" --set keep=away --set states=host \
     --set adapter.dora=true --set adapter.lr_ratio=4
 
+# States in host memory that one op updates and the next one reads.
+sed "s/hone.adamw/hone.adafactor/" "$work/tiny/lora.lua" \
+    > "$work/tiny/adafactor.lua"
+compare adafactor "$work/tiny/adafactor.lua" --set states=host
+
 # Updates within the backward pass, and states in host memory: the same bits,
 # but for the norm, whose squares are added up layer by layer there.
 digits=4
