@@ -9,6 +9,7 @@
  */
 #include "attention.cuh"
 #include "mma.cuh"
+#include "power.cuh"
 
 #define LOG2E 1.4426950408889634f
 
@@ -107,15 +108,6 @@ static __device__ __forceinline__ void give(const float (&acc)[E][4],
                 out[1] = (word)two<FP16>(y, y);
         }
     }
-}
-
-/* In one instruction; exp2f() adds four for results that bf16 rounds to 0. */
-static __device__ __forceinline__ float power_of_2(float x)
-{
-    float y;
-
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
 }
 
 /* Over the four threads that share rows. */

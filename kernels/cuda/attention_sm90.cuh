@@ -17,6 +17,7 @@
 
 #include "attention.cuh"
 #include "hopper.cuh"
+#include "power.cuh"
 
 #define LOG2E 1.4426950408889634f
 
@@ -143,14 +144,6 @@ static __device__ __forceinline__ item take_item(const item *work)
     for (int i = 0; i < WORDS; i++)
         word[i] = __shfl_sync(~0u, word[i], 0);
     return got;
-}
-
-static __device__ __forceinline__ float power_of_2(float x)
-{
-    float y;
-
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
 }
 
 /* Over the four threads that share rows. */

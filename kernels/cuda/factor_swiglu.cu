@@ -17,41 +17,40 @@ enum {
 /* The warps' sums of 16 rows from ROW on, in their order. */
 template <bool GRAD>
 static __device__ __forceinline__ void
-leave_rows(const factors_job &j, const factors_shared<GRAD> *all, int64_t row,
-           int64_t last)
+leave_rows(const factors_job &j, factors_stage<GRAD> *s, const row_slice &slice,
+           int row)
 {
-    const int r = threadIdx.x / RANK, c = threadIdx.x % RANK;
+    constexpr int BLOCK = 32 * WARPS<GRAD>, EACH = ROWS * RANK;
 
-    static_assert(FACTOR_THREADS == ROWS * RANK && WARPS<GRAD> >= FACTOR_WARPS,
-                  "an element a thread");
-    if (threadIdx.x >= ROWS * RANK)
-        return;
 #pragma unroll
-    for (int i = 0; i < SUMS<GRAD>; i++) {
+    for (int first = 0; first < SUMS<GRAD> * EACH; first += BLOCK) {
+        const int which = (first + threadIdx.x) / EACH;
+        const int i = (first + threadIdx.x) % EACH;
         float sum = 0;
 
+        if (which >= SUMS<GRAD> || row + i / RANK >= slice.count)
+            break;
 #pragma unroll
         for (int w = 0; w < WARPS<GRAD>; w++)
-            sum += all->sums[i][w][threadIdx.x];
-        if (row + r < last)
-            j.row_parts[((i * j.f.strips + blockIdx.x) * j.f.rows + row + r) *
-                            RANK + c] = sum;
+            sum += sums_of(s, which, w)[i];
+        j.row_parts[((which * j.f.strips + blockIdx.x) * j.f.rows +
+                     slice.first + row) * RANK + i] = sum;
     }
 }
 
 static __device__ __forceinline__ void
-leave_columns(const kept<true> &k, const factors_job &j, int64_t column)
+leave_columns(const kept<true> &k, const factors_job &j, int column)
 {
     const int lane = threadIdx.x % 32;
 
 #pragma unroll
     for (int i = 0; i < 3; i++)
 #pragma unroll
-        for (int n = 0; n < MINE<true> / 8; n++)
+        for (int n = 0; n < 2 * STEPS<true>; n++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const int r = lane / 4 + 8 * half;
-                const int64_t c = column + 8 * n + lane % 4 * 2;
+                const int c = column + 8 * n + lane % 4 * 2;
 
                 if (c < j.f.columns)
                     *(float2 *)(j.column_parts +
@@ -62,6 +61,22 @@ leave_columns(const kept<true> &k, const factors_job &j, int64_t column)
             }
 }
 
+static __device__ __forceinline__ row_slice slice_of(const factors &f)
+{
+    const int64_t parts = (f.rows + ROWS - 1) / ROWS;
+    const int64_t first = parts * blockIdx.y / f.slices * ROWS;
+    const int64_t last = parts * (blockIdx.y + 1) / f.slices * ROWS;
+
+    return { first, (int)(min(f.rows, last) - first) };
+}
+
+template <bool GRAD>
+static __device__ __forceinline__ factors_stage<GRAD> *
+stage_of(factors_shared<GRAD> *all, int i)
+{
+    return &all->stage[i % STAGES<GRAD>];
+}
+
 template <bool GRAD>
 static __global__ void __launch_bounds__(32 * WARPS<GRAD>, 1)
     factors_slice(const __grid_constant__ factors_job j)
@@ -69,38 +84,41 @@ static __global__ void __launch_bounds__(32 * WARPS<GRAD>, 1)
     extern __shared__ float4 shared[];
     factors_shared<GRAD> *all = (factors_shared<GRAD> *)shared;
     const int warp = threadIdx.x / 32;
-    const int64_t column = (int64_t)blockIdx.x * COLUMNS + MINE<GRAD> * warp;
-    const int64_t parts = (j.f.rows + ROWS - 1) / ROWS;
-    int64_t row = parts * blockIdx.y / j.f.slices * ROWS;
-    const int64_t last = min(j.f.rows,
-                             parts * (blockIdx.y + 1) / j.f.slices * ROWS);
-    const int count = (int)((last - row + ROWS - 1) / ROWS);
+    const int tile = warp * MINE<GRAD>;
+    const int column = (int)blockIdx.x * COLUMNS + WIDTH * tile;
+    const row_slice slice = slice_of(j.f);
+    const lane_place l = place_of(slice.first, column, j.f.columns);
+    const int count = (slice.count + ROWS - 1) / ROWS;
     kept<GRAD> k = {};
+    held<GRAD> h;
 
-    for (int i = 0; i < 2; i++)
-        fetch_tall<MINE<GRAD>>(all->weight[warp][i], j.weight[i], j.f.r[i],
-                               column, j.f.columns);
-    fetch_columns<MINE<GRAD>>(all->weight[warp][2], j.weight[2], 0, j.f.r[2],
-                              column, j.f.columns);
 #pragma unroll
-    for (int s = 0; s < STAGES - 1; s++) {
-        fetch<GRAD>(&all->stage[s], j, row + s * ROWS, last, column);
+    for (int t = 0; t < MINE<GRAD>; t++)
+        fetch_weights(all->weight[tile + t], j, column + t * WIDTH);
+    copies_close();
+#pragma unroll
+    for (int i = 0; i < AHEAD<GRAD>; i++) {
+        fetch<GRAD>(&all->stage[i], j, l, slice, i * ROWS);
         copies_close();
     }
-    for (int i = 0; i < count; i++, row += ROWS) {
-        copies_wait<STAGES - 2>();
+    copies_wait<AHEAD<GRAD>>();
+    __syncwarp();
+    hold<GRAD>(h, all->weight, tile);
+    for (int i = 0; i < count; i++) {
+        copies_wait<AHEAD<GRAD> - 1>();
         __syncthreads();
-        fetch<GRAD>(&all->stage[(i + STAGES - 1) % STAGES], j,
-                    row + (STAGES - 1) * ROWS, last, column);
+        fetch<GRAD>(stage_of(all, i + AHEAD<GRAD>), j, l, slice,
+                    (i + AHEAD<GRAD>) * ROWS);
         copies_close();
         if (i)
-            leave_rows<GRAD>(j, all, row - ROWS, last);
-        __syncthreads();
-        compute<GRAD>(k, all, &all->stage[i % STAGES], j, row, last, column);
+            leave_rows<GRAD>(j, stage_of(all, i - 1), slice, (i - 1) * ROWS);
+        compute<GRAD>(k, h, all, stage_of(all, i), j, l, i * ROWS,
+                      slice.count);
     }
     __syncthreads();
     if (count)
-        leave_rows<GRAD>(j, all, row - ROWS, last);
+        leave_rows<GRAD>(j, stage_of(all, count - 1), slice,
+                         (count - 1) * ROWS);
     if constexpr (GRAD)
         leave_columns(k, j, column);
 }
@@ -204,7 +222,8 @@ static int slices_for(int64_t rows, int strips)
         const int64_t slices = waves * 132 / strips;
         const int64_t most = rows / (LEAST_STAGES * ROWS);
         const int64_t n = slices > most ? most : slices;
-        const int64_t cost = waves * (cuda_ceil(rows, n < 1 ? 1 : n) + 4 * ROWS);
+        const int64_t cost =
+            waves * (cuda_ceil(rows, n < 1 ? 1 : n) + 4 * ROWS);
 
         if (cost < least)
             least = cost, best = n < 1 ? 1 : (int)n;
@@ -221,7 +240,7 @@ static int describe(const hone_call *c, factors *f)
 
     memset(f, 0, sizeof *f);
     f->rows = t[0].dim[0];
-    f->columns = t[0].dim[1];
+    f->columns = (int)t[0].dim[1];
     f->scale[0] = (float)a->gate_scale;
     f->scale[1] = (float)a->up_scale;
     f->scale[2] = 1;
@@ -268,7 +287,7 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
     need->prepared_bytes = sizeof f;
     need->workspace_bytes =
         (row_parts(&f, grad) +
-         (grad ? 3 * f.slices * f.columns * RANK : 0)) *
+         (grad ? (int64_t)3 * f.slices * f.columns * RANK : 0)) *
         (int64_t)sizeof(float);
     return HONE_OK;
 }

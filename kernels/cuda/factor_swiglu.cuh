@@ -3,22 +3,32 @@
  * factor_swiglu.cuh -- what a warp does for swiglu with the low-rank products
  * around it: its columns of 16 rows at a time, which come into shared memory
  * while it computes those before. What it has computed takes the place of what
- * it has read there, so that the tensor cores get it both ways round.
+ * it has read there, so that the tensor cores get it both ways round. What
+ * bounds it, beside the memory, are instructions and bytes of shared memory: 16
+ * x 16 tiles move at once, and factors stay in registers where there are any.
  */
 #ifndef HONE_CUDA_FACTOR_SWIGLU_CUH
 #define HONE_CUDA_FACTOR_SWIGLU_CUH
 
 #include "factor.cuh"
+#include "power.cuh"
 
 enum {
-    COLUMNS = 512,
-    ROWS = 16, /* of a stage */
-    RANK = 16, /* of a factor, at most; the rest is zeros */
-    STAGES = 3
+    COLUMNS = 512, /* of a block */
+    WIDTH = 32,    /* of a tile */
+    TILES = COLUMNS / WIDTH,
+    ROWS = 16,     /* of a stage */
+    RANK = 16      /* of a factor, at most; the rest is zeros */
 };
 
+/* Tiles of a warp. Gradients have many sums to keep: few warps with many
+ * registers each. */
+template <bool GRAD> constexpr int MINE = GRAD ? 2 : 1;
+template <bool GRAD> constexpr int WARPS = TILES / MINE<GRAD>;
+
 struct factors {
-    int64_t rows, columns;
+    int64_t rows;
+    int columns;
     int r[3];   /* of gate, up and what comes behind */
     int strips, slices;
     int add[3]; /* to the gradients of weights */
@@ -42,28 +52,36 @@ struct factors_job {
 template <bool GRAD> constexpr int INPUTS = GRAD ? 3 : 2;
 template <bool GRAD> constexpr int SUMS = GRAD ? 2 : 1;
 
-/* Columns of a warp, and warps of a block: as many as there are registers for,
- * which hide each other's waiting. */
-template <bool GRAD> constexpr int MINE = GRAD ? 64 : 32;
-template <bool GRAD> constexpr int WARPS = COLUMNS / MINE<GRAD>;
+/* Stages on their way while one is computed; what that one leaves for others
+ * stays for another round. */
+template <bool GRAD> constexpr int AHEAD = GRAD ? 1 : 2;
+template <bool GRAD> constexpr int STAGES = AHEAD<GRAD> + 2;
 
 template <bool GRAD> struct factors_stage {
-    bf16 wide[INPUTS<GRAD>][WARPS<GRAD>][ROWS * MINE<GRAD>];
+    bf16 wide[INPUTS<GRAD>][TILES][ROWS * WIDTH];
     bf16 narrow[INPUTS<GRAD>][ROWS * RANK];
 };
 
 template <bool GRAD> struct factors_shared {
-    factors_stage<GRAD> stage[STAGES];
-    bf16 weight[WARPS<GRAD>][3][MINE<GRAD> * RANK];
-    float sums[SUMS<GRAD>][WARPS<GRAD>][ROWS * RANK];
+    factors_stage<GRAD> stage[STAGES<GRAD>];
+    bf16 weight[TILES][3][WIDTH * RANK];
 };
 
+/* What a warp leaves of sum I over its columns, [ROWS, RANK], where its part of
+ * wide operand I of the stage was. */
+template <bool GRAD>
+static __device__ __forceinline__ float *sums_of(factors_stage<GRAD> *s, int i,
+                                                 int warp)
+{
+    static_assert(sizeof s->wide[0][0] >= ROWS * RANK * sizeof(float), "room");
+    return (float *)s->wide[i][warp * MINE<GRAD>];
+}
+
 /* Eights of a row change places by the row's number, so that eight rows below
- * each other lie in different banks: of C columns, and of 16. */
-template <int C>
+ * each other lie in different banks: of a tile, and of 16 columns. */
 static __device__ __forceinline__ int wide_at(int row, int eight)
 {
-    return row * C + (eight ^ row * C / 64 % (C / 8)) * 8;
+    return row * WIDTH + (eight ^ row / 2 % (WIDTH / 8)) * 8;
 }
 
 static __device__ __forceinline__ int narrow_at(int row, int eight)
@@ -71,58 +89,101 @@ static __device__ __forceinline__ int narrow_at(int row, int eight)
     return row * RANK + (eight ^ row / 4 % 2) * 8;
 }
 
-/* C rows of [columns, r] from COLUMN on. */
-template <int C>
+/* The rows [first, first + count) of a block; what it counts from there fits
+ * an int. */
+struct row_slice {
+    int64_t first;
+    int count;
+};
+
+/* Where a lane finds its two times eight elements of a tile: in shared memory,
+ * and in operands [.., columns] for the slice's first rows and the warp's first
+ * tile; the second eight lie eight rows below. */
+struct lane_place {
+    int at, row;
+    int left; /* columns of the operands from there on */
+    int64_t from;
+};
+
+static __device__ __forceinline__ lane_place place_of(int64_t row, int column,
+                                                      int columns)
+{
+    const int r = threadIdx.x % 32 / 4, e = threadIdx.x % 4;
+
+    static_assert(WIDTH == 32 && ROWS == 16, "eight rows of four eights");
+    return { wide_at(r, e), r, columns - column - 8 * e,
+             (row + r) * columns + column + 8 * e };
+}
+
+/* WIDTH rows of [columns, r] from COLUMN on. */
 static __device__ __forceinline__ void fetch_tall(bf16 *to, const bf16 *from,
-                                                  int r, int64_t column,
-                                                  int64_t columns)
+                                                  int r, int column,
+                                                  int columns)
 {
 #pragma unroll
-    for (int i = threadIdx.x % 32; i < C * 2; i += 32) {
+    for (int i = threadIdx.x % 32; i < WIDTH * 2; i += 32) {
         const int c = i / 2, e = i % 2;
         const bool there = column + c < columns && 8 * e < r;
 
         copy_async(to + narrow_at(c, e),
-                   there ? from + (column + c) * r + 8 * e : from, there);
-    }
-}
-
-/* C columns of R rows of [.., columns]; behind them zeros. */
-template <int C>
-static __device__ __forceinline__ void fetch_columns(bf16 *to, const bf16 *from,
-                                                  int64_t row, int64_t last,
-                                                  int64_t column,
-                                                  int64_t columns)
-{
-#pragma unroll
-    for (int i = threadIdx.x % 32; i < ROWS * C / 8; i += 32) {
-        const int r = i / (C / 8), e = i % (C / 8);
-        const bool there = row + r < last && column + 8 * e < columns;
-
-        copy_async(to + wide_at<C>(r, e),
-                   there ? from + (row + r) * columns + column + 8 * e : from,
+                   there ? from + (int64_t)(column + c) * r + 8 * e : from,
                    there);
     }
 }
 
-template <bool GRAD>
-static __device__ __forceinline__ void fetch(factors_stage<GRAD> *to,
-                                             const factors_job &j, int64_t row,
-                                             int64_t last, int64_t column)
+/* The rows [row, last), 16 at most, of MINE tiles of COUNT operands; behind
+ * them zeros. TO: the first tile of the first one, which lie STRIDE apart. */
+template <int COUNT, int MINE>
+static __device__ __forceinline__ void
+fetch_tiles(bf16 *to, int stride, const bf16 *const *from,
+            const lane_place &l, int row, int last, int columns)
 {
-    const int warp = threadIdx.x / 32;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const int64_t at = l.from + (int64_t)(row + 8 * h) * columns;
 
 #pragma unroll
-    for (int i = 0; i < INPUTS<GRAD>; i++)
-        fetch_columns<MINE<GRAD>>(to->wide[i][warp], j.wide[i], row, last,
-                                  column, j.f.columns);
+        for (int t = 0; t < MINE; t++) {
+            const bool there = row + l.row + 8 * h < last &&
+                               t * WIDTH < l.left;
+
+#pragma unroll
+            for (int i = 0; i < COUNT; i++)
+                copy_async(to + i * stride + t * ROWS * WIDTH + l.at +
+                               8 * h * WIDTH,
+                           from[i] + (there ? at + t * WIDTH : 0), there);
+        }
+    }
+}
+
+/* A tile's columns of all factors. */
+static __device__ __forceinline__ void
+fetch_weights(bf16 (*to)[WIDTH * RANK], const factors_job &j, int column)
+{
+    for (int i = 0; i < 2; i++)
+        fetch_tall(to[i], j.weight[i], j.f.r[i], column, j.f.columns);
+    fetch_tiles<1, 1>(to[2], 0, j.weight + 2, place_of(0, column, j.f.columns),
+                      0, j.f.r[2], j.f.columns);
+}
+
+template <bool GRAD>
+static __device__ __forceinline__ void fetch(factors_stage<GRAD> *to,
+                                             const factors_job &j,
+                                             const lane_place &l,
+                                             const row_slice &s, int row)
+{
+    const int tile = threadIdx.x / 32 * MINE<GRAD>;
+
+    fetch_tiles<INPUTS<GRAD>, MINE<GRAD>>(to->wide[0][tile],
+                                          TILES * ROWS * WIDTH, j.wide, l, row,
+                                          s.count, j.f.columns);
     if (threadIdx.x < INPUTS<GRAD> * ROWS * 2) {
         const int i = threadIdx.x / (ROWS * 2), r = threadIdx.x / 2 % ROWS;
         const int e = threadIdx.x % 2;
-        const bool there = row + r < last && 8 * e < j.f.r[i];
+        const bool there = row + r < s.count && 8 * e < j.f.r[i];
 
         copy_async(to->narrow[i] + narrow_at(r, e),
-                   there ? j.narrow[i] + (row + r) * j.f.r[i] + 8 * e
+                   there ? j.narrow[i] + (s.first + row + r) * j.f.r[i] + 8 * e
                          : j.narrow[i], there);
     }
 }
@@ -158,17 +219,6 @@ static __device__ __forceinline__ void both(float (&acc)[2][4],
     multiply(acc[1], a, f[2], f[3]);
 }
 
-/* The lane's pairs of a 16 x 16 tile, as an accumulator has them. */
-template <int C>
-static __device__ __forceinline__ uint32_t *pair_of(bf16 *tile, int s, int n,
-                                                    int half)
-{
-    const int lane = threadIdx.x % 32;
-
-    return (uint32_t *)(tile + wide_at<C>(lane / 4 + 8 * half, 2 * s + n) +
-                        lane % 4 * 2);
-}
-
 static __device__ __forceinline__ float low(uint32_t w)
 {
     return __uint_as_float(w << 16);
@@ -181,7 +231,7 @@ static __device__ __forceinline__ float high(uint32_t w)
 
 static __device__ __forceinline__ float quick_sigmoid(float x)
 {
-    return __fdividef(1.0f, 1.0f + __expf(-x));
+    return quick_inverse(1.0f + power_of_2(-LOG2_E * x));
 }
 
 /* y of one element. */
@@ -193,36 +243,90 @@ static __device__ __forceinline__ float forward(float g, float h)
 /* D becomes y; G and H the gradients. */
 static __device__ __forceinline__ void slopes(float &d, float &g, float &h)
 {
-    const float s = quick_sigmoid(g), gs = g * s, dh = d * gs;
-    const float dg = d * h * s * (1.0f + g - gs);
+    const float s = quick_sigmoid(g), gs = g * s, y = gs * h;
 
-    d = gs * h;
-    g = dg;
-    h = dh;
+    g = d * h * (s + gs * (1.0f - s));
+    h = d * gs;
+    d = y;
 }
 
 /* ------------------------------------------------------------ a warp's work */
 
+/* A warp goes through its part of a stage by steps of 16 columns. */
+template <bool GRAD> constexpr int STEPS = MINE<GRAD> * WIDTH / 16;
+
+/* Of the tile T of a block the columns from 16 S on. */
+struct place {
+    int s, t;
+};
+
+static __device__ __forceinline__ place place_of_step(int tile, int q)
+{
+    return { q % (WIDTH / 16), tile + q / (WIDTH / 16) };
+}
+
 /* What a warp keeps: sums over its rows of each of its columns, and over its
  * columns of the stage's rows. */
 template <bool GRAD> struct kept {
-    float column[GRAD ? 3 : 1][MINE<GRAD> / 8][4];
+    float column[GRAD ? 3 : 1][2 * STEPS<GRAD>][4];
     float row[SUMS<GRAD>][2][4];
 };
 
-/* Columns [16 s, 16 s + 16) of a stage: the sums G, H and D with the low-rank
- * products, their use, and what comes of it back into shared memory. */
+/* Its factors for the sums over columns, which it holds all the time. */
+template <bool GRAD> struct held {
+    uint32_t row[SUMS<GRAD>][STEPS<GRAD>][4];
+};
+
+template <bool GRAD>
+static __device__ __forceinline__ void hold(held<GRAD> &h,
+                                            const bf16 (*w)[3][WIDTH * RANK],
+                                            int tile)
+{
+    const lane_tile down = downwards(), side = sideways();
+
+#pragma unroll
+    for (int q = 0; q < STEPS<GRAD>; q++) {
+        const place at = place_of_step(tile, q);
+
+#pragma unroll
+        for (int i = 0; i < SUMS<GRAD>; i++)
+            if constexpr (GRAD)
+                load_columns(h.row[i][q],
+                             w[at.t][i] + narrow_at(16 * at.s + down.down,
+                                                    down.side));
+            else
+                load_rows(h.row[i][q], w[at.t][2] + wide_at(side.down,
+                                                            2 * at.s +
+                                                                side.side));
+    }
+}
+
+template <bool GRAD> struct words {
+    uint32_t of[INPUTS<GRAD>][4]; /* as an accumulator has them */
+};
+
+template <bool GRAD>
+static __device__ __forceinline__ void load_step(words<GRAD> &w,
+                                                 factors_stage<GRAD> *s,
+                                                 place p)
+{
+    const lane_tile down = downwards();
+
+#pragma unroll
+    for (int i = 0; i < INPUTS<GRAD>; i++)
+        load_rows(w.of[i], s->wide[i][p.t] +
+                               wide_at(down.down, 2 * p.s + down.side));
+}
+
+/* The low-rank products that belong to the step's columns. */
 template <bool GRAD>
 static __device__ __forceinline__ void
-step(kept<GRAD> &k, bf16 *const (&tile)[INPUTS<GRAD>],
-     const uint32_t (&u)[INPUTS<GRAD>][4],
-     const uint32_t (&turned)[INPUTS<GRAD>][4],
-     const bf16 (*w)[MINE<GRAD> * RANK], const factors &p, int s)
+multiply_step(float (&v)[INPUTS<GRAD>][2][4],
+              const uint32_t (&u)[INPUTS<GRAD>][4],
+              const bf16 (*w)[WIDTH * RANK], int s)
 {
-    constexpr int C = MINE<GRAD>;
     const lane_tile down = downwards(), side = sideways();
-    float v[INPUTS<GRAD>][2][4] = {};
-    uint32_t f[4], word[INPUTS<GRAD>][4];
+    uint32_t f[4];
 
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -230,20 +334,27 @@ step(kept<GRAD> &k, bf16 *const (&tile)[INPUTS<GRAD>],
         both(v[i], u[i], f);
     }
     if constexpr (GRAD) {
-        load_columns(f, w[2] + wide_at<C>(down.down, 2 * s + down.side));
+        load_columns(f, w[2] + wide_at(down.down, 2 * s + down.side));
         both(v[2], u[2], f);
     }
+}
+
+/* From what was read to what is written: sums with the products V, and what
+ * they are used for. */
+template <bool GRAD>
+static __device__ __forceinline__ void
+use_step(words<GRAD> &w, const float (&v)[INPUTS<GRAD>][2][4],
+         const factors &p)
+{
 #pragma unroll
-    for (int q = 0; q < 4; q++) { /* pairs: as a first factor has them */
-        const int n = q / 2, half = q % 2;
+    for (int i = 0; i < 4; i++) {
+        const int n = i / 2, half = i % 2;
         float x[INPUTS<GRAD>][2];
 
 #pragma unroll
-        for (int i = 0; i < INPUTS<GRAD>; i++) {
-            const uint32_t old = *pair_of<C>(tile[i], s, n, half);
-
-            x[i][0] = low(old) + p.scale[i] * v[i][n][2 * half];
-            x[i][1] = high(old) + p.scale[i] * v[i][n][2 * half + 1];
+        for (int o = 0; o < INPUTS<GRAD>; o++) {
+            x[o][0] = low(w.of[o][i]) + p.scale[o] * v[o][n][2 * half];
+            x[o][1] = high(w.of[o][i]) + p.scale[o] * v[o][n][2 * half + 1];
         }
 #pragma unroll
         for (int e = 0; e < 2; e++)
@@ -252,81 +363,115 @@ step(kept<GRAD> &k, bf16 *const (&tile)[INPUTS<GRAD>],
             else
                 x[0][e] = forward(x[0][e], x[1][e]);
 #pragma unroll
-        for (int i = 0; i < (GRAD ? 3 : 1); i++)
-            *pair_of<C>(tile[i], s, n, half) = word[i][q] =
-                two(x[i][0], x[i][1]);
-    }
-    if constexpr (GRAD) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            load_columns(f, w[i] + narrow_at(16 * s + down.down, down.side));
-            both(k.row[i], word[i], f);
-        }
-        __syncwarp();
-#pragma unroll
-        for (int i = 0; i < 3; i++) {
-            load_columns(f, tile[i] + wide_at<C>(down.down,
-                                                 2 * s + down.side));
-            multiply(k.column[i][2 * s], turned[i], f[0], f[1]);
-            multiply(k.column[i][2 * s + 1], turned[i], f[2], f[3]);
-        }
-    } else {
-        load_rows(f, w[2] + wide_at<C>(side.down, 2 * s + side.side));
-        both(k.row[0], word[0], f);
+        for (int o = 0; o < (GRAD ? 3 : 1); o++)
+            w.of[o][i] = two(x[o][0], x[o][1]);
     }
 }
 
-/* A tile from shared memory to rows from ROW on. */
-template <int C>
-static __device__ __forceinline__ void put_tile(bf16 *to, const bf16 *tile,
-                                                int64_t row, int64_t last,
-                                                int64_t column,
-                                                int64_t columns)
+/* All steps: what comes of them back into shared memory, sums over columns.
+ * What the next step needs is read before this one writes: the compiler cannot
+ * know that they are not the same. */
+template <bool GRAD>
+static __device__ __forceinline__ void
+go_through(kept<GRAD> &k, const held<GRAD> &h, factors_stage<GRAD> *s,
+           const factors_shared<GRAD> *all, const factors &p, int tile)
+{
+    const lane_tile down = downwards();
+    uint32_t u[INPUTS<GRAD>][4];
+    words<GRAD> w, next;
+
+#pragma unroll
+    for (int i = 0; i < INPUTS<GRAD>; i++)
+        load_rows(u[i], s->narrow[i] + narrow_at(down.down, down.side));
+    load_step<GRAD>(next, s, place_of_step(tile, 0));
+#pragma unroll
+    for (int q = 0; q < STEPS<GRAD>; q++) {
+        const place at = place_of_step(tile, q);
+        float v[INPUTS<GRAD>][2][4] = {};
+
+        w = next;
+        multiply_step<GRAD>(v, u, all->weight[at.t], at.s);
+        if (q + 1 < STEPS<GRAD>)
+            load_step<GRAD>(next, s, place_of_step(tile, q + 1));
+        use_step<GRAD>(w, v, p);
+#pragma unroll
+        for (int i = 0; i < (GRAD ? 3 : 1); i++)
+            store_rows(s->wide[i][at.t] +
+                           wide_at(down.down, 2 * at.s + down.side), w.of[i]);
+#pragma unroll
+        for (int i = 0; i < SUMS<GRAD>; i++)
+            both(k.row[i], w.of[i], h.row[i][q]);
+    }
+    __syncwarp();
+}
+
+/* Sums over rows of what is in shared memory now. */
+static __device__ __forceinline__ void
+add_columns(kept<true> &k, const factors_stage<true> *s, int tile)
+{
+    const lane_tile down = downwards(), side = sideways();
+
+#pragma unroll
+    for (int i = 0; i < 3; i++) {
+        uint32_t turned[4], f[4];
+
+        load_columns(turned, s->narrow[i] + narrow_at(side.down, side.side));
+#pragma unroll
+        for (int q = 0; q < STEPS<true>; q++) {
+            const place at = place_of_step(tile, q);
+
+            load_columns(f, s->wide[i][at.t] +
+                                wide_at(down.down, 2 * at.s + down.side));
+            multiply(k.column[i][2 * q], turned, f[0], f[1]);
+            multiply(k.column[i][2 * q + 1], turned, f[2], f[3]);
+        }
+    }
+}
+
+/* The warp's tiles from shared memory to rows from ROW on. */
+template <int MINE>
+static __device__ __forceinline__ void put_tiles(bf16 *to, const bf16 *tile,
+                                                 const lane_place &l, int row,
+                                                 int last, int columns)
 {
 #pragma unroll
-    for (int i = threadIdx.x % 32; i < ROWS * C / 8; i += 32) {
-        const int r = i / (C / 8), e = i % (C / 8);
+    for (int h = 0; h < 2; h++) {
+        bf16 *at = to + l.from + (int64_t)(row + 8 * h) * columns;
 
-        if (row + r < last && column + 8 * e < columns)
-            *(uint4 *)(to + (row + r) * columns + column + 8 * e) =
-                *(const uint4 *)(tile + wide_at<C>(r, e));
+#pragma unroll
+        for (int t = 0; t < MINE; t++)
+            if (t * WIDTH < l.left && row + l.row + 8 * h < last)
+                *(uint4 *)(at + t * WIDTH) =
+                    *(const uint4 *)(tile + t * ROWS * WIDTH + l.at +
+                                     8 * h * WIDTH);
     }
 }
 
 template <bool GRAD>
 static __device__ __forceinline__ void
-compute(kept<GRAD> &k, factors_shared<GRAD> *all, factors_stage<GRAD> *s,
-        const factors_job &j, int64_t row, int64_t last, int64_t column)
+compute(kept<GRAD> &k, const held<GRAD> &held, factors_shared<GRAD> *all,
+        factors_stage<GRAD> *s, const factors_job &j, const lane_place &l,
+        int row, int last)
 {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const lane_tile down = downwards(), side = sideways();
-    uint32_t u[INPUTS<GRAD>][4], turned[INPUTS<GRAD>][4];
-    bf16 *tile[INPUTS<GRAD>];
+    const int first = warp * MINE<GRAD>;
 
-#pragma unroll
-    for (int i = 0; i < INPUTS<GRAD>; i++) {
-        tile[i] = s->wide[i][warp];
-        load_rows(u[i], s->narrow[i] + narrow_at(down.down, down.side));
-        if constexpr (GRAD)
-            load_columns(turned[i],
-                         s->narrow[i] + narrow_at(side.down, side.side));
-    }
     memset(k.row, 0, sizeof k.row);
+    go_through<GRAD>(k, held, s, all, j.f, first);
+    if constexpr (GRAD)
+        add_columns(k, s, first);
 #pragma unroll
-    for (int q = 0; q < MINE<GRAD> / 16; q++)
-        step<GRAD>(k, tile, u, turned, all->weight[warp], j.f, q);
+    for (int i = 0; i < (GRAD ? 2 : 1); i++)
+        put_tiles<MINE<GRAD>>(j.out[i], s->wide[i][first], l, row, last,
+                              j.f.columns);
+    __syncwarp();
 #pragma unroll
     for (int i = 0; i < SUMS<GRAD>; i++)
 #pragma unroll
         for (int q = 0; q < 4; q++)
-            *(float2 *)(all->sums[i][warp] + (lane / 4 + q % 2 * 8) * RANK +
+            *(float2 *)(sums_of(s, i, warp) + (lane / 4 + q % 2 * 8) * RANK +
                         q / 2 * 8 + lane % 4 * 2) =
                 { k.row[i][q / 2][q % 2 * 2], k.row[i][q / 2][q % 2 * 2 + 1] };
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < (GRAD ? 2 : 1); i++)
-        put_tile<MINE<GRAD>>(j.out[i], tile[i], row, last, column,
-                             j.f.columns);
 }
 
 #endif

@@ -50,6 +50,21 @@ static __device__ __forceinline__ void load_columns(uint32_t (&r)[4],
             : "r"(shared_address(at)) : "memory");
 }
 
+/* What load_rows() reads, back. From compute capability 9.0 on. */
+static __device__ __forceinline__ void store_rows(void *at,
+                                                  const uint32_t (&r)[4])
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], "
+                 "{%1,%2,%3,%4};"
+                 :: "r"(shared_address(at)), "r"(r[0]), "r"(r[1]), "r"(r[2]),
+                    "r"(r[3]) : "memory");
+#else
+    (void)at, (void)r;
+    __trap();
+#endif
+}
+
 /* c += a b */
 template <bool FP16 = false>
 static __device__ __forceinline__ void multiply(float (&c)[4],

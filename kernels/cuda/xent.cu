@@ -8,6 +8,7 @@
  * blocks has in registers, so that it is read once and its gradient written.
  */
 #include "device.cuh"
+#include "power.cuh"
 
 #include <cooperative_groups.h>
 
@@ -107,6 +108,27 @@ static __global__ void __launch_bounds__(THREADS)
 /* A block takes HELD groups of eight a thread of a row. */
 enum { MOST_BLOCKS = 8, MOST_HELD = 16 };
 
+template <int HELD>
+static __device__ __forceinline__ float largest(const uint4 (&held)[HELD])
+{
+    __nv_bfloat162 most = __float2bfloat162_rn(-INFINITY);
+
+#pragma unroll
+    for (int h = 0; h < HELD; h++) {
+        const uint32_t word[4] = { held[h].x, held[h].y, held[h].z,
+                                   held[h].w };
+
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            __nv_bfloat162 pair;
+
+            memcpy(&pair, &word[k], sizeof pair);
+            most = __hmax2(most, pair);
+        }
+    }
+    return fmaxf(__low2float(most), __high2float(most));
+}
+
 /* LOSS [rows] as above. DLOGITS may lie where LOGITS do: when the first block
  * of a row writes, all of them have read. */
 template <int HELD, int RESIDENT>
@@ -121,12 +143,13 @@ static __global__ void __launch_bounds__(THREADS, RESIDENT)
     __shared__ float shared[THREADS / 32], tops[MOST_BLOCKS];
     __shared__ float sums[MOST_BLOCKS];
     const unsigned mine = row.block_rank(), blocks = row.num_blocks();
-    const int64_t t = blockIdx.x / blocks, first = (int64_t)mine * HELD * THREADS * VECTOR;
+    const int64_t t = blockIdx.x / blocks;
+    const int64_t first = (int64_t)mine * HELD * THREADS * VECTOR;
     const int wanted = target[t];
     const __nv_bfloat16 *from = logits + t * vocab;
     uint4 held[HELD];
     float v[VECTOR], top = -INFINITY, sum = 0, l, scale = get(dloss, 0);
-    float right = 0;
+    float right = 0, shift;
 
     cg::cluster_group::arrival_token begun = row.barrier_arrive();
     if (wanted >= 0) {
@@ -139,22 +162,16 @@ static __global__ void __launch_bounds__(THREADS, RESIDENT)
                                          0xff80ff80u }; /* -infinity */
         }
         right = __bfloat162float(from[wanted]);
-#pragma unroll
-        for (int h = 0; h < HELD; h++) {
-            spread(v, held[h]);
-#pragma unroll
-            for (int e = 0; e < VECTOR; e++)
-                top = fmaxf(top, v[e]);
-        }
+        top = largest(held);
         top = team_max<THREADS>(top, shared);
         /* A block behind the row's end, and a row of -infinity, have none. */
-        l = top == -INFINITY ? 0.0f : top;
+        shift = top == -INFINITY ? 0.0f : -LOG2_E * top;
 #pragma unroll
         for (int h = 0; h < HELD; h++) {
             spread(v, held[h]);
 #pragma unroll
             for (int e = 0; e < VECTOR; e++)
-                sum += __expf(v[e] - l);
+                sum += power_of_2(LOG2_E * v[e] + shift);
         }
         sum = team_sum<THREADS>(sum, shared);
     }
@@ -171,12 +188,12 @@ static __global__ void __launch_bounds__(THREADS, RESIDENT)
     for (unsigned b = 0; b < blocks; b++)
         sum += tops[b] == -INFINITY ? 0.0f : sums[b] * expf(tops[b] - top);
     l = top + logf(sum);
+    shift = -LOG2_E * l;
     if (mine == 0 && threadIdx.x == 0)
         loss[t] = wanted >= 0 ? l - right : 0.0f;
 #pragma unroll
     for (int h = 0; h < HELD; h++) {
         const int64_t k = first + (h * THREADS + threadIdx.x) * VECTOR;
-        const int at = (int)(wanted - k); /* of my eight, or outside */
 
         if (k >= vocab)
             break;
@@ -184,7 +201,7 @@ static __global__ void __launch_bounds__(THREADS, RESIDENT)
             spread(v, held[h]);
 #pragma unroll
             for (int e = 0; e < VECTOR; e++)
-                v[e] = (__expf(v[e] - l) - (e == at ? 1.0f : 0.0f)) * scale;
+                v[e] = power_of_2(LOG2_E * v[e] + shift) * scale;
         }
         *(uint4 *)(dlogits + t * vocab + k) =
             wanted < 0 ? uint4{ 0, 0, 0, 0 }
@@ -193,6 +210,10 @@ static __global__ void __launch_bounds__(THREADS, RESIDENT)
                                 pack(HONE_BF16, v[4], v[5]),
                                 pack(HONE_BF16, v[6], v[7]) };
     }
+    if (wanted >= first && wanted < first + HELD * THREADS * VECTOR &&
+        wanted / VECTOR % THREADS == threadIdx.x)
+        dlogits[t * vocab + wanted] = __float2bfloat16_rn(
+            (power_of_2(LOG2_E * right + shift) - 1.0f) * scale);
 #endif
 }
 
