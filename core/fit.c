@@ -131,7 +131,7 @@ typedef struct {
     struct {
         int64_t cap; /* of the tokens; 0: none */
         hone_bucket top;
-        int single;
+        int single, sizes;
         double tokens; /* of a step */
     } size[SIZES]; /* of the largest micro-batch, that may be chosen */
     int sizes;
@@ -148,11 +148,11 @@ static int64_t pinned_budget(const hone_session *s)
     return most < 1 ? 1 : (int64_t)most; /* 0 would be any */
 }
 
-/* Of the plan, what its largest micro-batch takes. */
+/* Of the plan, what its micro-batches take. */
 static int64_t temps_of(const hone_session *s)
 {
     return s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN][HONE_USE_ACTIVATIONS] +
-           hone_map_bytes(&s->machine, s->plan.pinned);
+           s->plan.train_graphs + hone_map_bytes(&s->machine, s->plan.pinned);
 }
 
 /* Those that halving leads to. */
@@ -173,6 +173,7 @@ static hone_status find_sizes(fit *f, hone_err *err)
         f->size[f->sizes].cap = cap;
         f->size[f->sizes].top = top;
         f->size[f->sizes].single = s->single;
+        f->size[f->sizes].sizes = s->sizes;
         hone_try(tokens_of_step(s, &f->size[f->sizes++].tokens, err));
         last = top.tokens;
         if (f->held || last <= FEW_TOKENS)
@@ -190,7 +191,9 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
 
     *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
     f->rest = hone_plan_phase_total(&s->plan, place_of(s), HONE_PLAN_TRAIN) -
-              temps_of(s);
+              temps_of(s) +
+              (s->sizes - (int)s->plan.of.buckets) *
+                  hone_program_graph_bytes(&s->eval[0], &s->machine);
     for (int p = 0; p < HONE_PLAN_PHASES; p++) {
         int64_t total = hone_plan_phase_total(&s->plan, place_of(s),
                                               (hone_plan_phase)p);
@@ -248,6 +251,7 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
         hone_status status;
 
         f->compiler.single = f->size[i].single;
+        solver->sizes = f->size[i].sizes;
         solver->limit = seconds / runs;
         status = hone_solve(solver, top, &way, err);
         if (status != HONE_OK && status != HONE_ENOMEM)
@@ -270,6 +274,7 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
 static hone_status smallest_fits(fit *f, hone_err *err)
 {
     f->compiler.single = f->size[f->sizes - 1].single;
+    f->solver.sizes = f->size[f->sizes - 1].sizes;
     f->solver.budget = f->temps;
     hone_try(hone_solve_least(&f->solver, f->size[f->sizes - 1].top, err));
     return f->solver.least <= f->temps ? HONE_OK : HONE_ENOMEM;
@@ -293,6 +298,7 @@ static hone_status choose(fit *f, hone_err *err)
     hone_try(hone_session_buckets(s, err));
     f->compiler.single = s->single;
     small->budget = f->temps;
+    small->sizes = s->sizes;
     small->mapped = best.pinned;
     small->chunk = best.asked; /* one for all */
     small->mlp = best.mlp;
@@ -423,6 +429,7 @@ static hone_status explore(hone_session *s, hone_err *err)
 
     f.solver.chunk_is_free = 0;
     f.solver.mlp_is_free = 0;
+    f.solver.sizes = s->sizes;
     for (int i = 0; i < 2 && status == HONE_OK; i++) {
         status = hone_solve(&f.solver, top, &way, err); /* nothing fits in 0 */
         status = status == HONE_ENOMEM ? HONE_OK : status;

@@ -20,6 +20,9 @@ typedef struct hone_bench {
                              nf4 */
     int scale; /* of the rows in timed calls; 0: 1 */
     int can_capture;
+    void *scratch; /* device memory that probe.c takes, at most so much of it;
+                      NULL: it reserves its own */
+    int64_t scratch_bytes;
 } hone_bench;
 
 typedef struct hone_verdict {

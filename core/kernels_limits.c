@@ -9,7 +9,7 @@
 #include "probe.h"
 
 /* Sides of the product, up to the first that takes a while. */
-static const int64_t sides[] = { 512, 2048, 8192 };
+static const int64_t sides[] = { 512, 2048, 4096, 8192 };
 static const double a_while_s = 0.001;
 
 typedef struct {
@@ -64,22 +64,30 @@ hone_status hone_limits_product(const hone_bench *b, const char *device,
     return hone_probe_run(&as, device, &p, out, err);
 }
 
-hone_status hone_limits_measure(const hone_bench *b, const char *device,
-                                hone_limits *out, hone_err *err)
+hone_status hone_limits_flops(const hone_bench *b, const char *device,
+                              double *flops_per_s, hone_err *err)
 {
+    const int count = sizeof sides / sizeof *sides;
     hone_probed p = { 0 };
     hone_status s;
 
-    *out = (hone_limits){ 0 };
-    hone_try(hone_limits_copy(b, &out->bytes_per_s, err));
-    for (int i = 0; i < 3 && p.seconds < a_while_s; i++) {
+    *flops_per_s = 0;
+    for (int i = 0; i < count && p.seconds < a_while_s; i++) {
         s = hone_limits_product(b, device, sides[i], 0, &p, err);
         if (s == HONE_ENOSUP || (s == HONE_ENOMEM && i > 0))
             return HONE_OK;
         hone_try(s);
-        out->flops_per_s = p.flops / p.seconds;
+        *flops_per_s = p.flops / p.seconds;
     }
     return HONE_OK;
+}
+
+hone_status hone_limits_measure(const hone_bench *b, const char *device,
+                                hone_limits *out, hone_err *err)
+{
+    *out = (hone_limits){ 0 };
+    hone_try(hone_limits_copy(b, &out->bytes_per_s, err));
+    return hone_limits_flops(b, device, &out->flops_per_s, err);
 }
 
 double hone_limits_share(const hone_limits *l, double bytes, double flops,

@@ -19,10 +19,13 @@ typedef struct hone_limits {
 hone_status hone_limits_measure(const hone_bench *, const char *device,
                                 hone_limits *, hone_err *);
 
-/* The two by themselves: a large copy on the device; a product of squares.
- * LEAST_S: see probe.h. */
+/* The two by themselves: a large copy on the device; the largest product that
+ * there is memory for. */
 hone_status hone_limits_copy(const hone_bench *, double *bytes_per_s,
                              hone_err *);
+hone_status hone_limits_flops(const hone_bench *, const char *device,
+                              double *flops_per_s, hone_err *);
+/* A product of squares. LEAST_S: see probe.h. */
 hone_status hone_limits_product(const hone_bench *, const char *device,
                                 int64_t side, double least_s, hone_probed *,
                                 hone_err *);

@@ -206,21 +206,16 @@ hone_status hone_machine_sync(hone_machine *m, hone_err *err)
     return m->api->sync(m->self, m->stream[0], err);
 }
 
-/* What was added to the struct after its first version. */
-#define HAS(api, slot)                                                         \
-    ((api)->size >= offsetof(hone_device, slot) + sizeof(api)->slot &&         \
-     (api)->slot)
-
 double hone_machine_seconds(const hone_machine *m, hone_event from,
                             hone_event to)
 {
-    return HAS(m->api, seconds) ? m->api->seconds(m->self, from, to) : -1;
+    return hone_device_has(m->api, seconds) ? m->api->seconds(m->self, from, to) : -1;
 }
 
 hone_status hone_machine_await(const hone_machine *m, hone_event event,
                                hone_err *err)
 {
-    if (HAS(m->api, await))
+    if (hone_device_has(m->api, await))
         return m->api->await(m->self, event, err);
     return m->api->sync(m->self, m->stream[0], err);
 }

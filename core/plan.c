@@ -35,6 +35,7 @@ static void add_program(hone_plan *p, const hone_program *program,
         p->workspace[i] = max64(p->workspace[i],
                                 program->place.workspace_bytes[i]);
     p->programs += (hone_program_bytes(program) + 63) / 64 * 64;
+    p->graphs += hone_program_graph_bytes(program, p->of.machine);
 }
 
 static void add(hone_plan *p, hone_plan_place place, hone_use use,
@@ -49,10 +50,11 @@ static void add_programs(hone_plan *p, int64_t *temps)
 {
     const hone_plan_parts *of = &p->of;
 
-    for (uint32_t i = 0; i < of->buckets; i++) {
+    for (uint32_t i = 0; i < of->buckets; i++)
         add_program(p, &of->train[i], HONE_PLAN_TRAIN, temps);
+    p->train_graphs = p->graphs;
+    for (uint32_t i = 0; i < of->buckets; i++)
         add_program(p, &of->eval[i], HONE_PLAN_EVAL, temps);
-    }
     add_program(p, of->zero, HONE_PLAN_TRAIN, temps);
     add_program(p, of->zero_loss, HONE_PLAN_EVAL, temps);
     add_program(p, of->reduce, HONE_PLAN_EVAL, temps);
@@ -95,6 +97,8 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
         p->loader[i] = (parts->loader[i] + 63) / 64 * 64;
     add(p, device, HONE_USE_WORKSPACE, p->workspace[0] + p->workspace[1]);
     add(p, HONE_PLAN_DEVICE, HONE_USE_CONTEXT, parts->context);
+    for (int phase = HONE_PLAN_TRAIN; phase <= HONE_PLAN_SAVE; phase++)
+        p->bytes[HONE_PLAN_DEVICE][phase][HONE_USE_GRAPHS] = p->graphs;
     add(p, pinned, HONE_USE_ACTIVATIONS, p->pinned);
     add(p, pinned, HONE_USE_INPUTS, p->staging);
     add(p, HONE_PLAN_HOST, HONE_USE_PROGRAMS, p->programs);
@@ -138,8 +142,8 @@ static const char *const phases[] = { "load", "train", "eval", "save",
                                       "resume" };
 static const char *const uses[] = { "weights", "adapter", "gradients",
                                     "optimizer", "inputs", "activations",
-                                    "workspace", "context", "programs",
-                                    "data", "engine", "results",
+                                    "workspace", "context", "graphs",
+                                    "programs", "data", "engine", "results",
                                     "checkpoints" };
 
 const char *hone_use_name(hone_use use)

@@ -22,6 +22,7 @@ typedef enum {
     HONE_USE_ACTIVATIONS, /* temporaries of the phase's programs */
     HONE_USE_WORKSPACE,   /* of kernels */
     HONE_USE_CONTEXT,     /* on the device: driver, code, libraries */
+    HONE_USE_GRAPHS,      /* on the device: programs that are replayed */
     HONE_USE_PROGRAMS,    /* bound calls */
     HONE_USE_DATA,        /* reader and collator buffers */
     HONE_USE_ENGINE,      /* names, tables, buffers of the savers */
@@ -63,7 +64,14 @@ typedef struct hone_plan {
     int64_t store, temps, workspace[2], pinned, staging, programs, feed,
         loader[2];
     int64_t kept_pinned; /* states */
+    int64_t graphs, train_graphs; /* of all programs; of `train` */
 } hone_plan;
+
+/* Of the device's memory, the one piece that the run lies in. */
+static inline int64_t hone_plan_arena(const hone_plan *p)
+{
+    return p->store + p->temps + p->workspace[0] + p->workspace[1];
+}
 
 void hone_plan_make(hone_plan *, const hone_plan_parts *);
 /* The largest phase of a place. */

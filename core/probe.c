@@ -236,6 +236,20 @@ static int64_t room_of_all(const hone_type *t)
     return sum;
 }
 
+static hone_status take_memory(trial *t, int64_t bytes, hone_err *err)
+{
+    const hone_bench *b = t->b;
+
+    if (!b->scratch)
+        return b->device->reserve(b->dev, HONE_DEVICE_SPACE, bytes,
+                                  (void **)&t->memory, err);
+    if (bytes > b->scratch_bytes)
+        return hone_fail(err, HONE_ENOMEM, "%s: %lld bytes are too few",
+                         t->call.op, (long long)b->scratch_bytes);
+    t->memory = b->scratch;
+    return HONE_OK;
+}
+
 /* Operands end to end, each filled, and the workspace behind them. */
 static hone_status lay_out(trial *t, hone_err *err)
 {
@@ -249,9 +263,7 @@ static hone_status lay_out(trial *t, hone_err *err)
     for (uint32_t i = 0; i < n; i++)
         total += room_of_all(&t->type[i]);
     hone_try(b->device->stream_open(b->dev, &t->stream, err));
-    hone_try(b->device->reserve(b->dev, HONE_DEVICE_SPACE,
-                                total + t->need.workspace_bytes + HONE_ALIGN,
-                                (void **)&t->memory, err));
+    hone_try(take_memory(t, total + t->need.workspace_bytes + HONE_ALIGN, err));
     t->workspace = t->memory + total;
     at = t->memory;
     for (uint32_t i = 0; i < n; i++) {
@@ -313,7 +325,7 @@ hone_status hone_probe_run(const hone_bench *b, const char *device,
         status = find_kernel(&t, device, &a, err);
     if (status == HONE_OK)
         status = run_trial(&t, p->least_s, out, err);
-    if (t.memory)
+    if (t.memory && !b->scratch)
         b->device->release(b->dev, HONE_DEVICE_SPACE, t.memory);
     if (t.stream)
         b->device->stream_close(b->dev, t.stream);

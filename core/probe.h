@@ -27,8 +27,9 @@ typedef struct hone_probed {
 } hone_probed;
 
 /* DEVICE: its name; the bench's compute is that of the call. Takes the memory
- * for the operands, and gives it back. HONE_ENOSUP: no pack covers the call as
- * it is. */
+ * for the operands, and gives it back; the bench's, where it has some:
+ * HONE_ENOMEM if that is too little. HONE_ENOSUP: no pack covers the call as it
+ * is. */
 hone_status hone_probe_run(const hone_bench *, const char *device,
                            const hone_probe *, hone_probed *, hone_err *);
 

@@ -196,6 +196,26 @@ int64_t hone_program_bytes(const hone_program *p)
     return (int64_t)b.used;
 }
 
+int64_t hone_program_graph_bytes(const hone_program *p, const hone_machine *m)
+{
+    const hone_device *api = m->component->ops; /* there may be none */
+    hone_arena arena = { 0 };
+    hone_graph g = p->graph;
+    int64_t bytes = 0;
+
+    if (!p->name || !m->info.can_capture || !hone_device_has(api, graph_bytes))
+        return 0;
+    g.arena = &arena;
+    for (int n = 0; n < g.nodes; n++) {
+        const hone_call call = hone_node_call(&g, &g.node[n]);
+
+        bytes += api->graph_bytes(&call);
+        hone_arena_clear(&arena);
+    }
+    hone_arena_free(&arena);
+    return bytes;
+}
+
 typedef struct {
     hone_program *p;
     const hone_store *store;

@@ -56,6 +56,11 @@ typedef struct hone_machine {
     void *group;                      /* its state */
 } hone_machine;
 
+/* What was added to the struct after its first version. */
+#define hone_device_has(api, slot)                                             \
+    ((api)->size >= offsetof(hone_device, slot) + sizeof(api)->slot &&         \
+     (api)->slot)
+
 /* Of the device's memory, what it takes to map so much pinned memory: a card
  * has an entry of 8 bytes for each page of 4 KiB. */
 static inline int64_t hone_map_bytes(const hone_machine *m, int64_t pinned)
@@ -90,6 +95,8 @@ typedef struct hone_program {
 
 /* Host memory that the bound program takes: prepared calls, pointers. */
 int64_t hone_program_bytes(const hone_program *);
+/* Device memory that it takes to replay the program, before it is bound. */
+int64_t hone_program_graph_bytes(const hone_program *, const hone_machine *);
 /* Resolves every operand and runs the kernels' device halves. MEMORY: zeroed,
  * hone_program_bytes() of it. */
 hone_status hone_program_bind(hone_program *, const hone_store *,

@@ -376,7 +376,7 @@ static hone_status take_memory(hone_session *s, hone_err *err)
     const hone_plan *p = &s->plan;
     const hone_device *api = s->machine.api;
     int is_host = s->machine.info.is_host;
-    int64_t device = p->store + p->temps + p->workspace[0] + p->workspace[1];
+    int64_t device = hone_plan_arena(p);
     int64_t host = p->programs + p->feed + p->loader[0] + p->loader[1];
     int64_t pinned = p->pinned + p->staging + p->kept_pinned;
 
@@ -399,12 +399,10 @@ static hone_status take_memory(hone_session *s, hone_err *err)
  * measure in it. */
 static hone_status bind_choosing(hone_session *s, hone_err *err)
 {
-    const hone_plan *p = &s->plan;
     hone_choice_book book;
 
     hone_choices_begin(&book, s->machine.api, s->machine.self, s->folder,
-                       s->device_memory,
-                       p->store + p->temps + p->workspace[0] + p->workspace[1]);
+                       s->device_memory, hone_plan_arena(&s->plan));
     return hone_choices_end(&book, bind_all(s, s->host_memory, err), err);
 }
 
@@ -456,7 +454,8 @@ static hone_status check_plan(const hone_session *s, hone_err *err)
 
         planned = planned > eval ? planned : eval;
         if (place == HONE_PLAN_DEVICE)
-            taken += s->plan.bytes[place][HONE_PLAN_TRAIN][HONE_USE_CONTEXT];
+            taken += s->plan.bytes[place][HONE_PLAN_TRAIN][HONE_USE_CONTEXT] +
+                     s->plan.graphs;
         if (place == HONE_PLAN_HOST)
             taken += hone_session_bytes(s) + hone_session_loading_bytes(s);
         if (taken != planned)

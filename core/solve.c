@@ -51,6 +51,7 @@ static hone_way_out *find_tried(const hone_solver *s, const hone_way_out *w)
         if (t->tokens == w->tokens && t->docs == w->docs &&
             t->single == w->single && t->asked == w->asked &&
             t->mlp == w->mlp && t->streamed == w->streamed &&
+            t->sizes == w->sizes &&
             !memcmp(t->keep, w->keep, (size_t)s->layers))
             return t;
     }
@@ -81,7 +82,8 @@ static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
     if (status == HONE_OK) {
         out->rows = p.logits_rows;
         out->pinned = p.place.bytes[HONE_PINNED_SPACE];
-        out->bytes = p.place.bytes[HONE_DEVICE_SPACE] + held(s, out->pinned);
+        out->bytes = p.place.bytes[HONE_DEVICE_SPACE] + held(s, out->pinned) +
+                     out->sizes * hone_program_graph_bytes(&p, c.machine);
         out->seconds = hone_program_seconds(&p, s->card);
         hone_push(&all->arena, all->list, all->count, all->cap);
         all->list[all->count++] = *out;
@@ -101,7 +103,7 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
                           (size_t)s->layers + 1, 1),
         .tokens = bucket.tokens, .docs = bucket.docs, .asked = chunk,
         .mlp = mlp, .single = s->compiler->single,
-        .streamed = s->streamed, .aside = s->aside };
+        .streamed = s->streamed, .sizes = s->sizes, .aside = s->aside };
     before = find_tried(s, out);
     if (before) {
         before->aside &= s->aside;

@@ -34,8 +34,10 @@ typedef struct hone_way_out {
     int64_t docs;    /* of the micro-batch */
     int single;      /* of hone_compiler */
     int streamed;    /* layers with their weights in pinned memory */
+    int sizes;       /* of micro-batches that there are with this one */
     int aside;       /* for smaller micro-batches alone */
-    int64_t bytes;   /* of temporaries */
+    int64_t bytes;   /* of temporaries, and of graphs if those of all sizes were
+                        as large */
     int64_t pinned;  /* of those that wait in host memory */
     double seconds;
 } hone_way_out;
@@ -62,12 +64,12 @@ typedef struct hone_solver {
     int chunk_is_free; /* it may be made smaller */
     int64_t mlp;    /* rows of layers at a time; 0: all */
     int mlp_is_free;
-    int64_t budget; /* bytes of temporaries */
+    int64_t budget; /* for the bytes of hone_way_out */
     int64_t pinned_budget; /* of those in pinned memory; 0: any */
     int64_t mapped; /* pinned bytes that are there anyhow */
     double limit;   /* seconds: what takes longer is of no use; 0: any */
     int64_t least;  /* bytes of the smallest that was tried for this size */
-    int streamed, aside; /* of hone_way_out */
+    int streamed, sizes, aside; /* of hone_way_out */
     /* Of the best so far: the two levels it mixes, and the bytes of each. */
     int more, less;
     int64_t level_bytes[HONE_SOLVE_LEVELS];

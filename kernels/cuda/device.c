@@ -416,7 +416,8 @@ static const hone_device table = {
     .graph_close = graph_close,
     .await = cuda_await,
     .seconds = cuda_seconds,
-    .choose = cuda_choose
+    .choose = cuda_choose,
+    .graph_bytes = cuda_graph_bytes
 };
 
 const hone_component hone_cuda_device = {

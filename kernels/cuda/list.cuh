@@ -4,7 +4,8 @@
  * travels with the launch as its parameter, so that nothing is uploaded and a
  * graph can record it. The tensors are cut into chunks that are numbered
  * through; a block looks up the tensor of its chunk. Lists too long for one
- * parameter take several launches.
+ * parameter take several launches; short ones have a small parameter, as a
+ * graph keeps one of each launch on the device.
  */
 #ifndef HONE_CUDA_LIST_CUH
 #define HONE_CUDA_LIST_CUH
@@ -19,19 +20,29 @@ enum { LIST_TENSORS = 96, LIST_POINTERS = 128 };
 #endif
 enum { LIST_CHUNK = 8192 }; /* elements */
 
-struct list_table {
-    int tensors, per;            /* pointers a tensor has */
-    int chunk[LIST_TENSORS + 1]; /* number of its first chunk */
-    int64_t count[LIST_TENSORS];
-    void *at[LIST_POINTERS];
-    unsigned char storage[LIST_POINTERS];
+template <int TENSORS, int POINTERS> struct list_of {
+    enum { MOST = TENSORS, MOST_POINTERS = POINTERS };
+
+    int tensors, per;       /* pointers a tensor has */
+    int chunk[TENSORS + 1]; /* number of its first chunk */
+    int64_t count[TENSORS];
+    void *at[POINTERS];
+    unsigned char storage[POINTERS];
 };
 
+typedef list_of<LIST_TENSORS, LIST_POINTERS> list_table;
+typedef list_of<8, 32> list_short;
+
 /* Tensors of one launch, each with PER pointers. */
-static inline int list_most(int per)
+template <class L> static inline int list_most(int per)
 {
-    return per && LIST_POINTERS / per < LIST_TENSORS ? LIST_POINTERS / per
-                                                     : LIST_TENSORS;
+    return per && L::MOST_POINTERS / per < L::MOST ? L::MOST_POINTERS / per
+                                                   : L::MOST;
+}
+
+static inline bool list_is_short(int64_t tensors, int per)
+{
+    return tensors <= list_most<list_short>(per);
 }
 
 static inline int64_t list_chunks(int64_t count)
@@ -39,7 +50,7 @@ static inline int64_t list_chunks(int64_t count)
     return (count + LIST_CHUNK - 1) / LIST_CHUNK;
 }
 
-static inline void list_open(list_table *l, int per)
+template <class L> static inline void list_open(L *l, int per)
 {
     l->tensors = 0;
     l->per = per;
@@ -47,7 +58,7 @@ static inline void list_open(list_table *l, int per)
 }
 
 /* The pointers of the new tensor, [per], and their storages, to fill in. */
-static inline int list_add(list_table *l, int64_t count)
+template <class L> static inline int list_add(L *l, int64_t count)
 {
     int n = l->tensors++;
 
@@ -57,8 +68,9 @@ static inline int list_add(list_table *l, int64_t count)
 }
 
 /* The tensor of chunk C; its elements [first, last) are the block's. */
-static __device__ inline int list_find(const list_table &l, int c,
-                                       int64_t *first, int64_t *last)
+template <class L>
+static __device__ inline int list_find(const L &l, int c, int64_t *first,
+                                       int64_t *last)
 {
     int low = 0, high = l.tensors;
 
@@ -74,7 +86,8 @@ static __device__ inline int list_find(const list_table &l, int c,
     return low;
 }
 
-static __device__ inline cell list_cell(const list_table &l, int i)
+template <class L>
+static __device__ inline cell list_cell(const L &l, int i)
 {
     return { l.at[i], l.storage[i], 0 };
 }

@@ -19,8 +19,9 @@ struct lists {
     entry tensor[1]; /* [tensors] */
 };
 
+template <class L>
 static __global__ void __launch_bounds__(THREADS)
-    fill_chunks(const __grid_constant__ list_table l, float value)
+    fill_chunks(const __grid_constant__ L l, float value)
 {
     int64_t first, last;
     cell x = list_cell(l, list_find(l, blockIdx.x, &first, &last));
@@ -36,8 +37,9 @@ static __global__ void __launch_bounds__(THREADS)
     }
 }
 
+template <class L>
 static __global__ void __launch_bounds__(THREADS)
-    square_chunks(const __grid_constant__ list_table l, double *partial)
+    square_chunks(const __grid_constant__ L l, double *partial)
 {
     __shared__ double shared[THREADS / 32];
     int64_t first, last;
@@ -113,11 +115,11 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
 }
 
 /* Tensors from *AT on, as many as fit; 0: there are no more. */
-static int next_table(const lists *l, const hone_ptr *ptr, uint32_t *at,
-                      list_table *t)
+template <class L>
+static int next_table(const lists *l, const hone_ptr *ptr, uint32_t *at, L *t)
 {
     list_open(t, 1);
-    for (; *at < l->tensors && t->tensors < list_most(1); ++*at) {
+    for (; *at < l->tensors && t->tensors < list_most<L>(1); ++*at) {
         int slot = list_add(t, l->tensor[*at].count);
         t->at[slot] = ptr[*at].part[0];
         t->storage[slot] = l->tensor[*at].storage;
@@ -125,34 +127,56 @@ static int next_table(const lists *l, const hone_ptr *ptr, uint32_t *at,
     return t->tensors;
 }
 
+template <class L>
+static void fill_list(const lists *l, const hone_ptr *ptr, cudaStream_t s)
+{
+    uint32_t at = 0;
+    L t;
+
+    while (next_table(l, ptr, &at, &t))
+        fill_chunks<<<(unsigned)t.chunk[t.tensors], THREADS, 0, s>>>(t,
+                                                                     l->value);
+}
+
 static void fill_run(const void *prepared, const hone_ptr *ptr,
                      void *workspace, hone_stream stream)
 {
     const lists *l = (const lists *)prepared;
-    list_table t;
-    uint32_t at = 0;
 
     (void)workspace;
-    while (next_table(l, ptr, &at, &t))
-        fill_chunks<<<(unsigned)t.chunk[t.tensors], THREADS, 0,
-                      (cudaStream_t)stream>>>(t, l->value);
+    (list_is_short(l->tensors, 1) ? fill_list<list_short>
+                                  : fill_list<list_table>)(
+        l, ptr, (cudaStream_t)stream);
+}
+
+/* Returns the number of sums. */
+template <class L>
+static int64_t square_list(const lists *l, const hone_ptr *ptr,
+                           double *partial, cudaStream_t s)
+{
+    int64_t chunks = 0;
+    uint32_t at = 0;
+    L t;
+
+    while (next_table(l, ptr, &at, &t)) {
+        square_chunks<<<(unsigned)t.chunk[t.tensors], THREADS, 0, s>>>(
+            t, partial + chunks);
+        chunks += t.chunk[t.tensors];
+    }
+    return chunks;
 }
 
 static void sumsq_run(const void *prepared, const hone_ptr *ptr,
                       void *workspace, hone_stream stream)
 {
     const lists *l = (const lists *)prepared;
+    cudaStream_t s = (cudaStream_t)stream;
     double *partial = (double *)workspace;
-    int64_t chunks = 0;
-    list_table t;
-    uint32_t at = 0;
+    int64_t chunks = (list_is_short(l->tensors, 1) ? square_list<list_short>
+                                                   : square_list<list_table>)(
+        l, ptr, partial, s);
 
-    while (next_table(l, ptr, &at, &t)) {
-        square_chunks<<<(unsigned)t.chunk[t.tensors], THREADS, 0,
-                        (cudaStream_t)stream>>>(t, partial + chunks);
-        chunks += t.chunk[t.tensors];
-    }
-    sum_partials<<<1, THREADS, 0, (cudaStream_t)stream>>>(
+    sum_partials<<<1, THREADS, 0, s>>>(
         chunks, partial, cell_of(ptr, l->tensors, l->out, l->add));
 }
 

@@ -26,10 +26,9 @@ struct map_job {
     const int64_t *rng, *keys;
 };
 
-typedef void (*map_kernel)(const list_table, const map_job, const map_plan);
-
 struct map {
-    map_kernel kernel;
+    const void *kernel; /* of the kind of list that the call takes */
+    bool is_short;
     map_job job;
     map_plan plan;
     uint32_t nin, nout;
@@ -158,8 +157,9 @@ static __device__ void store_random(cell y, int64_t i, const float (&v)[VECTOR],
 }
 
 /* The generators of the outputs of TENSOR; which of them are used. */
-static __device__ void open_rounding(const map_job &j, const list_table &l,
-                                     int tensor, hone_philox *philox,
+template <class L>
+static __device__ void open_rounding(const map_job &j, const L &l, int tensor,
+                                     hone_philox *philox,
                                      unsigned char *random)
 {
     const int k = threadIdx.x;
@@ -186,9 +186,9 @@ static __device__ void fill_uniform(const map_job &j, const map_plan &p,
 }
 
 /* A program that was compiled, all in registers. */
-template <class P>
+template <class L, class P>
 static __global__ void __launch_bounds__(MAP_THREADS)
-    map_fixed(const __grid_constant__ list_table l,
+    map_fixed(const __grid_constant__ L l,
               const __grid_constant__ map_job j,
               const __grid_constant__ map_plan p)
 {
@@ -250,9 +250,9 @@ static __global__ void __launch_bounds__(MAP_THREADS)
 
 /* With BLOCKS some writes are held in blocks of eight bits; behind a tensor's
  * pointers stand those of their magnitudes. */
-template <bool BLOCKS>
+template <class L, bool BLOCKS>
 static __global__ void __launch_bounds__(MAP_THREADS)
-    map_chunks(const __grid_constant__ list_table l,
+    map_chunks(const __grid_constant__ L l,
                const __grid_constant__ map_job j,
                const __grid_constant__ map_plan p)
 {
@@ -358,19 +358,26 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
 }
 
 /* The kernel for the call; one of a compiled program has no slots. */
-static void choose(map *m, const hone_map_attrs *a)
+template <class L> static void choose(map *m, const hone_map_attrs *a)
 {
-    m->kernel = m->job.blocks ? map_chunks<true> : map_chunks<false>;
+    m->kernel = m->job.blocks ? (const void *)map_chunks<L, true>
+                              : (const void *)map_chunks<L, false>;
     if (m->job.blocks || a->scalars != MAP_ADAM_SCALARS || a->reads != 1 ||
         a->writes != 3)
         return;
     if (map_is(a->program, MAP_ADAM))
-        m->kernel = map_fixed<map_adam>;
+        m->kernel = (const void *)map_fixed<L, map_adam>;
     else if (map_is(a->program, MAP_ADAM_DECAY))
-        m->kernel = map_fixed<map_adam_decay>;
+        m->kernel = (const void *)map_fixed<L, map_adam_decay>;
     else
         return;
     m->job.slots = 0;
+}
+
+/* Pointers that each tensor of the list has. */
+static int pointers(const map_job &j)
+{
+    return j.reads + j.writes * (j.blocks ? 2 : 1);
 }
 
 static size_t slots_bytes(const map *m)
@@ -405,20 +412,21 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     }
     for (uint32_t i = 0; i < c->nout; i += (uint32_t)a->writes)
         m->count[i / a->writes] = cuda_count(c, c->nin + i);
-    choose(m, a);
+    m->is_short = list_is_short(c->nout / a->writes, pointers(m->job));
+    (m->is_short ? choose<list_short> : choose<list_table>)(m, a);
     if (slots_bytes(m) > (size_t)most)
         return hone_fail(err, HONE_EINVAL, "cuda: map: the program needs more "
                          "shared memory than a %s has", d->name);
-    e = cudaFuncSetAttribute((const void *)m->kernel,
-                             cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             most);
+    e = cudaFuncSetAttribute(
+        m->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
     return e == cudaSuccess ? HONE_OK
                             : hone_fail(err, HONE_EIO, "cuda: map: %s",
                                         cudaGetErrorString(e));
 }
 
 /* The pointers of tensor N of the list: its reads, then its writes. */
-static void enter(const map *m, const hone_ptr *ptr, uint32_t n, list_table *t)
+template <class L>
+static void enter(const map *m, const hone_ptr *ptr, uint32_t n, L *t)
 {
     const unsigned char *storage = (const unsigned char *)m + m->storages;
     uint32_t reads = (uint32_t)m->job.reads, writes = (uint32_t)m->job.writes;
@@ -434,14 +442,30 @@ static void enter(const map *m, const hone_ptr *ptr, uint32_t n, list_table *t)
     }
 }
 
+template <class L>
+static void launch(const map *m, map_job *job, const hone_ptr *ptr,
+                   cudaStream_t stream)
+{
+    void (*kernel)(const L, const map_job, const map_plan);
+    uint32_t n = 0, tensors = m->nout / (uint32_t)job->writes;
+    L t;
+
+    kernel = (decltype(kernel))m->kernel;
+    while (n < tensors) {
+        list_open(&t, pointers(*job));
+        job->first = (int)n;
+        while (n < tensors && t.tensors < list_most<L>(t.per))
+            enter(m, ptr, n++, &t);
+        kernel<<<(unsigned)t.chunk[t.tensors], MAP_THREADS, slots_bytes(m),
+                 stream>>>(t, *job, m->plan);
+    }
+}
+
 static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
                 hone_stream stream)
 {
     const map *m = (const map *)prepared;
-    uint32_t n = 0, tensors = m->nout / (uint32_t)m->job.writes;
-    size_t shared = slots_bytes(m);
     map_job job = m->job;
-    list_table t;
 
     (void)workspace;
     for (int i = 0; i < m->plan.scalars; i++) {
@@ -452,14 +476,8 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
         job.rng = (const int64_t *)ptr[m->nin - 2].part[0];
         job.keys = (const int64_t *)ptr[m->nin - 1].part[0];
     }
-    while (n < tensors) {
-        list_open(&t, job.reads + job.writes * (job.blocks ? 2 : 1));
-        job.first = (int)n;
-        while (n < tensors && t.tensors < list_most(t.per))
-            enter(m, ptr, n++, &t);
-        m->kernel<<<(unsigned)t.chunk[t.tensors], MAP_THREADS, shared,
-                    (cudaStream_t)stream>>>(t, job, m->plan);
-    }
+    (m->is_short ? launch<list_short> : launch<list_table>)(
+        m, &job, ptr, (cudaStream_t)stream);
 }
 
 CUDA_KERNELS(map) = {

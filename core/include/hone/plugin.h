@@ -514,6 +514,7 @@ typedef struct hone_device {
      * in BYTES of device memory at SCRATCH. Absent: nothing is measured. */
     void (*choose)(void *dev, const hone_choices *, void *scratch,
                    int64_t bytes);
+    int64_t (*graph_bytes)(const hone_call *); /* of it in a graph; pure */
 } hone_device;
 
 /* A collective is a pack whose kernels get its state as CTX, and that knows
