@@ -101,6 +101,19 @@ static double unpacking(const hone_call *c)
     return bytes;
 }
 
+/* What a kernel reads of pinned memory comes over the link. */
+static double linked(const hone_graph *g, const hone_node *node, work_kind kind)
+{
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < node->nin; i++) {
+        hone_id id = node->in[i], read = kind == PICKS ? node->out[0] : id;
+        if (id != HONE_NONE && g->tensor[id].space == HONE_PINNED_SPACE)
+            bytes += bytes_of(&g->tensor[read].type);
+    }
+    return bytes;
+}
+
 static hone_card_rate rate_of(const hone_call *c)
 {
     if (c->type[0].storage == HONE_FP8)
@@ -171,7 +184,9 @@ static double compute_node(walk *w, const hone_node *node)
     const work k = work_of(c.op);
     double copy = hone_curve_at(&w->card->rate[HONE_CARD_COPY], 1e30);
     double counted = arithmetic(w, node, &c, k.kind);
-    double moved = traffic(&c, k.kind) / (copy * k.share);
+    double moved = fmax(traffic(&c, k.kind) / (copy * k.share),
+                        linked(&w->program->graph, node, k.kind) /
+                            w->card->figure[HONE_CARD_TO_DEVICE].value);
     double extra = k.kind == MULTIPLIES ? unpacking(&c) / (0.8 * copy) : 0;
     double launch = w->card->figure[HONE_CARD_LAUNCH].value + k.more +
                     (k.kind == MULTIPLIES ? PRODUCT_S : KERNEL_S);
@@ -219,11 +234,13 @@ hone_cost hone_program_cost(const hone_program *p, const hone_card *card)
     if (!p->name || !knows_enough(card))
         return w.cost;
     joins = calloc((size_t)g->nodes + 1, sizeof *joins);
-    for (int n = 0; joins && n < g->nodes; n++) {
+    for (int n = 0; joins && n <= g->nodes; n++) {
         const hone_node *node = &g->node[n];
 
         w.cost.wait += fmax(joins[n] - now, 0);
         now = fmax(joins[n], now);
+        if (n == g->nodes)
+            break; /* the end waits, too */
         if (node->stream == 0) {
             now += node->kernel ? compute_node(&w, node)
                                 : copy_node(&w, node, now) - now;

@@ -318,6 +318,49 @@ static void test_side(void **state)
     hone_arena_free(&f.arena);
 }
 
+/* A copy out that nothing waits for but the end. */
+static void test_end(void **state)
+{
+    fixture f;
+    hone_node *copy;
+
+    (void)state;
+    begin(&f);
+    hone_id a = matrix(&f, 1 << 14, 1 << 14), out = matrix(&f, 1 << 14,
+                                                           1 << 14);
+    f.p.graph.tensor[out].space = HONE_PINNED_SPACE;
+    copy = op(&f, "copy", &a, 1, &out);
+    copy->kernel = NULL;
+    copy->stream = 1;
+    copy->join = 1;
+    is(hone_program_seconds(&f.p, &f.card), 0x1p30 / 2e9);
+    is(hone_program_cost(&f.p, &f.card).wait, 0x1p30 / 2e9);
+    hone_arena_free(&f.arena);
+}
+
+/* What a kernel reads of pinned memory, or picks there, comes over the link. */
+static void test_linked(void **state)
+{
+    fixture f;
+    hone_graph *g = begin(&f);
+    hone_id table = matrix(&f, 1 << 14, 1 << 14), y = HONE_NONE, z = HONE_NONE;
+    hone_type i32 = hone_type_of(HONE_I32, 1, 64, 0);
+    hone_id ids = hone_graph_tensor(g, "tokens", i32, HONE_T_INPUT);
+    double all;
+
+    (void)state;
+    g->tensor[table].space = HONE_PINNED_SPACE;
+    f.card.figure[HONE_CARD_TO_DEVICE].value = 1e8;
+    op(&f, "silu", &table, 1, &y);
+    all = hone_program_seconds(&f.p, &f.card);
+    is(all, 0x1p30 / 1e8 + LAUNCH);
+    op(&f, "embed", &table, 1, &z);
+    assert_int_equal(g->node[1].in[1], ids);
+    is(hone_program_seconds(&f.p, &f.card),
+       all + 64 * 0x1p16 / 1e8 + LAUNCH);
+    hone_arena_free(&f.arena);
+}
+
 /* The same number of tokens in longer rows takes longer, by as much as the rows
  * are longer and their ends are masked. */
 static void test_attention(void **state)
@@ -346,6 +389,8 @@ static void test_attention(void **state)
     four = hone_program_cost(&f.p, &f.card);
     is(four.attention, 2. * 8192 * 8192 * 512 / 1e12 / 0.5);
     is(one.attention / four.attention, (2048. + 760) / (8192 + 760));
+    f.p.span = 32768; /* no better rate than with 8,192 */
+    is(hone_program_cost(&f.p, &f.card).attention / four.attention, 4);
     hone_arena_free(&f.arena);
 }
 
@@ -398,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_hash),    cmocka_unit_test(test_refused),
         cmocka_unit_test(test_shipped), cmocka_unit_test(test_found),
         cmocka_unit_test(test_nodes),   cmocka_unit_test(test_side),
+        cmocka_unit_test(test_end),     cmocka_unit_test(test_linked),
         cmocka_unit_test(test_attention), cmocka_unit_test(test_step),
     };
 
