@@ -219,6 +219,7 @@ static hone_status run_node(split *s, int n, hone_err *err)
     node.in = in;
     node.out = out;
     node.acc = acc;
+    node.row = s->row;
     if (s->counts)
         node.from_row = s->row;
     hone_node_count(g, &node, 1);

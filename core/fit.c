@@ -131,7 +131,8 @@ typedef struct {
     struct {
         int64_t cap; /* of the tokens; 0: none */
         hone_bucket top;
-        int single, sizes;
+        hone_sizes sizes;
+        int single;
         double tokens; /* of a step */
     } size[SIZES]; /* of the largest micro-batch, that may be chosen */
     int sizes;
@@ -153,6 +154,15 @@ static int64_t temps_of(const hone_session *s)
 {
     return s->plan.bytes[place_of(s)][HONE_PLAN_TRAIN][HONE_USE_ACTIVATIONS] +
            s->plan.train_graphs + hone_map_bytes(&s->machine, s->plan.pinned);
+}
+
+/* Graphs of sizes that the plan leaves out, by P of the largest. */
+static int64_t left_out(const hone_session *s, const hone_program *p)
+{
+    if ((int)s->plan.of.buckets == s->sizes.count)
+        return 0;
+    return hone_program_graph_bytes(p, &s->machine, &s->sizes) -
+           hone_program_graph_bytes(p, &s->machine, NULL);
 }
 
 /* Those that halving leads to. */
@@ -191,9 +201,7 @@ static hone_status begin(fit *f, hone_session *s, hone_err *err)
 
     *f = (fit){ .s = s, .least = INT64_MAX, .held = s->stored };
     f->rest = hone_plan_phase_total(&s->plan, place_of(s), HONE_PLAN_TRAIN) -
-              temps_of(s) +
-              (s->sizes - (int)s->plan.of.buckets) *
-                  hone_program_graph_bytes(&s->eval[0], &s->machine);
+              temps_of(s) + left_out(s, s->eval);
     for (int p = 0; p < HONE_PLAN_PHASES; p++) {
         int64_t total = hone_plan_phase_total(&s->plan, place_of(s),
                                               (hone_plan_phase)p);
@@ -251,7 +259,7 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
         hone_status status;
 
         f->compiler.single = f->size[i].single;
-        solver->sizes = f->size[i].sizes;
+        solver->sizes = &f->size[i].sizes;
         solver->limit = seconds / runs;
         status = hone_solve(solver, top, &way, err);
         if (status != HONE_OK && status != HONE_ENOMEM)
@@ -274,7 +282,7 @@ static hone_status choose_size(fit *f, hone_way_out *best, int64_t *tokens,
 static hone_status smallest_fits(fit *f, hone_err *err)
 {
     f->compiler.single = f->size[f->sizes - 1].single;
-    f->solver.sizes = f->size[f->sizes - 1].sizes;
+    f->solver.sizes = &f->size[f->sizes - 1].sizes;
     f->solver.budget = f->temps;
     hone_try(hone_solve_least(&f->solver, f->size[f->sizes - 1].top, err));
     return f->solver.least <= f->temps ? HONE_OK : HONE_ENOMEM;
@@ -298,7 +306,7 @@ static hone_status choose(fit *f, hone_err *err)
     hone_try(hone_session_buckets(s, err));
     f->compiler.single = s->single;
     small->budget = f->temps;
-    small->sizes = s->sizes;
+    small->sizes = &s->sizes;
     small->mapped = best.pinned;
     small->chunk = best.asked; /* one for all */
     small->mlp = best.mlp;
@@ -390,7 +398,8 @@ hone_status hone_fit_resident(hone_session *s, hone_need_of *need, hone_err *err
 
     hone_try(lay_out(s, err));
     budget = hone_fit_budget(s);
-    *need = (hone_need_of){ hone_fit_needed(s),
+    *need = (hone_need_of){ hone_fit_needed(s) + left_out(s, s->train) +
+                                left_out(s, s->eval),
                             s->with_training ? hone_fit_pace(s) : 0 };
     if (need->bytes <= budget)
         return HONE_OK;
@@ -429,7 +438,7 @@ static hone_status explore(hone_session *s, hone_err *err)
 
     f.solver.chunk_is_free = 0;
     f.solver.mlp_is_free = 0;
-    f.solver.sizes = s->sizes;
+    f.solver.sizes = &s->sizes;
     for (int i = 0; i < 2 && status == HONE_OK; i++) {
         status = hone_solve(&f.solver, top, &way, err); /* nothing fits in 0 */
         status = status == HONE_ENOMEM ? HONE_OK : status;

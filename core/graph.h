@@ -59,7 +59,8 @@ typedef struct hone_node {
     hone_id *acc;     /* [nout] the value that out adds to; HONE_NONE: none */
     int stream;       /* 0: compute; 1: copies beside it */
     int join;         /* stream 1: node before which stream 0 waits for it */
-    int64_t from_row; /* of a run over rows: its first; see program_run() */
+    int64_t row; /* of a run over rows: its first */
+    int64_t from_row; /* that, where it may be left out; see program_run() */
     /* Set by assign.c. */
     const hone_kernel *kernel;
     const char *pack;

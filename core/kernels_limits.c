@@ -9,7 +9,8 @@
 #include "probe.h"
 
 /* Sides of the product, up to the first that takes a while. */
-static const int64_t sides[] = { 512, 2048, 4096, 8192 };
+enum { SIDES = 4 };
+static const int64_t sides[SIDES] = { 512, 2048, 4096, 8192 };
 static const double a_while_s = 0.001;
 
 typedef struct {
@@ -67,12 +68,11 @@ hone_status hone_limits_product(const hone_bench *b, const char *device,
 hone_status hone_limits_flops(const hone_bench *b, const char *device,
                               double *flops_per_s, hone_err *err)
 {
-    const int count = sizeof sides / sizeof *sides;
     hone_probed p = { 0 };
     hone_status s;
 
     *flops_per_s = 0;
-    for (int i = 0; i < count && p.seconds < a_while_s; i++) {
+    for (int i = 0; i < SIDES && p.seconds < a_while_s; i++) {
         s = hone_limits_product(b, device, sides[i], 0, &p, err);
         if (s == HONE_ENOSUP || (s == HONE_ENOMEM && i > 0))
             return HONE_OK;

@@ -35,7 +35,7 @@ static void add_program(hone_plan *p, const hone_program *program,
         p->workspace[i] = max64(p->workspace[i],
                                 program->place.workspace_bytes[i]);
     p->programs += (hone_program_bytes(program) + 63) / 64 * 64;
-    p->graphs += hone_program_graph_bytes(program, p->of.machine);
+    p->graphs += hone_program_graph_bytes(program, p->of.machine, NULL);
 }
 
 static void add(hone_plan *p, hone_plan_place place, hone_use use,
@@ -97,7 +97,7 @@ void hone_plan_make(hone_plan *p, const hone_plan_parts *parts)
         p->loader[i] = (parts->loader[i] + 63) / 64 * 64;
     add(p, device, HONE_USE_WORKSPACE, p->workspace[0] + p->workspace[1]);
     add(p, HONE_PLAN_DEVICE, HONE_USE_CONTEXT, parts->context);
-    for (int phase = HONE_PLAN_TRAIN; phase <= HONE_PLAN_SAVE; phase++)
+    for (int phase = HONE_PLAN_TRAIN; phase < HONE_PLAN_RESUME; phase++)
         p->bytes[HONE_PLAN_DEVICE][phase][HONE_USE_GRAPHS] = p->graphs;
     add(p, pinned, HONE_USE_ACTIVATIONS, p->pinned);
     add(p, pinned, HONE_USE_INPUTS, p->staging);

@@ -244,8 +244,7 @@ static hone_status take_memory(trial *t, int64_t bytes, hone_err *err)
         return b->device->reserve(b->dev, HONE_DEVICE_SPACE, bytes,
                                   (void **)&t->memory, err);
     if (bytes > b->scratch_bytes)
-        return hone_fail(err, HONE_ENOMEM, "%s: %lld bytes are too few",
-                         t->call.op, (long long)b->scratch_bytes);
+        return hone_fail(err, HONE_ENOMEM, "%s: too few bytes", t->call.op);
     t->memory = b->scratch;
     return HONE_OK;
 }

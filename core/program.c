@@ -196,7 +196,18 @@ int64_t hone_program_bytes(const hone_program *p)
     return (int64_t)b.used;
 }
 
-int64_t hone_program_graph_bytes(const hone_program *p, const hone_machine *m)
+/* Programs that have the node: what begins behind their rows they have not. */
+static int programs_with(const hone_node *node, const hone_sizes *like)
+{
+    int count = !like;
+
+    for (int i = 0; like && i < like->count; i++)
+        count += like->bucket[i].tokens > node->row;
+    return count;
+}
+
+int64_t hone_program_graph_bytes(const hone_program *p, const hone_machine *m,
+                                 const hone_sizes *like)
 {
     const hone_device *api = m->component->ops; /* there may be none */
     hone_arena arena = { 0 };
@@ -209,7 +220,7 @@ int64_t hone_program_graph_bytes(const hone_program *p, const hone_machine *m)
     for (int n = 0; n < g.nodes; n++) {
         const hone_call call = hone_node_call(&g, &g.node[n]);
 
-        bytes += api->graph_bytes(&call);
+        bytes += api->graph_bytes(&call) * programs_with(&g.node[n], like);
         hone_arena_clear(&arena);
     }
     hone_arena_free(&arena);

@@ -95,8 +95,17 @@ typedef struct hone_program {
 
 /* Host memory that the bound program takes: prepared calls, pointers. */
 int64_t hone_program_bytes(const hone_program *);
-/* Device memory that it takes to replay the program, before it is bound. */
-int64_t hone_program_graph_bytes(const hone_program *, const hone_machine *);
+/* The sizes of micro-batches that there are. */
+typedef struct hone_sizes {
+    hone_bucket bucket[HONE_MAX_BUCKETS];
+    int count;
+} hone_sizes;
+
+/* Device memory that it takes to replay the program, before it is bound. LIKE:
+ * and others like it of all those sizes, as far as that is known without them;
+ * NULL: it alone. */
+int64_t hone_program_graph_bytes(const hone_program *, const hone_machine *,
+                                 const hone_sizes *like);
 /* Resolves every operand and runs the kernels' device halves. MEMORY: zeroed,
  * hone_program_bytes() of it. */
 hone_status hone_program_bind(hone_program *, const hone_store *,

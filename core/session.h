@@ -71,7 +71,7 @@ typedef struct hone_session {
     int runners;
     hone_bucket bucket[HONE_MAX_BUCKETS];
     uint32_t buckets;
-    int sizes; /* buckets of a run, whatever only_top says */
+    hone_sizes sizes; /* the buckets of a run, whatever only_top says */
     int single; /* every step is one micro-batch, that of the only rank */
     hone_storage compute; /* of activations */
     double init_range; /* of the config, for init = "random" */

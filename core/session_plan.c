@@ -213,7 +213,8 @@ hone_status hone_session_buckets(hone_session *s, hone_err *err)
     s->single = ranks == 1 &&
                 hone_feed_is_single(&s->collator, s->bucket, s->buckets,
                                     &s->train_rows);
-    s->sizes = (int)s->buckets;
+    s->sizes.count = (int)s->buckets;
+    memcpy(s->sizes.bucket, s->bucket, sizeof s->bucket);
     if (s->only_top && s->buckets > 1) {
         s->bucket[0] = s->bucket[s->buckets - 1];
         s->buckets = 1;

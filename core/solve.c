@@ -83,7 +83,7 @@ static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
         out->rows = p.logits_rows;
         out->pinned = p.place.bytes[HONE_PINNED_SPACE];
         out->bytes = p.place.bytes[HONE_DEVICE_SPACE] + held(s, out->pinned) +
-                     out->sizes * hone_program_graph_bytes(&p, c.machine);
+                     hone_program_graph_bytes(&p, c.machine, s->sizes);
         out->seconds = hone_program_seconds(&p, s->card);
         hone_push(&all->arena, all->list, all->count, all->cap);
         all->list[all->count++] = *out;
@@ -103,7 +103,8 @@ hone_status hone_solve_try(hone_solver *s, hone_bucket bucket,
                           (size_t)s->layers + 1, 1),
         .tokens = bucket.tokens, .docs = bucket.docs, .asked = chunk,
         .mlp = mlp, .single = s->compiler->single,
-        .streamed = s->streamed, .sizes = s->sizes, .aside = s->aside };
+        .sizes = s->sizes ? s->sizes->count : 1,
+        .streamed = s->streamed, .aside = s->aside };
     before = find_tried(s, out);
     if (before) {
         before->aside &= s->aside;

@@ -36,8 +36,7 @@ typedef struct hone_way_out {
     int streamed;    /* layers with their weights in pinned memory */
     int sizes;       /* of micro-batches that there are with this one */
     int aside;       /* for smaller micro-batches alone */
-    int64_t bytes;   /* of temporaries, and of graphs if those of all sizes were
-                        as large */
+    int64_t bytes;   /* of temporaries, and the graphs of all sizes */
     int64_t pinned;  /* of those that wait in host memory */
     double seconds;
 } hone_way_out;
@@ -69,7 +68,8 @@ typedef struct hone_solver {
     int64_t mapped; /* pinned bytes that are there anyhow */
     double limit;   /* seconds: what takes longer is of no use; 0: any */
     int64_t least;  /* bytes of the smallest that was tried for this size */
-    int streamed, sizes, aside; /* of hone_way_out */
+    int streamed, aside; /* of hone_way_out */
+    const hone_sizes *sizes; /* of the micro-batches of a run; NULL: this */
     /* Of the best so far: the two levels it mixes, and the bytes of each. */
     int more, less;
     int64_t level_bytes[HONE_SOLVE_LEVELS];
