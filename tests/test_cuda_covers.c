@@ -4,7 +4,7 @@
  * before those for nearly all, as their device-free half says: no driver is
  * needed. A call that the graph has and a drawn one has not, as that of a
  * linear whose bias is absent, would fall to the next kernel, and nobody would
- * see more than a slower step.
+ * see more than a slower step. And what a plan counts for them in a graph.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +21,7 @@
 enum { T = 1024, F = 8192, H = 2048, R = 16, MOST = 32 };
 
 static const hone_pack *pack;
+static const hone_device *device;
 
 typedef struct {
     hone_call call;
@@ -156,22 +157,56 @@ static void rows_that_a_cluster_holds(void **unused)
     assert_int_equal(slopes(128256, 89), -1);
 }
 
+/* Of a fill of so many tensors: the table of them travels with the launch. */
+static int64_t fill_in_a_graph(uint32_t tensors)
+{
+    static const hone_fill_attrs attrs = { 1 };
+    const hone_call call = { .size = sizeof call, .op = "fill",
+                             .attrs = &attrs, .nout = tensors };
+
+    return device->graph_bytes(&call);
+}
+
+static void graphs_are_planned(void **unused)
+{
+    drawn d;
+    int64_t ours, theirs;
+
+    (void)unused;
+    assert_true(fill_in_a_graph(1) > 0 && fill_in_a_graph(1) < 4096);
+    assert_int_equal(fill_in_a_graph(8), fill_in_a_graph(1));
+    assert_true(fill_in_a_graph(9) > 5 * fill_in_a_graph(8));
+    assert_int_equal(fill_in_a_graph(1000), 2 * fill_in_a_graph(500));
+    begin(&d, "linear", &one, 90);
+    operand(&d, 0, HONE_BF16, T, H);
+    operand(&d, 0, HONE_BF16, R, H);
+    operand(&d, 1, HONE_BF16, T, R);
+    ours = device->graph_bytes(&d.call);
+    d.type[1].dim[0] = d.type[2].dim[1] = F;
+    theirs = device->graph_bytes(&d.call);
+    assert_true(ours > 2048 && ours < 4096);
+    assert_true(theirs > ours && theirs <= 2 * ours);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(narrow_linears_are_ours),
         cmocka_unit_test(factors_and_their_gradient),
         cmocka_unit_test(rows_that_a_cluster_holds),
+        cmocka_unit_test(graphs_are_planned),
     };
-    const hone_component *c;
+    const hone_component *c, *d;
 
     if (access(HONE_BUILD "/lib/hone/plugins/cuda.so", F_OK)) {
         puts("skipped: pack cuda was not built (no CUDA Toolkit)");
         return 0;
     }
     c = test_component(HONE_KIND_PACK, "cuda");
-    if (!c)
+    d = test_component(HONE_KIND_DEVICE, "cuda");
+    if (!c || !d)
         return 1;
     pack = c->ops;
+    device = d->ops;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,9 +132,23 @@ for file in "$HONE_CACHE" "$work/stopped"; do
 done
 sed 's/one/another/' "$work/stopped/algorithms.json" \
     > "$HONE_CACHE/algorithms.json"
-train "$work/later" "$work/tiny/full.lua" "${fake[@]}"
+HONE_FAKE_MOST=$work/most train "$work/later" "$work/tiny/full.lua" "${fake[@]}"
 grep -q another "$work/later/algorithms.json" ||
     { echo "what an earlier run chose is not taken"; bad=1; }
+
+# Until it is frozen nothing but what is planned was reserved, and graphs are
+# planned wherever there are some: a run has more than 100 calls in them.
+python3 - "$work/later/plan.json" "$work/most" <<'PY' || bad=1
+import json
+import sys
+phases = json.load(open(sys.argv[1]))["device_bytes"]["phases"]
+most, train = int(open(sys.argv[2]).read()), phases["train"]
+graphs = train.get("graphs", 0)
+if train["total"] != most + graphs:
+    sys.exit(f"at most {most} bytes were reserved, planned: {train}")
+if graphs < 100 * 1000 or graphs % 1000 or "graphs" in phases["load"]:
+    sys.exit(f"graphs are not planned: {phases}")
+PY
 
 # Steps that are not finite are counted and named, a step later or at once:
 # with weights that are infinite.

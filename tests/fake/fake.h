@@ -18,6 +18,7 @@ enum {
     FAKE_STREAMS = 8,
     FAKE_EVENTS = 16384,
     FAKE_REGIONS = 256,
+    FAKE_CALL_BYTES = 1000, /* of a graph, as planned */
     FAKE_TASKS = 1024,    /* a ring a stream */
     FAKE_POINTERS = 65536 /* a ring a stream: operands of waiting kernels */
 };
@@ -85,7 +86,7 @@ struct hone_graph_s {
 
 struct fake_device {
     char *window; /* device addresses; the bytes lie FAKE_WINDOW above them */
-    size_t used, in_use, limit;
+    size_t used, in_use, most, limit; /* MOST: ever in use */
     struct {
         char *at;
         size_t bytes;
