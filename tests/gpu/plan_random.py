@@ -133,12 +133,18 @@ class Case:
         return json.loads(self.text)["device_bytes"]["total"] / MIB \
             if self.text else 0
 
+    def parts(self):
+        """MiB of the plan that no arena is made for."""
+        uses = json.loads(self.text)["device_bytes"]["phases"]["train"]
+        return ", ".join(f"{use} {uses.get(use, 0) / MIB:.0f}"
+                         for use in ("context", "graphs")) + " planned"
+
     def run(self, hone, memory, quiet):
         """Once as it is, for its memory, and once watched."""
         env = dict(os.environ)
         if quiet:
             env["LD_PRELOAD"] = quiet
-        if memory.alone:  # a look at the one before may still be under way
+        if memory.alone and not quiet:  # a look at the one before may still be under way
             time.sleep(0.3)
             memory.of(0)
         log = self.folder / f"log{bool(quiet):d}"
@@ -184,7 +190,7 @@ class Case:
         if not self.why and self.used:
             off = self.used - planned
             if abs(off) > max(64, self.used / 100):
-                self.why = "memory"
+                self.why = "memory; " + self.parts()
         elif not self.why and not self.late:
             self.why = "nvidia-smi does not show it"
         keep = json.loads(self.text)["means"]["keep"][-1] if self.text else ""
@@ -251,15 +257,22 @@ class Test:
         self.ask(case)
         if not case.used:
             self.run(case, None)
+        if not self.memory.alone:
+            self.watch(case)
+            self.refuse(case)
+
+    def watch(self, case):
         if self.quiet:
             self.run(case, self.quiet)
         case.verdict()
-        if not self.memory.alone:
-            self.refuse(case)
 
     def all(self):
         since("MiB used, planned, and the difference:")
         each(len(self.cases), self.go, self.cases)
+        if self.memory.alone:  # from here on it is not looked at
+            since("memory is measured")
+            self.room = Room(RUNNERS, ROOM)
+            each(len(self.cases), self.watch, self.cases)
         since("all have run")
         each(PLANNERS, self.refuse, self.cases)
         since(f"{self.refused} that cannot fit: {len(self.fails)} were not "
