@@ -146,7 +146,7 @@ most, train = int(open(sys.argv[2]).read()), phases["train"]
 graphs = train.get("graphs", 0)
 if train["total"] != most + graphs:
     sys.exit(f"at most {most} bytes were reserved, planned: {train}")
-if graphs < 100 * 1000 or graphs % 1000 or "graphs" in phases["load"]:
+if graphs < 100 * 16 or graphs % 16 or "graphs" in phases["load"]:
     sys.exit(f"graphs are not planned: {phases}")
 PY
 
