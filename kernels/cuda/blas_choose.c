@@ -100,7 +100,9 @@ typedef struct {
 
 static int64_t bytes_of(int32_t type)
 {
-    return type == CUDA_R_32F ? 4 : type == CUDA_R_16BF ? 2 : 1;
+    return type == CUDA_R_32F                            ? 4
+           : type == CUDA_R_16BF || type == CUDA_R_16F ? 2
+                                                         : 1;
 }
 
 static char *piece(char **at, int64_t bytes)

@@ -21,8 +21,8 @@ cudaError_t cuda_code_arch(int *arch)
     return e;
 }
 
-/* Of two bytes the high one is near 1 in bf16, f32 and e4m3 alike, with both
- * signs; the others are anything. */
+/* Of two bytes the high one is near 1 in bf16, fp16, f32 and e4m3 alike,
+ * with both signs; the others are anything. */
 static __global__ void make_noise(uint32_t *to, int64_t count)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
