@@ -372,8 +372,8 @@ hone_status hone_compile_reduce(const hone_compiler *c, hone_program *p,
 
 /* norm, clip, ok and t of the step, from the sum of squares and the loss. In
  * fp16 also the scale of the gradients, doubled after 2000 steps that were
- * finite. Where only gradients were not, it is halved, and the step is to be
- * done again; not if the scale is down to 1: then it counts as it is. */
+ * finite, up to 2^32. Where only gradients were not, it is halved, and the step
+ * is to be done again; not if it is down to 1: then the step counts as it is. */
 static const char step_text[] =
     "s0 sqrt dup =y0 =r0 %s =y1 "
     "s0 finite s1 finite * dup =y2 y3 + =y3";
@@ -382,7 +382,7 @@ static const char scaled_text[] =
     "s0 finite s1 finite * dup =y2 dup =r2 y3 + =y3 "
     "1 r2 - s1 finite * r1 1 > * =y6 "
     "r2 y5 1 + 0 select =r3 "
-    "r3 1999.5 > r1 2 * y6 r1 0.5 * 1 max r1 select select =y4 "
+    "r3 1999.5 > r1 2 * 4294967296 min y6 r1 0.5 * 1 max r1 select select =y4 "
     "r3 1999.5 > 0 r3 select =y5";
 
 static hone_status step_scalars(hone_graph *g, hone_id squares, double clip,

@@ -22,7 +22,10 @@
 #include "option.h"
 #include "signals.h"
 
-enum { MAX_SKIPPED = 5 }; /* steps in a row that may not be finite */
+enum {
+    MAX_SKIPPED = 5, /* steps in a row that may not be finite */
+    MAX_AGAIN = 40   /* more often than a scale can be halved: compile.c */
+};
 
 static double now_s(void)
 {
@@ -158,7 +161,7 @@ typedef struct {
     flight step[HONE_IN_FLIGHT];
     double landed_s; /* when the last one did */
     const hone_rows *rows; /* of the step that was issued last */
-    int again;             /* it is to be done again */
+    int again;             /* so often it was too large for fp16, and is now */
 } trainer;
 
 /* Of the step that was laid out last. */
@@ -250,7 +253,13 @@ static hone_status land(trainer *t, hone_err *err)
                                                      : t->landed_s);
     t->landed_s = now;
     r->scale = s->scalars.scale[slot] ? (double)*s->scalars.scale[slot] : 0;
-    t->again = s->scalars.again[slot] && *s->scalars.again[slot] != 0;
+    t->again = s->scalars.again[slot] && *s->scalars.again[slot] != 0
+                   ? t->again + 1 : 0;
+    if (t->again > MAX_AGAIN)
+        return hone_fail(err, HONE_EIO, "step %lld was done %d times, and its "
+                         "gradients are too large for fp16 even so; leave "
+                         "'precision' out, or write \"fp32\"",
+                         (long long)r->step, t->again);
     if (t->again) {
         hone_log(HONE_LOG_DETAIL, "step %lld: gradients too large for fp16; "
                  "done again, with a scale of %g", (long long)r->step,

@@ -2,7 +2,8 @@
  *
  * test_train.c -- whole trainings of a tiny model: what a step learns does not
  * depend on how its rows are laid out, on what is kept or computed again, or on
- * the number of ranks; steps that are not finite change nothing; epochs.
+ * the number of ranks; steps that are not finite change nothing, none is done
+ * again for ever; epochs.
  */
 #include <math.h>
 #include <pthread.h>
@@ -465,6 +466,33 @@ static void not_finite(void **state)
     free(finite.weight);
 }
 
+/* A scale that no halving makes finite, which none becomes by itself: the step
+ * is not done again for ever. */
+static void again_for_ever(void **state)
+{
+    variant v = { .more = "packs = { \"fp16\", \"cpu\" }, "
+                          "precision = \"fp16\"" };
+    hone_session *s = calloc(1, sizeof *s);
+    outcome o = { 0 };
+    hone_recipe r;
+    float *scale;
+
+    (void)state;
+    read_recipe(&r, &v);
+    ready(s, &r, NULL);
+    scale = hone_store_address(&s->store,
+                               hone_store_find(&s->store, "step.scale"));
+    *scale = INFINITY;
+    train_session(s, &o);
+    assert_int_equal(o.status, HONE_EIO);
+    assert_non_null(strstr(o.err.msg, "step 1 was done 41 times"));
+    assert_int_equal(o.steps, 0);
+    hone_session_close(s);
+    hone_recipe_free(&r);
+    free(s);
+    free(o.weight);
+}
+
 /* ------------------------------------------------------------------ epochs */
 
 /* 21 rows, two epochs and a half: 53 rows in steps of 8. */
@@ -546,6 +574,7 @@ static int setup(void **state)
 
     (void)state;
     setenv("OMP_WAIT_POLICY", "passive", 0); /* others may want the cores */
+    setenv("HONE_PLUGIN_PATH", HONE_BUILD "/tests/fp16", 1);
     hone_log_level(HONE_LOG_ERROR);
     if (tiny_make() != 0)
         return -1;
@@ -575,6 +604,7 @@ int main(void)
         cmocka_unit_test(rank_left_alone),
         cmocka_unit_test(ranks_need_a_collective),
         cmocka_unit_test(not_finite),
+        cmocka_unit_test(again_for_ever),
         cmocka_unit_test(epochs),
         cmocka_unit_test(foreign_adapter),
     };
