@@ -114,8 +114,10 @@ static hone_status choose(const assigner *a, hone_node *node,
                     HONE_OK)
                 return HONE_OK;
     }
-    if (can_refer && a->info->is_host)
-        return try_kernel(a, node, call, &reference_kernel, "reference", want);
+    if (can_refer && a->info->is_host &&
+        try_kernel(a, node, call, &reference_kernel, "reference", want) ==
+            HONE_OK)
+        return HONE_OK;
     return hone_fail(err, HONE_ENOSUP,
                      "no pack for %s covers op %s (%s); hone plugins lists the "
                      "packs", a->info->name, node->component->name, node->name);

@@ -337,6 +337,24 @@ static void test_the_reference_runs(void **state)
     }
 }
 
+/* It takes no codes, and who asked for it hears that. */
+static void test_no_reference_of_codes(void **state)
+{
+    const hone_component *none[] = { NULL };
+    hone_arena arena;
+    hone_graph g;
+    hone_err err = { 0 };
+
+    (void)state;
+    begin(&g, &arena);
+    op(&g, "silu", matrix(&g, "x", HONE_FP8, HONE_T_PARAM), HONE_NONE,
+       HONE_NONE);
+    assert_int_equal(hone_pass_assign(&g, none, &host, 0, &err), HONE_ENOSUP);
+    assert_int_equal(err.code, HONE_ENOSUP);
+    assert_non_null(strstr(err.msg, "covers op silu"));
+    hone_arena_free(&arena);
+}
+
 static int open_registry(void **state)
 {
     hone_err err;
@@ -361,6 +379,7 @@ int main(void)
         cmocka_unit_test(test_images_of_codes),
         cmocka_unit_test(test_codes_become_numbers),
         cmocka_unit_test(test_the_reference_runs),
+        cmocka_unit_test(test_no_reference_of_codes),
     };
     return cmocka_run_group_tests(tests, open_registry, NULL);
 }

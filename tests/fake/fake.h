@@ -128,10 +128,15 @@ hone_status fake_capture_end(fake_device *, hone_stream, hone_graph_exec *,
                              hone_err *);
 void fake_launch(fake_device *, hone_graph_exec, hone_stream);
 
-/* pack.c: the CPU pack's plugin; NULL with a message where it is missing. */
+/* pack.c: the plugin of that name; NULL where it is missing. */
+const hone_plugin *fake_plugin(const char *name);
+/* The CPU pack's plugin; NULL with a message where it is missing. */
 const hone_plugin *fake_cpu(hone_err *);
 const hone_component *fake_cpu_component(hone_kind);
 extern const hone_component fake_pack, fake_pack_before, fake_pack_behind;
+/* half.c: NULL: none. The one for any op whose reference does. */
+const hone_kernel *fake_half_kernels(void);
+extern const hone_kernel fake_reference;
 /* device.c */
 extern const hone_component fake_device_component;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * pack.c -- the pack `fake`: the CPU pack's kernels, run by the streams of the
- * device `fake`. Each kernel is asked of the CPU pack by the call's name;
- * run() checks and translates the addresses and issues a task.
+ * device `fake`. Each kernel is asked of the CPU pack by the call's name, and
+ * in fp16 of half.c; run() checks and translates the addresses and issues a
+ * task.
  */
 #include "fake.h"
 
@@ -24,13 +25,14 @@ _Static_assert(sizeof(head) <= HEAD_BYTES, "the head has its own line");
 
 /* ---------------------------------------------- the plugin of the CPU pack */
 
-static const hone_plugin *open_cpu(const char *folder, int bytes)
+static const hone_plugin *open_plugin(const char *folder, int bytes,
+                                      const char *name)
 {
     char path[PATH_MAX];
     const hone_plugin *(*entry)(void);
     void *handle, *symbol;
 
-    snprintf(path, sizeof path, "%.*s/cpu.so", bytes, folder);
+    snprintf(path, sizeof path, "%.*s/%s.so", bytes, folder, name);
     handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     symbol = handle ? dlsym(handle, "hone_plugin_entry") : NULL;
     if (!symbol)
@@ -40,10 +42,10 @@ static const hone_plugin *open_cpu(const char *folder, int bytes)
 }
 
 /* Beside this file, in $HONE_PLUGIN_PATH, then where a build folder has it. */
-static const hone_plugin *find_cpu(void)
+const hone_plugin *fake_plugin(const char *name)
 {
     const char *paths = getenv("HONE_PLUGIN_PATH");
-    const hone_plugin *cpu = NULL;
+    const hone_plugin *found = NULL;
     char built[PATH_MAX];
     Dl_info self;
     int bytes;
@@ -51,26 +53,27 @@ static const hone_plugin *find_cpu(void)
     if (!dladdr((const void *)&fake_pack, &self))
         return NULL;
     bytes = (int)(strrchr(self.dli_fname, '/') - self.dli_fname);
-    cpu = open_cpu(self.dli_fname, bytes);
-    while (!cpu && paths && *paths) {
+    found = open_plugin(self.dli_fname, bytes, name);
+    while (!found && paths && *paths) {
         size_t length = strcspn(paths, ":");
 
         if (*paths == '/')
-            cpu = open_cpu(paths, (int)length);
+            found = open_plugin(paths, (int)length, name);
         paths += length + (paths[length] == ':');
     }
-    if (cpu)
-        return cpu;
-    snprintf(built, sizeof built, "%.*s/../../lib/hone/plugins", bytes,
-             self.dli_fname);
-    return open_cpu(built, (int)strlen(built));
+    for (int i = 0; !found && i < 2; i++) {
+        snprintf(built, sizeof built, "%.*s/../%s", bytes, self.dli_fname,
+                 i ? name : "../lib/hone/plugins");
+        found = open_plugin(built, (int)strlen(built), name);
+    }
+    return found;
 }
 
 static const hone_plugin *the_cpu;
 
 static void load_cpu(void)
 {
-    the_cpu = find_cpu();
+    the_cpu = fake_plugin("cpu");
 }
 
 const hone_plugin *fake_cpu(hone_err *err)
@@ -97,6 +100,8 @@ const hone_component *fake_cpu_component(hone_kind kind)
     return NULL;
 }
 
+static const hone_kernel *half_kernels; /* NULL: there are none */
+
 static const hone_kernel *cpu_kernels(void)
 {
     const hone_component *pack = fake_cpu_component(HONE_KIND_PACK);
@@ -104,20 +109,39 @@ static const hone_kernel *cpu_kernels(void)
     return pack ? ((const hone_pack *)pack->ops)->kernels : NULL;
 }
 
-/* The first of the CPU pack's that covers the call; NULL: ERR says why not. */
-static const hone_kernel *cpu_kernel(const hone_call *call, int threads,
-                                     hone_need *need, hone_err *err)
+/* The first of LIST that covers the call; NULL: ERR says why not. */
+static const hone_kernel *first_of(const hone_kernel *list,
+                                   const hone_call *call, int threads,
+                                   hone_need *need, hone_err *err)
 {
     const hone_need none = *need;
 
-    hone_fail(err, HONE_ENOSUP, "fake: the CPU pack has no %s", call->op);
-    for (const hone_kernel *k = cpu_kernels(); k && k->op; k++) {
+    for (const hone_kernel *k = list; k && k->op; k++) {
         *need = none;
         if (!strcmp(k->op, call->op) &&
             k->prepare(call, threads, need, err) == HONE_OK)
             return k;
     }
+    *need = none;
     return NULL;
+}
+
+/* The CPU pack's; in fp16 others before and behind it. */
+static const hone_kernel *cpu_kernel(const hone_call *call, int threads,
+                                     hone_need *need, hone_err *err)
+{
+    const int half = half_kernels && call->compute == HONE_F16;
+    const hone_kernel *k = NULL;
+
+    hone_fail(err, HONE_ENOSUP, "fake: the CPU pack has no %s", call->op);
+    if (half)
+        k = first_of(half_kernels, call, threads, need, err);
+    if (!k)
+        k = first_of(cpu_kernels(), call, threads, need, err);
+    if (!k && half &&
+        fake_reference.prepare(call, threads, need, err) == HONE_OK)
+        k = &fake_reference;
+    return k;
 }
 
 /* -------------------------------------------------------------- the kernels */
@@ -237,6 +261,7 @@ static void fill_kernels(void)
 {
     const hone_kernel *k = cpu_kernels();
 
+    half_kernels = fake_half_kernels();
     for (int i = 0; k && k[i].op && i < KERNELS; i++)
         kernels[i] =
             (hone_kernel){ k[i].op, fake_prepare, fake_init, fake_run };
