@@ -218,6 +218,18 @@ static hone_status take_inputs(hone_graph *g, const hone_component *c,
     return HONE_OK;
 }
 
+/* Products of what an optimizer holds in fp32 are in fp32: squares of gradients
+ * and one over their roots are 0 and infinite in fp16. What it holds as
+ * activations are is theirs. */
+static hone_storage computes_in(const hone_graph *g, const hone_node *node)
+{
+    for (uint32_t i = 0; i < node->nin; i++)
+        if (node->in[i] != HONE_NONE &&
+            g->tensor[node->in[i]].type.storage != HONE_F32)
+            return g->compute;
+    return node->updates && node->nin > 1 ? HONE_F32 : g->compute;
+}
+
 hone_call hone_node_call(const hone_graph *g, const hone_node *node)
 {
     uint32_t n = node->nin + node->nout;
@@ -249,7 +261,7 @@ hone_call hone_node_call(const hone_graph *g, const hone_node *node)
                         .nout = node->nout,
                         .type = type,
                         .mode = mode,
-                        .compute = g->compute,
+                        .compute = computes_in(g, node),
                         .device = g->device };
 }
 
@@ -323,6 +335,7 @@ hone_status hone_graph_emit(hone_graph *g, const hone_component *c,
                        .op = op,
                        .phase = g->phase,
                        .layer = g->layer,
+                       .updates = g->updates,
                        .join = -1 };
 
     node.name = name ? hone_text(g->arena, name)

@@ -54,6 +54,7 @@ typedef struct hone_node {
     const char *name; /* unique before fusing; random numbers depend on it */
     hone_phase phase;
     int layer;        /* -1: none */
+    int updates;      /* an optimizer's: computes in what all it reads is in */
     uint32_t nin, nout;
     hone_id *in, *out;
     hone_id *acc;     /* [nout] the value that out adds to; HONE_NONE: none */
@@ -81,7 +82,7 @@ typedef struct hone_graph {
     int tensors, nodes, tensor_cap, node_cap;
     /* Where the next node goes. */
     hone_phase phase;
-    int layer;
+    int layer, updates;
     hone_builder builder;
     int anonymous; /* counts nodes without a name of their own */
     hone_id *named; /* those that are not TEMP */

@@ -194,6 +194,7 @@ static hone_status emit_group(hone_graph *g, const hone_instance *opt,
     char program[64];
 
     *first = g->nodes;
+    g->updates = 1;
     if (ratio != 0 && ratio != 1) {
         slow = some_of(g->arena, group, 0);
         fast = some_of(g->arena, group, 1);
@@ -207,6 +208,7 @@ static hone_status emit_group(hone_graph *g, const hone_instance *opt,
     }
     if (slow.count)
         hone_try(api->update(opt->config, &g->builder, &slow, err));
+    g->updates = 0;
     return hone_pass_round(g, *first, err);
 }
 

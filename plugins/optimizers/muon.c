@@ -103,7 +103,7 @@ static hone_status product(hone_builder *b, const char *op, hone_id x,
 }
 
 /* The momentum takes the gradient in; DIRECTION is what goes on, held as
- * activations are, its Frobenius norm 1. */
+ * activations are, its Frobenius norm 1: in fp16 gradients would be 0. */
 static hone_status start(const muon *c, hone_builder *b, const hone_group *g,
                          uint32_t i, hone_id *direction, hone_err *err)
 {
@@ -116,13 +116,11 @@ static hone_status start(const muon *c, hone_builder *b, const hone_group *g,
                    "x0 s1 * =r0 y0 r0 %.17g lerp =y0 r0 y0 %.17g lerp =y1",
                    1 - c->momentum, c->nesterov ? c->momentum : 1);
     hone_try(map(b, "muon.momentum", program, 1, 2, in, 3, out, 2, err));
+    hone_try(b->emit(b, "sumsq", NULL, NULL, 0, &out[1], 1, &squares, 1, err));
+    hone_try(map(b, "muon.norm", "y0 s0 sqrt 1e-7 + / =y0", 0, 1, &squares, 1,
+                 &out[1], 1, err));
     *direction = HONE_NONE;
-    hone_try(b->emit(b, "scale", NULL, NULL, 0, &out[1], 1, direction, 1,
-                     err));
-    hone_try(b->emit(b, "sumsq", NULL, NULL, 0, direction, 1, &squares, 1,
-                     err));
-    return map(b, "muon.norm", "y0 s0 sqrt 1e-7 + / =y0", 0, 1, &squares, 1,
-               direction, 1, err);
+    return b->emit(b, "scale", NULL, NULL, 0, &out[1], 1, direction, 1, err);
 }
 
 /* X becomes a X + (b A + c A A) X with A = X X^T; for a tall matrix, which the
