@@ -555,8 +555,6 @@ typedef struct hone_optimizer {
     hone_status (*states)(const void *config, const char *name,
                           const hone_type *type, hone_state_spec *out,
                           uint32_t *count, hone_err *);
-    /* An op of two inputs or more, all in fp32, computes in fp32; others in
-     * what activations are held in. */
     hone_status (*update)(const void *config, hone_builder *,
                           const hone_group *, hone_err *);
 } hone_optimizer;
