@@ -114,13 +114,19 @@ static double linked(const hone_graph *g, const hone_node *node, work_kind kind)
     return bytes;
 }
 
-static hone_card_rate rate_of(const hone_call *c)
+/* Of what the card has no rate, it has that of others: a guess, but a time. */
+static hone_card_rate rate_of(const hone_card *card, const hone_call *c)
 {
-    if (c->type[0].storage == HONE_FP8)
-        return HONE_CARD_FP8;
-    return c->compute == HONE_BF16  ? HONE_CARD_BF16
-           : c->compute == HONE_F16 ? HONE_CARD_F16
-                                    : HONE_CARD_F32;
+    static const hone_card_rate others[] = { HONE_CARD_BF16, HONE_CARD_F16,
+                                             HONE_CARD_F32 };
+    hone_card_rate rate = c->type[0].storage == HONE_FP8 ? HONE_CARD_FP8
+                          : c->compute == HONE_BF16      ? HONE_CARD_BF16
+                          : c->compute == HONE_F16       ? HONE_CARD_F16
+                                                         : HONE_CARD_F32;
+
+    for (int i = 0; !card->rate[rate].points && i < 3; i++)
+        rate = others[i];
+    return rate;
 }
 
 /* The op counts as if rows were as long as a cap on their number says; SPAN is
@@ -159,7 +165,7 @@ static double arithmetic(walk *w, const hone_node *node, const hone_call *c,
                          work_kind kind)
 {
     const hone_card *card = w->card;
-    const hone_curve *curve = &card->rate[rate_of(c)];
+    const hone_curve *curve = &card->rate[rate_of(card, c)];
     double flops, rate;
 
     if (kind != MULTIPLIES && kind != ATTENDS)

@@ -274,6 +274,8 @@ static void test_nodes(void **state)
     is(c.products, hypot(2 * 0x1p42 / 1e12, 3 * 0x1p30 / 1e9 / 0.9));
     is(c.seconds, c.memory + c.launch + c.products);
     is(hone_program_seconds(&f.p, &f.card), c.seconds);
+    f.p.graph.compute = HONE_F16; /* whose rate it has not: that of fp32 */
+    is(hone_program_seconds(&f.p, &f.card), c.seconds);
     f.card.rate[HONE_CARD_COPY].points = 0; /* knows too little */
     is(hone_program_seconds(&f.p, &f.card), 0);
     hone_arena_free(&f.arena);
