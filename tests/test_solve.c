@@ -147,44 +147,65 @@ static double compare(hone_solver *s, hone_bucket b, const ways *all)
     return worst;
 }
 
+/* A model of the folder's, and what looks for means for it. */
+typedef struct {
+    hone_arena arena, scratch;
+    hone_ways tried;
+    hone_family *family;
+    hone_compiler c;
+    hone_solver s;
+} fixture;
+
+/* LORA NULL: the whole model is trained. */
+static void open_model(fixture *f, const hone_lora *lora,
+                       const uint8_t *pinned, int layers)
+{
+    const hone_family_spec spec = { .model = folder, .storage = HONE_F32,
+                                    .trained = HONE_F32, .trainable = !lora };
+    hone_err err;
+
+    memset(f, 0, sizeof *f);
+    if (hone_family_open(&f->family, &spec, &f->arena, &err) != HONE_OK)
+        fail_msg("%s", err.msg);
+    f->c = (hone_compiler){ .fronts = hone_fronts_make(), .machine = &machine,
+                            .compute = HONE_F32, .ranks = 1, .lora = lora,
+                            .family = f->family };
+    f->s = (hone_solver){ .ways = &f->tried, .scratch = &f->scratch,
+                          .compiler = &f->c, .card = &card, .pinned = pinned,
+                          .layers = layers };
+}
+
+static void close_model(fixture *f)
+{
+    hone_family_close(f->family);
+    hone_fronts_free(f->c.fronts);
+    hone_ways_forget(&f->tried);
+    hone_arena_free(&f->scratch);
+    hone_arena_free(&f->arena);
+}
+
 static double check(const shape *sh)
 {
     static const uint8_t pinned[LAYERS] = { HONE_KEEP_AUTO, HONE_KEEP_AUTO,
                                             HONE_KEEP_AUTO };
     int64_t chunks[] = { 0, (sh->tokens / 4 + 15) / 16 * 16, 64 };
     hone_bucket bucket = { sh->tokens, sh->docs };
-    hone_arena arena = { 0 }, scratch = { 0 };
-    hone_ways tried = { 0 };
+    fixture f;
     hone_lora lora = { .r = sh->rank, .alpha = 16, .targets = "all-linear",
                        .train = 1 };
-    hone_family *family;
-    hone_family_spec spec = { .model = folder, .storage = HONE_F32,
-                              .trained = HONE_F32, .trainable = !sh->rank };
-    hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
-                        .compute = HONE_F32, .ranks = 1,
-                        .lora = sh->rank ? &lora : NULL };
-    hone_solver s = { .ways = &tried, .scratch = &scratch, .compiler = &c,
-                      .card = &card, .pinned = pinned, .layers = LAYERS,
-                      .mlp_is_free = 1, .chunk_is_free = 1 };
     ways all = { 0 };
-    hone_err err;
     double worst;
 
     write_config(sh);
-    if (hone_family_open(&family, &spec, &arena, &err) != HONE_OK)
-        fail_msg("%s", err.msg);
-    c.family = family;
-    try_everything(&s, bucket, chunks, MOST_CHUNKS, &all);
-    worst = compare(&s, bucket, &all);
+    open_model(&f, sh->rank ? &lora : NULL, pinned, LAYERS);
+    f.s.mlp_is_free = f.s.chunk_is_free = 1;
+    try_everything(&f.s, bucket, chunks, MOST_CHUNKS, &all);
+    worst = compare(&f.s, bucket, &all);
     for (int i = 0; i < all.count; i++)
-        if (all.list[i].pinned / 2 > s.pinned_budget)
-            s.pinned_budget = all.list[i].pinned / 2;
-    worst = fmax(worst, compare(&s, bucket, &all));
-    hone_family_close(family);
-    hone_fronts_free(c.fronts);
-    hone_ways_forget(&tried);
-    hone_arena_free(&scratch);
-    hone_arena_free(&arena);
+        if (all.list[i].pinned / 2 > f.s.pinned_budget)
+            f.s.pinned_budget = all.list[i].pinned / 2;
+    worst = fmax(worst, compare(&f.s, bucket, &all));
+    close_model(&f);
     return worst;
 }
 
@@ -207,15 +228,7 @@ static void test_pinned(void **state)
 {
     static const uint8_t pinned[LAYERS] = { HONE_KEEP_ALL, HONE_KEEP_AUTO,
                                             HONE_KEEP_NONE };
-    hone_arena arena = { 0 }, scratch = { 0 };
-    hone_ways tried = { 0 };
-    hone_family *family;
-    hone_family_spec spec = { .model = folder, .storage = HONE_F32,
-                              .trained = HONE_F32, .trainable = 1 };
-    hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
-                        .compute = HONE_F32, .ranks = 1 };
-    hone_solver s = { .ways = &tried, .scratch = &scratch, .compiler = &c,
-                      .card = &card, .pinned = pinned, .layers = LAYERS, .chunk = 96 };
+    fixture f;
     hone_bucket bucket = { 512, 4 };
     hone_way_out way;
     hone_err err;
@@ -223,30 +236,25 @@ static void test_pinned(void **state)
 
     (void)state;
     write_config(&shapes[0]);
-    if (hone_family_open(&family, &spec, &arena, &err) != HONE_OK)
-        fail_msg("%s", err.msg);
-    c.family = family;
-    s.budget = INT64_MAX;
-    assert_int_equal(hone_solve(&s, bucket, &way, &err), HONE_OK);
+    open_model(&f, NULL, pinned, LAYERS);
+    f.s.chunk = 96;
+    f.s.budget = INT64_MAX;
+    assert_int_equal(hone_solve(&f.s, bucket, &way, &err), HONE_OK);
     assert_int_equal(way.keep[1], HONE_KEEP_ALL);
     most = way.bytes;
-    s.budget = most - 1;
-    assert_int_equal(hone_solve(&s, bucket, &way, &err), HONE_OK);
+    f.s.budget = most - 1;
+    assert_int_equal(hone_solve(&f.s, bucket, &way, &err), HONE_OK);
     assert_true(way.bytes < most);
     assert_int_equal(way.keep[0], HONE_KEEP_ALL);
     assert_int_equal(way.keep[2], HONE_KEEP_NONE);
     assert_int_equal(way.rows, 96);
     /* As a guess for another size. */
-    s.budget = most / 2;
-    assert_int_equal(hone_solve_like(&s, &way, (hone_bucket){ 256, 4 }, &way,
+    f.s.budget = most / 2;
+    assert_int_equal(hone_solve_like(&f.s, &way, (hone_bucket){ 256, 4 }, &way,
                                      &err), HONE_OK);
     assert_true(way.bytes <= most / 2);
     assert_int_equal(way.keep[2], HONE_KEEP_NONE);
-    hone_family_close(family);
-    hone_fronts_free(c.fronts);
-    hone_ways_forget(&tried);
-    hone_arena_free(&scratch);
-    hone_arena_free(&arena);
+    close_model(&f);
 }
 
 /* More layers than are tried one by one, and a host without room for any: those
@@ -255,16 +263,7 @@ static void test_host_is_full(void **state)
 {
     enum { MANY = 8 };
     static uint8_t pinned[MANY], keep[MANY];
-    hone_arena arena = { 0 }, scratch = { 0 };
-    hone_ways tried = { 0 };
-    hone_family *family;
-    hone_family_spec spec = { .model = folder, .storage = HONE_F32,
-                              .trained = HONE_F32, .trainable = 1 };
-    hone_compiler c = { .fronts = hone_fronts_make(), .machine = &machine,
-                        .compute = HONE_F32, .ranks = 1 };
-    hone_solver s = { .ways = &tried, .scratch = &scratch, .compiler = &c,
-                      .card = &card, .pinned = pinned, .layers = MANY,
-                      .pinned_budget = 1 };
+    fixture f;
     hone_bucket bucket = { 512, 4 };
     hone_way_out none, way;
     hone_err err;
@@ -273,34 +272,29 @@ static void test_host_is_full(void **state)
     memset(pinned, HONE_KEEP_AUTO, MANY);
     memset(keep, HONE_KEEP_NONE, MANY);
     write_llama(folder, (llama_shape){ 64, 160, MANY, 4, 2, 4096, 512 });
-    if (hone_family_open(&family, &spec, &arena, &err) != HONE_OK)
-        fail_msg("%s", err.msg);
-    c.family = family;
-    assert_int_equal(hone_solve_try(&s, bucket, keep, 0, 0, &none, &err),
+    open_model(&f, NULL, pinned, MANY);
+    f.s.pinned_budget = 1;
+    assert_int_equal(hone_solve_try(&f.s, bucket, keep, 0, 0, &none, &err),
                      HONE_OK);
-    s.budget = none.bytes;
-    assert_int_equal(hone_solve(&s, bucket, &way, &err), HONE_OK);
+    f.s.budget = none.bytes;
+    assert_int_equal(hone_solve(&f.s, bucket, &way, &err), HONE_OK);
     assert_memory_equal(way.keep, keep, MANY);
-    assert_int_equal(s.least, none.bytes);
+    assert_int_equal(f.s.least, none.bytes);
     machine.info.context_bytes = 1;
-    s.mapped = 512 * 1000;
-    assert_int_equal(hone_solve(&s, bucket, &way, &err), HONE_ENOMEM);
-    assert_int_equal(s.least, none.bytes + 1000);
+    f.s.mapped = 512 * 1000;
+    assert_int_equal(hone_solve(&f.s, bucket, &way, &err), HONE_ENOMEM);
+    assert_int_equal(f.s.least, none.bytes + 1000);
     memset(keep, HONE_KEEP_OFFLOAD, MANY); /* within what is mapped: for none */
-    s.mapped = s.pinned_budget = 1 << 30;
-    assert_int_equal(hone_solve_try(&s, bucket, keep, 0, 0, &none, &err),
+    f.s.mapped = f.s.pinned_budget = 1 << 30;
+    assert_int_equal(hone_solve_try(&f.s, bucket, keep, 0, 0, &none, &err),
                      HONE_OK);
-    s.mapped = none.pinned;
-    assert_int_equal(hone_solve_try(&s, bucket, keep, 0, 0, &way, &err),
+    f.s.mapped = none.pinned;
+    assert_int_equal(hone_solve_try(&f.s, bucket, keep, 0, 0, &way, &err),
                      HONE_OK);
     assert_int_equal(none.bytes - way.bytes,
                      (1 << 30) / 512 - none.pinned / 512);
     machine.info.context_bytes = 0;
-    hone_family_close(family);
-    hone_fronts_free(c.fronts);
-    hone_ways_forget(&tried);
-    hone_arena_free(&scratch);
-    hone_arena_free(&arena);
+    close_model(&f);
 }
 
 int main(void)
