@@ -117,15 +117,14 @@ static double linked(const hone_graph *g, const hone_node *node, work_kind kind)
 /* Of what the card has no rate, it has that of others: a guess, but a time. */
 static hone_card_rate rate_of(const hone_card *card, const hone_call *c)
 {
-    static const hone_card_rate others[] = { HONE_CARD_BF16, HONE_CARD_F16,
-                                             HONE_CARD_F32 };
     hone_card_rate rate = c->type[0].storage == HONE_FP8 ? HONE_CARD_FP8
                           : c->compute == HONE_BF16      ? HONE_CARD_BF16
                           : c->compute == HONE_F16       ? HONE_CARD_F16
                                                          : HONE_CARD_F32;
 
-    for (int i = 0; !card->rate[rate].points && i < 3; i++)
-        rate = others[i];
+    for (hone_card_rate other = HONE_CARD_BF16;
+         !card->rate[rate].points && other <= HONE_CARD_F32; other++)
+        rate = other;
     return rate;
 }
 

@@ -209,7 +209,8 @@ hone_status hone_machine_sync(hone_machine *m, hone_err *err)
 double hone_machine_seconds(const hone_machine *m, hone_event from,
                             hone_event to)
 {
-    return hone_device_has(m->api, seconds) ? m->api->seconds(m->self, from, to) : -1;
+    return hone_device_has(m->api, seconds)
+               ? m->api->seconds(m->self, from, to) : -1;
 }
 
 hone_status hone_machine_await(const hone_machine *m, hone_event event,

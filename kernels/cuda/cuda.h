@@ -43,7 +43,7 @@ void cuda_unpin(cuda_device *, void *);
 /* The compute capability that the code in use was compiled for: at most that
  * of the card; an error where there is none for it. */
 cudaError_t cuda_code_arch(int *arch);
-/* What a call takes in a graph; see graph.c. */
+/* What a call takes in a graph; see graph.cu. */
 int64_t cuda_graph_bytes(const hone_call *);
 /* Numbers near 1, in whatever storage they are read. */
 void cuda_noise(void *to, int64_t bytes, hone_stream);

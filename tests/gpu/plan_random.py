@@ -144,7 +144,8 @@ class Case:
         env = dict(os.environ)
         if quiet:
             env["LD_PRELOAD"] = quiet
-        if memory.alone and not quiet:  # a look at the one before may still be under way
+        if memory.alone and not quiet:
+            # a look at the one before may still be under way
             time.sleep(0.3)
             memory.of(0)
         log = self.folder / f"log{bool(quiet):d}"
