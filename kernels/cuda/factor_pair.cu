@@ -15,7 +15,7 @@ enum {
     ROWS = 16, /* of a stage */
     WIDE = COLUMNS + 8,
     LEAST_STAGES = 8, /* of a slice; half of them where blocks are few */
-    JOIN_COLUMNS = 8 /* few: a thread has one sum to wait for */
+    JOIN_COLUMNS = 8 /* few: a thread has one sum in the end */
 };
 
 struct pair {
@@ -49,53 +49,82 @@ template <int N> struct pair_shared {
     float sums[2][FACTOR_WARPS][ROWS * (16 * N + 8)];
 };
 
-/* Rows [row, row + ROWS); behind LAST, and behind the operands, zeros. */
+/* What a thread brings: of each stage eight columns of every EVERY-th row of dy,
+ * and a piece of u. Pointers go on with the stages, LEFT counts down: how many
+ * rows there are from its first one on, none where there is no such column. */
+enum { EVERY = FACTOR_THREADS / (COLUMNS / 8) };
+
+struct pair_reader {
+    const bf16 *dy, *u;
+    int64_t step; /* EVERY rows of dy */
+    int left, u_left, u_step;
+};
+
 template <int N>
-static __device__ __forceinline__ void fetch(pair_stage<N> *to,
-                                             const pair_job &j, int64_t row,
-                                             int64_t last)
+static __device__ __forceinline__ pair_reader reader_of(const pair_job &j,
+                                                        int64_t row, int count)
+{
+    const int r = threadIdx.x / (COLUMNS / 8), u_r = threadIdx.x / (2 * N);
+    const int c = (int)blockIdx.x * COLUMNS + threadIdx.x % (COLUMNS / 8) * 8;
+    const int u_c = threadIdx.x % (2 * N) * 8;
+
+    return { j.dy + (row + r) * j.columns + c, j.u + (row + u_r) * j.r + u_c,
+             EVERY * j.columns, c < j.columns ? count - r : 0,
+             u_c < j.r ? count - u_r : 0, ROWS * j.r };
+}
+
+/* The next ROWS rows; behind the slice, and behind the operands, zeros. */
+template <int N>
+static __device__ __forceinline__ void fetch(pair_stage<N> *to, pair_reader &l)
+{
+    bf16 *wide = to->wide + threadIdx.x / (COLUMNS / 8) * WIDE +
+                 threadIdx.x % (COLUMNS / 8) * 8;
+
+#pragma unroll
+    for (int h = 0; h < ROWS; h += EVERY, l.dy += l.step)
+        copy_async(wide + h * WIDE, l.dy, h < l.left);
+    l.left -= ROWS;
+    if (threadIdx.x < ROWS * 2 * N)
+        copy_async(to->narrow + threadIdx.x / (2 * N) * (16 * N + 8) +
+                       threadIdx.x % (2 * N) * 8, l.u, l.u_left > 0);
+    l.u += l.u_step;
+    l.u_left -= ROWS;
+}
+
+/* The block's rows of w, to where the sums are afterwards. */
+template <int N>
+static __device__ __forceinline__ void fetch_weight(bf16 *to, const pair_job &j)
 {
     const int64_t first = (int64_t)blockIdx.x * COLUMNS;
 
 #pragma unroll
-    for (int i = threadIdx.x; i < ROWS * COLUMNS / 8; i += FACTOR_THREADS) {
-        const int r = i / (COLUMNS / 8), c = i % (COLUMNS / 8) * 8;
-        const bool there = row + r < last && first + c < j.columns;
-        copy_async(to->wide + r * WIDE + c,
-                   there ? j.dy + (row + r) * j.columns + first + c : j.dy,
-                   there);
-    }
-    if (threadIdx.x < ROWS * 2 * N) {
-        const int r = threadIdx.x / (2 * N), c = threadIdx.x % (2 * N) * 8;
-        const bool there = row + r < last && c < j.r;
-        copy_async(to->narrow + r * (16 * N + 8) + c,
-                   there ? j.u + (row + r) * j.r + c : j.u, there);
+    for (int h = 0; h < COLUMNS * 2 * N; h += FACTOR_THREADS) {
+        const int c = (h + threadIdx.x) / (2 * N);
+        const int e = (h + threadIdx.x) % (2 * N) * 8;
+
+        copy_async(to + c * (16 * N + 8) + e, j.w + (first + c) * j.r + e,
+                   first + c < j.columns && e < j.r);
     }
 }
 
 /* The warp's rows of w as second factors: sums run along its columns. */
 template <int N>
 static __device__ __forceinline__ void
-hold_weight(uint32_t (&b)[WARP_COLUMNS / 16][2 * N][2], const pair_job &j,
-            int64_t column)
+hold_weight(uint32_t (&b)[WARP_COLUMNS / 16][2 * N][2], const bf16 *w)
 {
-    const int lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32;
 
 #pragma unroll
     for (int k = 0; k < WARP_COLUMNS / 16; k++)
 #pragma unroll
-        for (int n = 0; n < 2 * N; n++)
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                const int64_t c = column + 16 * k + 8 * i + lane % 4 * 2;
-                const int r = 8 * n + lane / 4;
-                const unsigned short *at =
-                    (const unsigned short *)j.w + c * j.r + r;
+        for (int n = 0; n < N; n++) {
+            uint32_t f[4];
 
-                b[k][n][i] = c < j.columns && r < j.r
-                                 ? __ldg(at) | (uint32_t)__ldg(at + j.r) << 16
-                                 : 0;
-            }
+            load_columns(f, lane_rows<16 * N + 8>(
+                                w, WARP_COLUMNS * warp + 16 * k, 16 * n));
+            b[k][2 * n][0] = f[0], b[k][2 * n][1] = f[1];
+            b[k][2 * n + 1][0] = f[2], b[k][2 * n + 1][1] = f[3];
+        }
 }
 
 /* du's share of the warp, to SUMS: 16 rows of the stage x 16 N. */
@@ -150,27 +179,34 @@ add_columns(float (&acc)[N][WARP_COLUMNS / 8][4], const pair_stage<N> *s)
     }
 }
 
-/* The warps' shares of du in 16 rows from ROW on, in their order. */
+/* The warps' shares of du in the stage I, in their order, to rows of the slice
+ * from TO on: 16 bytes a thread of some warps, of other ones each time. Where
+ * eight threads read two rows at once, these are no neighbours: rows of 24 sums
+ * begin in every eighth bank, and those of 16 of neighbours would meet. */
 template <int N>
 static __device__ __forceinline__ void
-leave_rows(const pair_job &j, const float (&sums)[FACTOR_WARPS]
-                                                 [ROWS * (16 * N + 8)],
-           int64_t row, int64_t last)
+leave_rows(float *to, const float (&sums)[FACTOR_WARPS][ROWS * (16 * N + 8)],
+           int i, int count)
 {
-#pragma unroll
-    for (int i = threadIdx.x; i < ROWS * 16 * N; i += FACTOR_THREADS) {
-        const int r = i / (16 * N), c = i % (16 * N);
-        float sum = 0;
+    constexpr int EACH = ROWS * 4 * N;
+    const int t = (threadIdx.x + i * EACH) % FACTOR_THREADS;
+    const int k = t / (4 * N), c = t % (4 * N) * 4;
+    const int r = N > 1 ? k : k / 4 * 4 + k % 2 * 2 + k / 2 % 2;
+    float4 sum = { 0, 0, 0, 0 };
 
+    if (t >= EACH || i * ROWS + r >= count)
+        return;
 #pragma unroll
-        for (int w = 0; w < FACTOR_WARPS; w++)
-            sum += sums[w][r * (16 * N + 8) + c];
-        if (row + r < last)
-            j.du_parts[(blockIdx.x * j.rows + row + r) * (16 * N) + c] = sum;
+    for (int w = 0; w < FACTOR_WARPS; w++) {
+        const float4 v = *(const float4 *)(sums[w] + r * (16 * N + 8) + c);
+        sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
     }
+    __stcg((float4 *)(to + (i * ROWS + r) * (16 * N) + c), sum);
 }
 
 static_assert(sizeof(pair_shared<2>) < 99 * 1024, "shared memory");
+static_assert(sizeof(pair_shared<1>::sums) >=
+                  COLUMNS * (16 + 8) * sizeof(bf16), "w is there at first");
 
 template <int N>
 static __global__ void __launch_bounds__(FACTOR_THREADS, 3 - N)
@@ -181,45 +217,51 @@ static __global__ void __launch_bounds__(FACTOR_THREADS, 3 - N)
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int64_t column = (int64_t)blockIdx.x * COLUMNS + WARP_COLUMNS * warp;
     const int64_t parts = (j.rows + ROWS - 1) / ROWS;
-    int64_t row = parts * blockIdx.y / j.slices * ROWS;
+    const int64_t row = parts * blockIdx.y / j.slices * ROWS;
     const int64_t last = min(j.rows, parts * (blockIdx.y + 1) / j.slices * ROWS);
-    const int count = (int)((last - row + ROWS - 1) / ROWS);
+    const int rows = (int)(last - row), count = (rows + ROWS - 1) / ROWS;
+    float *du = j.du_parts + (blockIdx.x * j.rows + row) * (16 * N);
+    pair_reader reader = reader_of<N>(j, row, rows);
     uint32_t b[WARP_COLUMNS / 16][2 * N][2];
     float acc[N][WARP_COLUMNS / 8][4] = {};
+    int now = 0, next = STAGES<N> - 1;
 
+    fetch_weight<N>((bf16 *)all->sums, j);
+    copies_close();
 #pragma unroll
     for (int s = 0; s < STAGES<N> - 1; s++) {
-        fetch<N>(&all->stage[s], j, row + s * ROWS, last);
+        fetch<N>(&all->stage[s], reader);
         copies_close();
     }
-    hold_weight<N>(b, j, column);
-    for (int i = 0; i < count; i++, row += ROWS) {
-        pair_stage<N> *s = &all->stage[i % STAGES<N>];
-
+    copies_wait<STAGES<N> - 1>();
+    __syncthreads();
+    hold_weight<N>(b, (const bf16 *)all->sums);
+    for (int i = 0; i < count; i++) {
         copies_wait<STAGES<N> - 2>();
         __syncthreads();
-        fetch<N>(&all->stage[(i + STAGES<N> - 1) % STAGES<N>], j,
-                 row + (STAGES<N> - 1) * ROWS, last);
+        fetch<N>(&all->stage[next], reader);
         copies_close();
         if (i)
-            leave_rows<N>(j, all->sums[(i - 1) % 2], row - ROWS, last);
-        add_rows<N>(all->sums[i % 2][warp], s, b);
-        add_columns<N>(acc, s);
+            leave_rows<N>(du, all->sums[(i - 1) % 2], i - 1, rows);
+        add_rows<N>(all->sums[i % 2][warp], &all->stage[now], b);
+        add_columns<N>(acc, &all->stage[now]);
+        next = now;
+        now = now + 1 < STAGES<N> ? now + 1 : 0;
     }
     __syncthreads();
     if (count)
-        leave_rows<N>(j, all->sums[(count - 1) % 2], row - ROWS, last);
+        leave_rows<N>(du, all->sums[(count - 1) % 2], count - 1, rows);
+    float *dw = j.dw_parts +
+                ((int64_t)blockIdx.y * 16 * N + lane / 4) * j.columns + column +
+                lane % 4 * 2;
 #pragma unroll
-    for (int i = 0; i < N * WARP_COLUMNS / 4; i++) {
-        const int n = i / (WARP_COLUMNS / 4), c = i / 2 % (WARP_COLUMNS / 8);
-        const int r = 16 * n + i % 2 * 8 + lane / 4;
-        const int64_t at = column + 8 * c + lane % 4 * 2;
-
-        if (at < j.columns)
-            *(float2 *)(j.dw_parts +
-                        ((int64_t)blockIdx.y * 16 * N + r) * j.columns + at) =
-                { acc[n][c][i % 2 * 2], acc[n][c][i % 2 * 2 + 1] };
-    }
+    for (int h = 0; h < 2 * N; h++, dw += 8 * j.columns)
+#pragma unroll
+        for (int c = 0; c < WARP_COLUMNS / 8; c++)
+            if (column + 8 * c < j.columns)
+                __stcg((float2 *)(dw + 8 * c),
+                       float2{ acc[h / 2][c][h % 2 * 2],
+                               acc[h / 2][c][h % 2 * 2 + 1] });
 }
 
 /* ------------------------------------------------------------ adding parts */
@@ -235,7 +277,7 @@ static __device__ __forceinline__ void join_rows(const pair_job &j)
 
     if (row >= j.rows || r >= j.r)
         return;
-#pragma unroll 4
+#pragma unroll 8
     for (int s = 0; s < j.strips; s++) {
         const float4 v = *(const float4 *)(j.du_parts +
                                            (s * j.rows + row) * (16 * N) + r);
@@ -246,35 +288,47 @@ static __device__ __forceinline__ void join_rows(const pair_job &j)
                                              j.scale * sum.w) };
 }
 
-/* JOIN_COLUMNS rows of dw a block; they change places on their way. */
+/* JOIN_COLUMNS rows of dw a block; they change places on their way. Each thread
+ * adds up four sums over a part of the slices, so that all it waits for is on
+ * its way at once; the parts are added in their order. */
 template <int N>
 static __device__ __forceinline__ void join_columns(const pair_job &j,
                                                     int block)
 {
-    __shared__ float sums[16 * N][JOIN_COLUMNS + 1];
+    constexpr int WIDE_SUMS = 16 * N * JOIN_COLUMNS / 4;
+    constexpr int PARTS = FACTOR_THREADS / WIDE_SUMS;
+    __shared__ float sums[PARTS][16 * N][JOIN_COLUMNS + 1];
     const int64_t first = (int64_t)block * JOIN_COLUMNS;
+    const int part = threadIdx.x / WIDE_SUMS, i = threadIdx.x % WIDE_SUMS;
+    const int r = i / (JOIN_COLUMNS / 4), c = i % (JOIN_COLUMNS / 4) * 4;
+    const int c_to = (int)threadIdx.x / j.r, r_to = (int)threadIdx.x % j.r;
+    const bool mine = c_to < JOIN_COLUMNS && first + c_to < j.columns;
+    float *to = j.dw + (first + c_to) * j.r + r_to;
+    const float old = mine && j.add ? *to : 0.0f;
+    const int end = j.slices * (part + 1) / PARTS;
+    float4 sum = { 0, 0, 0, 0 };
+
+    if (first + c < j.columns)
+#pragma unroll 8
+        for (int s = j.slices * part / PARTS; s < end; s++) {
+            const float4 v = *(const float4 *)(
+                j.dw_parts + ((int64_t)s * 16 * N + r) * j.columns + first + c);
+            sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+        }
+    sums[part][r][c] = sum.x, sums[part][r][c + 1] = sum.y;
+    sums[part][r][c + 2] = sum.z, sums[part][r][c + 3] = sum.w;
+    __syncthreads();
+    if (mine) {
+        float all = 0;
 
 #pragma unroll
-    for (int i = threadIdx.x; i < 16 * N * JOIN_COLUMNS; i += FACTOR_THREADS) {
-        const int r = i / JOIN_COLUMNS, c = i % JOIN_COLUMNS;
-        float sum = 0;
-
-        if (first + c < j.columns)
-#pragma unroll 16
-            for (int s = 0; s < j.slices; s++)
-                sum += j.dw_parts[((int64_t)s * 16 * N + r) * j.columns +
-                                  first + c];
-        sums[r][c] = sum;
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < j.r * JOIN_COLUMNS; i += FACTOR_THREADS) {
-        const int c = i / j.r, r = i % j.r;
-        float *to = j.dw + (first + c) * j.r + r;
-
-        if (first + c < j.columns)
-            *to = j.scale * sums[r][c] + (j.add ? *to : 0.0f);
+        for (int k = 0; k < PARTS; k++)
+            all += sums[k][r_to][c_to];
+        *to = j.scale * all + old;
     }
 }
+
+static_assert(32 * JOIN_COLUMNS <= FACTOR_THREADS, "one sum a thread");
 
 template <int N>
 static __global__ void __launch_bounds__(FACTOR_THREADS)
