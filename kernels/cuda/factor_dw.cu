@@ -13,7 +13,7 @@ enum {
     ROWS = 32,   /* of a stage */
     STAGES = 4,
     WIDE = COLUMNS + 8,
-    JOIN_COLUMNS = 8 /* few: a thread has one sum to wait for */
+    JOIN_COLUMNS = 8 /* there are always whole eights of them */
 };
 
 struct factor_dw {
@@ -30,7 +30,7 @@ struct dw_job {
     const bf16 *wide;
     float *partial; /* [slices, columns, 8 n] */
     int64_t rows, columns;
-    int slices, tall, n;
+    int slices, tall;
     float scale;
     struct {
         const bf16 *narrow; /* NULL: no such tile */
@@ -43,27 +43,55 @@ template <int N> struct dw_stage {
     bf16 wide[ROWS * WIDE], narrow[ROWS * (8 * N + 8)];
 };
 
-/* Rows [row, row + ROWS) of the slice; behind LAST there are zeros. */
+/* What a thread brings: of each stage eight columns of every EVERY-th row, and
+ * of one tile those of every NARROW_EVERY-th row. Pointers go on with the
+ * stages, what is LEFT counts down: how many rows there are from the first one
+ * on, none where there is no such column or tile. */
+enum { EVERY = FACTOR_THREADS / (COLUMNS / 8) };
+template <int N> constexpr int NARROW_EVERY = N > 8 ? FACTOR_THREADS / N : ROWS;
+
+struct dw_reader {
+    const bf16 *wide, *narrow;
+    int64_t step; /* EVERY rows of wide */
+    int left, narrow_left, narrow_step;
+};
+
 template <int N>
-static __device__ __forceinline__ void fetch(dw_stage<N> *to, const dw_job &j,
-                                             int64_t row, int64_t last)
+static __device__ __forceinline__ dw_reader reader_of(const dw_job &j,
+                                                      int64_t row, int count)
 {
-    const int64_t first = (int64_t)blockIdx.x * COLUMNS;
+    const int r = threadIdx.x / (COLUMNS / 8), tile_r = threadIdx.x / N;
+    const int c = (int)blockIdx.x * COLUMNS + threadIdx.x % (COLUMNS / 8) * 8;
+    const auto &t = j.tile[threadIdx.x % N];
+    const bool there = t.narrow && tile_r < ROWS;
+
+    return { j.wide + (row + r) * j.columns + c,
+             there ? t.narrow + (row + tile_r) * t.row : j.wide,
+             EVERY * j.columns, c < j.columns ? count - r : 0,
+             there ? count - tile_r : 0,
+             there ? NARROW_EVERY<N> * t.row : 0 };
+}
+
+/* The next ROWS rows of the slice; behind it there are zeros. */
+template <int N>
+static __device__ __forceinline__ void fetch(dw_stage<N> *to, dw_reader &l)
+{
+    bf16 *wide = to->wide + threadIdx.x / (COLUMNS / 8) * WIDE +
+                 threadIdx.x % (COLUMNS / 8) * 8;
+    bf16 *narrow = to->narrow + threadIdx.x / N * (8 * N + 8) +
+                   threadIdx.x % N * 8;
 
 #pragma unroll
-    for (int i = threadIdx.x; i < ROWS * COLUMNS / 8; i += FACTOR_THREADS) {
-        int r = i / (COLUMNS / 8), c = i % (COLUMNS / 8) * 8;
-        bool there = row + r < last && first + c < j.columns;
-        copy_async(to->wide + r * WIDE + c,
-                   there ? j.wide + (row + r) * j.columns + first + c : j.wide,
-                   there);
-    }
-    for (int i = threadIdx.x; i < ROWS * N; i += FACTOR_THREADS) {
-        int r = i / N, n = i % N;
-        bool there = row + r < last && j.tile[n].narrow;
-        copy_async(to->narrow + r * (8 * N + 8) + 8 * n,
-                   there ? j.tile[n].narrow + (row + r) * j.tile[n].row
-                         : j.wide, there);
+    for (int h = 0; h < ROWS; h += EVERY, l.wide += l.step)
+        copy_async(wide + h * WIDE, l.wide, h < l.left);
+    l.left -= ROWS;
+    if (N >= 8 || threadIdx.x < ROWS * N) {
+#pragma unroll
+        for (int h = 0; h < ROWS; h += NARROW_EVERY<N>) {
+            copy_async(narrow + h * (8 * N + 8), l.narrow, h < l.narrow_left);
+            l.narrow += l.narrow_step;
+        }
+        l.narrow_left -= ROWS;
     }
 }
 
@@ -97,76 +125,107 @@ static __global__ void __launch_bounds__(FACTOR_THREADS)
     extern __shared__ float4 shared[];
     dw_stage<N> *stage = (dw_stage<N> *)shared;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    int64_t parts = (j.rows + ROWS - 1) / ROWS;
-    int64_t row = parts * blockIdx.y / j.slices * ROWS;
-    int64_t last = min(j.rows, parts * (blockIdx.y + 1) / j.slices * ROWS);
+    const int64_t parts = (j.rows + ROWS - 1) / ROWS;
+    const int64_t row = parts * blockIdx.y / j.slices * ROWS;
+    const int64_t end = parts * (blockIdx.y + 1) / j.slices * ROWS;
+    const int rows = (int)(min(j.rows, end) - row);
+    dw_reader reader = reader_of<N>(j, row, rows);
     float acc[N][4] = {};
 
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++) {
-        fetch<N>(&stage[s], j, row + s * ROWS, last);
+        fetch<N>(&stage[s], reader);
         copies_close();
     }
-    for (int s = 0; row < last; s = (s + 1) % STAGES, row += ROWS) {
+    for (int i = 0; i * ROWS < rows; i++) {
         copies_wait<STAGES - 2>();
         __syncthreads();
-        fetch<N>(&stage[(s + STAGES - 1) % STAGES], j,
-                 row + (STAGES - 1) * ROWS, last);
+        fetch<N>(&stage[(i + STAGES - 1) % STAGES], reader);
         copies_close();
-        add_stage<N>(acc, &stage[s]);
+        add_stage<N>(acc, &stage[i % STAGES]);
     }
 #pragma unroll
-    for (int i = 0; i < 2 * N; i++) {
-        int64_t column = (int64_t)blockIdx.x * COLUMNS + 16 * warp +
-                         i % 2 * 8 + lane / 4;
+    for (int h = 0; h < 2; h++) {
+        const int64_t column = (int64_t)blockIdx.x * COLUMNS + 16 * warp +
+                               8 * h + lane / 4;
+        float *to = j.partial +
+                    (blockIdx.y * j.columns + column) * (8 * N) + lane % 4 * 2;
+
         if (column < j.columns)
-            *(float2 *)(j.partial +
-                        (blockIdx.y * j.columns + column) * (8 * N) +
-                        i / 2 * 8 + lane % 4 * 2) =
-                { acc[i / 2][i % 2 * 2], acc[i / 2][i % 2 * 2 + 1] };
+#pragma unroll
+            for (int n = 0; n < N; n++)
+                __stcg((float2 *)(to + 8 * n),
+                       float2{ acc[n][2 * h], acc[n][2 * h + 1] });
     }
 }
 
-static __device__ __forceinline__ void put_sum(const dw_job &j, int n,
-                                               int64_t column, float sum)
-{
-    const auto &t = j.tile[n / 8];
-    float *to = t.dw + (j.tall ? column * t.row + n % 8
-                               : n % 8 * j.columns + column);
+/* Of the block's sums the one that a thread has in the end: neighbours of it
+ * are neighbours in dw. */
+struct dw_place {
+    int c, n;
+    float *to; /* NULL: there is none */
+    float old;
+};
 
-    *to = j.scale * sum + (t.add ? *to : 0.0f);
+template <int N>
+static __device__ __forceinline__ dw_place place_of(const dw_job &j, int i)
+{
+    dw_place p = { i % JOIN_COLUMNS, i / JOIN_COLUMNS, NULL, 0 };
+
+    if (j.tall)
+        p.c = i / (8 * N), p.n = i % (8 * N);
+    if (i < JOIN_COLUMNS * 8 * N && j.tile[p.n / 8].dw) {
+        const auto &t = j.tile[p.n / 8];
+        const int64_t column = (int64_t)blockIdx.x * JOIN_COLUMNS + p.c;
+
+        p.to = t.dw + (j.tall ? column * t.row + p.n % 8
+                              : p.n % 8 * j.columns + column);
+        p.old = t.add ? *p.to : 0.0f;
+    }
+    return p;
 }
 
 /* A block has JOIN_COLUMNS columns; they change places on their way where dw
- * lies the other way round. */
+ * lies the other way round. Each thread adds up four sums over a part of the
+ * slices, so that all it waits for is on its way at once; the parts are added
+ * in their order. */
+template <int N>
 static __global__ void __launch_bounds__(FACTOR_THREADS)
     dw_join(const __grid_constant__ dw_job j)
 {
-    __shared__ float sums[8 * FACTOR_TILES][JOIN_COLUMNS + 1];
-    const int width = 8 * j.n, count = JOIN_COLUMNS * width;
-    const int64_t first = (int64_t)blockIdx.x * JOIN_COLUMNS;
+    constexpr int ROW = 8 * N, WIDE_SUMS = JOIN_COLUMNS * ROW / 4;
+    constexpr int PARTS = FACTOR_THREADS / WIDE_SUMS;
+    constexpr int MINE = (4 * WIDE_SUMS + FACTOR_THREADS - 1) / FACTOR_THREADS;
+    __shared__ __align__(16) float sums[PARTS][JOIN_COLUMNS][ROW + 4];
+    const int part = threadIdx.x / WIDE_SUMS;
+    const int i = threadIdx.x % WIDE_SUMS * 4;
+    const int begin = j.slices * part / PARTS;
+    const int count = j.slices * (part + 1) / PARTS - begin;
+    dw_place mine[MINE];
 
-    for (int i = threadIdx.x; i < count; i += FACTOR_THREADS) {
-        int64_t column = first + i / width;
-        float sum = 0;
+#pragma unroll
+    for (int k = 0; k < MINE; k++)
+        mine[k] = place_of<N>(j, threadIdx.x + k * FACTOR_THREADS);
+    if (part < PARTS) {
+        const float4 sum = sum_of_parts(
+            j.partial + (begin * j.columns +
+                         (int64_t)blockIdx.x * JOIN_COLUMNS) * ROW + i,
+            j.columns * ROW, count);
+        float *to = &sums[part][i / ROW][i % ROW];
 
-        if (column < j.columns)
-#pragma unroll 16
-            for (int s = 0; s < j.slices; s++)
-                sum += j.partial[(s * j.columns + column) * width +
-                                 i % width];
-        if (!j.tall)
-            sums[i % width][i / width] = sum;
-        else if (column < j.columns && j.tile[i % width / 8].dw)
-            put_sum(j, i % width, column, sum);
+        to[0] = sum.x, to[1] = sum.y, to[2] = sum.z, to[3] = sum.w;
     }
-    if (j.tall)
-        return;
     __syncthreads();
-    for (int i = threadIdx.x; i < count; i += FACTOR_THREADS) {
-        int n = i / JOIN_COLUMNS, c = i % JOIN_COLUMNS;
-        if (first + c < j.columns && j.tile[n / 8].dw)
-            put_sum(j, n, first + c, sums[n][c]);
+#pragma unroll
+    for (int k = 0; k < MINE; k++) {
+        float all = 0;
+
+        if (!mine[k].to)
+            continue;
+#pragma unroll
+        for (int p = 0; p < PARTS; p++)
+            all += sums[p][mine[k].c][mine[k].n];
+        *mine[k].to = j.scale * all + mine[k].old;
     }
 }
 
@@ -197,7 +256,7 @@ static int describe(const hone_call *c, factor_dw *d)
     d->rows = c->type[0].dim[0];
     d->wide = c->type[d->wide_at].dim[1];
     d->n = tiles_of_kernel(d->f.count);
-    d->slices = (int)cuda_ceil(2 * 132, cuda_ceil(d->wide, COLUMNS));
+    d->slices = (int)(2 * 132 / cuda_ceil(d->wide, COLUMNS));
     if (d->slices > d->rows / (8 * ROWS))
         d->slices = (int)(d->rows / (8 * ROWS));
     if (d->slices < 1)
@@ -264,7 +323,6 @@ static dw_job job_of(const factor_dw *d, const hone_ptr *ptr, void *workspace)
     j.columns = d->wide;
     j.slices = d->slices;
     j.tall = d->tall;
-    j.n = d->n;
     j.scale = d->scale;
     for (int i = 0; i < d->f.count; i++) {
         const factor_tile *t = &d->f.tile[i];
@@ -287,8 +345,8 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
 
     BY_TILES(d->n, dw_slice)<<<grid, FACTOR_THREADS, (size_t)shared_bytes(d->n),
                                (cudaStream_t)stream>>>(j);
-    dw_join<<<(unsigned)cuda_ceil(d->wide, JOIN_COLUMNS), FACTOR_THREADS, 0,
-              (cudaStream_t)stream>>>(j);
+    BY_TILES(d->n, dw_join)<<<(unsigned)(d->wide / JOIN_COLUMNS),
+                              FACTOR_THREADS, 0, (cudaStream_t)stream>>>(j);
 }
 
 CUDA_KERNELS(factor_dw) = {

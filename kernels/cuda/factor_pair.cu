@@ -49,9 +49,10 @@ template <int N> struct pair_shared {
     float sums[2][FACTOR_WARPS][ROWS * (16 * N + 8)];
 };
 
-/* What a thread brings: of each stage eight columns of every EVERY-th row of dy,
- * and a piece of u. Pointers go on with the stages, LEFT counts down: how many
- * rows there are from its first one on, none where there is no such column. */
+/* What a thread brings: of each stage eight columns of every EVERY-th row of
+ * dy, and a piece of u. Pointers go on with the stages, LEFT counts down: how
+ * many rows there are from its first one on, none where there is no such
+ * column. */
 enum { EVERY = FACTOR_THREADS / (COLUMNS / 8) };
 
 struct pair_reader {
@@ -273,16 +274,11 @@ static __device__ __forceinline__ void join_rows(const pair_job &j)
     const int64_t i = (int64_t)blockIdx.x * FACTOR_THREADS + threadIdx.x;
     const int64_t row = i / (4 * N);
     const int r = (int)(i % (4 * N)) * 4;
-    float4 sum = { 0, 0, 0, 0 };
 
     if (row >= j.rows || r >= j.r)
         return;
-#pragma unroll 8
-    for (int s = 0; s < j.strips; s++) {
-        const float4 v = *(const float4 *)(j.du_parts +
-                                           (s * j.rows + row) * (16 * N) + r);
-        sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-    }
+    const float4 sum = sum_of_parts(j.du_parts + row * (16 * N) + r,
+                                    j.rows * (16 * N), j.strips);
     *(uint2 *)(j.du + row * j.r + r) = { two(j.scale * sum.x, j.scale * sum.y),
                                          two(j.scale * sum.z,
                                              j.scale * sum.w) };
@@ -305,16 +301,12 @@ static __device__ __forceinline__ void join_columns(const pair_job &j,
     const bool mine = c_to < JOIN_COLUMNS && first + c_to < j.columns;
     float *to = j.dw + (first + c_to) * j.r + r_to;
     const float old = mine && j.add ? *to : 0.0f;
-    const int end = j.slices * (part + 1) / PARTS;
-    float4 sum = { 0, 0, 0, 0 };
+    const int begin = j.slices * part / PARTS;
+    const int count = j.slices * (part + 1) / PARTS - begin;
+    const float4 sum = sum_of_parts(
+        j.dw_parts + ((int64_t)begin * 16 * N + r) * j.columns + first + c,
+        16 * N * j.columns, first + c < j.columns ? count : 0);
 
-    if (first + c < j.columns)
-#pragma unroll 8
-        for (int s = j.slices * part / PARTS; s < end; s++) {
-            const float4 v = *(const float4 *)(
-                j.dw_parts + ((int64_t)s * 16 * N + r) * j.columns + first + c);
-            sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-        }
     sums[part][r][c] = sum.x, sums[part][r][c + 1] = sum.y;
     sums[part][r][c + 2] = sum.z, sums[part][r][c + 3] = sum.w;
     __syncthreads();
