@@ -30,17 +30,48 @@ struct narrow_job {
     int k;
     float scale;
     struct {
-        const bf16 *w; /* NULL: no such tile */
-        bf16 *y;
+        const bf16 *w;
+        bf16 *y; /* NULL: no such tile; its w is one of another */
         int row; /* of y; of w where its narrow side is columns */
     } tile[FACTOR_TILES];
 };
 
-static __device__ __forceinline__ uint4 row_piece(const narrow_job &j,
-                                                  int64_t row, int k)
+/* Where a lane finds its pieces of x: from AT on, rows of the block counted
+ * from there; those behind the last row are the last one again, what comes of
+ * them is not written. */
+template <int M> struct narrow_rows {
+    const bf16 *at;
+    int row[M][2];
+};
+
+template <int M>
+static __device__ __forceinline__ narrow_rows<M> rows_of(const narrow_job &j,
+                                                         int64_t row0)
 {
-    return row < j.rows ? __ldg((const uint4 *)(j.x + row * j.k + k))
-                        : uint4{ 0, 0, 0, 0 };
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int last = (int)min(j.rows - 1 - row0, (int64_t)16 * M);
+    narrow_rows<M> r;
+
+    r.at = j.x + row0 * j.k + threadIdx.x / 32 * STEP + 8 * t;
+#pragma unroll
+    for (int i = 0; i < 2 * M; i++)
+        r.row[i / 2][i % 2] = min(8 * i + g, last) * j.k;
+    return r;
+}
+
+/* 16 rows of the step K elements further on. */
+template <int M>
+static __device__ __forceinline__ void load_x(uint4 (&x)[2][2],
+                                              const narrow_rows<M> &r, int m,
+                                              int k)
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const uint4 *at = (const uint4 *)(r.at + (r.row[m][h] + k));
+
+        x[h][0] = __ldg(at);
+        x[h][1] = __ldg(at + 4);
+    }
 }
 
 /* [STEP, 8 N] of a w with narrow rows into shared memory, in the order in which
@@ -57,109 +88,165 @@ static __device__ __forceinline__ void stage(const narrow_job &j, bf16 *to,
     for (int i = lane; i < STEP * N; i += 32) {
         int k = i / N, n = i % N, l = k % 32;
         int at = l / 2 % 4 * 8 + l / 8 * 2 + l % 2;
-        uint4 piece = { 0, 0, 0, 0 };
+        const uint4 piece = __ldg((const uint4 *)(
+            j.tile[n].w + (int64_t)(k0 + k) * j.tile[n].row));
 
-        if (j.tile[n].w)
-            piece = __ldg((const uint4 *)(j.tile[n].w +
-                                          (int64_t)(k0 + k) * j.tile[n].row));
         *(uint4 *)(to + (k / 32 * 32 + at) * ROW + 8 * n) = piece;
     }
     __syncwarp();
 }
 
+/* Half C, of 32, of the warp's step of all tiles' w, from K0 on. */
+template <int N, bool COLUMNS>
+static __device__ __forceinline__ void load_w(uint32_t (&b)[N][4],
+                                              const narrow_job &j, int k0,
+                                              int c, bf16 *staged)
+{
+    const int lane = threadIdx.x % 32;
+    const int at = lane / 4 * j.k + k0 + lane % 4 * 8;
+
+    if (COLUMNS && !c)
+        stage<N>(j, staged, k0);
+#pragma unroll
+    for (int n = 0; n < N; n++)
+        if (COLUMNS) {
+            load_columns(b[n], staged + (32 * c + lane) * (8 * N + 8) + 8 * n);
+        } else {
+            const uint4 w = __ldg((const uint4 *)(j.tile[n].w + at) + 4 * c);
+            b[n][0] = w.x, b[n][1] = w.y, b[n][2] = w.z, b[n][3] = w.w;
+        }
+}
+
+template <int N>
+static __device__ __forceinline__ void add_rows(float (&acc)[N][4],
+                                                const uint4 (&x)[2][2], int c,
+                                                const uint32_t (&b)[N][4])
+{
+    const uint4 low = x[0][c], high = x[1][c];
+    const uint32_t first[4] = { low.x, high.x, low.y, high.y };
+    const uint32_t second[4] = { low.z, high.z, low.w, high.w };
+
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+        multiply(acc[n], first, b[n][0], b[n][1]);
+        multiply(acc[n], second, b[n][2], b[n][3]);
+    }
+}
+
+/* What the next step needs is asked for as soon as there are registers for it:
+ * rows of x when the step is through with its own, behind them w. Of 16 tiles
+ * half a step's w is held, and comes when it is needed. */
 template <int M, int N, bool COLUMNS>
 static __device__ __forceinline__ void accumulate(float (&acc)[M][N][4],
                                                   const narrow_job &j,
                                                   int64_t row0, bf16 *staged)
 {
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    constexpr int HELD = N > 8 ? 1 : 2;
+    const int first = threadIdx.x / 32 * STEP;
+    const narrow_rows<M> rows = rows_of<M>(j, row0);
+    uint4 x[M][2][2];
+    uint32_t b[HELD][N][4];
 
-    for (int k0 = threadIdx.x / 32 * STEP; k0 < j.k;
-         k0 += FACTOR_WARPS * STEP) {
-        uint4 x[M][2][2];
+    if (first >= j.k)
+        return;
+#pragma unroll
+    for (int m = 0; m < M; m++)
+        load_x<M>(x[m], rows, m, 0);
+#pragma unroll 1
+    for (int k0 = first; k0 < j.k; k0 += FACTOR_WARPS * STEP) {
+        const int next = k0 + FACTOR_WARPS * STEP;
 
 #pragma unroll
-        for (int m = 0; m < M; m++)
+        for (int c0 = 0; c0 < 2; c0 += HELD) {
 #pragma unroll
-            for (int h = 0; h < 4; h++)
-                x[m][h / 2][h % 2] = row_piece(j, row0 + 16 * m + h / 2 * 8 + g,
-                                               k0 + h % 2 * 32 + 8 * t);
-        if (COLUMNS)
-            stage<N>(j, staged, k0);
+            for (int c = c0; c < c0 + HELD; c++)
+                load_w<N, COLUMNS>(b[c - c0], j, k0, c, staged);
 #pragma unroll
-        for (int c = 0; c < 2; c++)
+            for (int m = 0; m < M; m++) {
 #pragma unroll
-            for (int n = 0; n < N; n++) {
-                uint32_t b[4] = { 0, 0, 0, 0 };
-
-                if (COLUMNS) {
-                    load_columns(b, staged + (32 * c + lane) * (8 * N + 8) +
-                                        8 * n);
-                } else if (j.tile[n].w) {
-                    uint4 w = __ldg((const uint4 *)(j.tile[n].w +
-                                                    (int64_t)g * j.k + k0 +
-                                                    32 * c + 8 * t));
-                    b[0] = w.x, b[1] = w.y, b[2] = w.z, b[3] = w.w;
-                }
-#pragma unroll
-                for (int m = 0; m < M; m++) {
-                    uint4 low = x[m][0][c], high = x[m][1][c];
-                    uint32_t first[4] = { low.x, high.x, low.y, high.y };
-                    uint32_t second[4] = { low.z, high.z, low.w, high.w };
-                    multiply(acc[m][n], first, b[0], b[1]);
-                    multiply(acc[m][n], second, b[2], b[3]);
-                }
+                for (int c = c0; c < c0 + HELD; c++)
+                    add_rows<N>(acc[m], x[m], c, b[c - c0]);
+                if (c0 + HELD == 2 && next < j.k)
+                    load_x<M>(x[m], rows, m, next - first);
             }
+        }
     }
 }
 
-/* The sums of warps [HALF, 2 HALF) are added to those of [0, HALF). */
+/* The sums of all warps, in an order of its own: those of 4 to 7 are added to
+ * those of 0 to 3; then each warp adds up some of the M N tiles. */
 template <int M, int N>
 static __device__ __forceinline__ void join_warps(float (&acc)[M][N][4],
-                                                  float *sums)
+                                                  float4 *sums)
 {
+    constexpr int HALF = FACTOR_WARPS / 2;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    float4 *mine = sums + warp % HALF * (M * N * 32) + lane;
 
-    for (int half = FACTOR_WARPS / 2; half; half /= 2) {
-        float *mine = sums + warp % half * (M * N * 4 * 32) + lane;
-
-        __syncthreads();
-        if (warp >= half && warp < 2 * half)
+    __syncthreads();
+    if (warp >= HALF)
 #pragma unroll
-            for (int i = 0; i < M * N * 4; i++)
-                mine[32 * i] = acc[i / 4 / N][i / 4 % N][i % 4];
-        __syncthreads();
-        if (warp < half)
+        for (int i = 0; i < M * N; i++) {
+            const float (&a)[4] = acc[i / N][i % N];
+            mine[32 * i] = { a[0], a[1], a[2], a[3] };
+        }
+    __syncthreads();
+    if (warp < HALF)
 #pragma unroll
-            for (int i = 0; i < M * N * 4; i++)
-                acc[i / 4 / N][i / 4 % N][i % 4] += mine[32 * i];
-    }
+        for (int i = 0; i < M * N; i++) {
+            const float (&a)[4] = acc[i / N][i % N];
+            const float4 v = mine[32 * i];
+            mine[32 * i] = { a[0] + v.x, a[1] + v.y, a[2] + v.z, a[3] + v.w };
+        }
+    __syncthreads();
 }
 
+static __device__ __forceinline__ float4 add(float4 a, float4 b)
+{
+    return { a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w };
+}
+
+template <int M, int N>
+static __device__ __forceinline__ void put_tile(const narrow_job &j, int i,
+                                                int64_t row0,
+                                                const float4 *sums)
+{
+    const int m = i / N, n = i % N, lane = threadIdx.x % 32;
+    const float4 *from = sums + 32 * i + lane;
+    const float4 v = add(add(from[0], from[2 * M * N * 32]),
+                         add(from[M * N * 32], from[3 * M * N * 32]));
+    const int64_t row = row0 + 16 * m + lane / 4;
+    bf16 *to = j.tile[n].y + row * j.tile[n].row + lane % 4 * 2;
+
+    if (!j.tile[n].y)
+        return;
+    if (row < j.rows)
+        *(uint32_t *)to = two(j.scale * v.x, j.scale * v.y);
+    if (row + 8 < j.rows)
+        *(uint32_t *)(to + 8 * j.tile[n].row) = two(j.scale * v.z,
+                                                    j.scale * v.w);
+}
+
+/* Of a multiprocessor; where few registers do, the compiler is to know it. */
+template <int M, int N> constexpr int BLOCKS = M == 1 && N <= 6 ? 2 : 1;
+
 template <int M, int N, bool COLUMNS>
-static __global__ void __launch_bounds__(FACTOR_THREADS, 1)
+static __global__ void __launch_bounds__(FACTOR_THREADS, (BLOCKS<M, N>))
     narrow_product(const __grid_constant__ narrow_job j)
 {
     extern __shared__ float4 shared[];
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32;
     const int64_t row0 = (int64_t)blockIdx.x * 16 * M;
     float acc[M][N][4] = {};
 
     accumulate<M, N, COLUMNS>(acc, j, row0,
                               (bf16 *)shared +
                                   warp * STEP * (8 * N + 8));
-    join_warps<M, N>(acc, (float *)shared);
-    if (warp)
-        return;
+    join_warps<M, N>(acc, shared);
 #pragma unroll
-    for (int i = 0; i < M * N * 2; i++) {
-        const int m = i / 2 / N, n = i / 2 % N, h = i % 2;
-        int64_t row = row0 + 16 * m + 8 * h + lane / 4;
-
-        if (row < j.rows && j.tile[n].y)
-            *(uint32_t *)(j.tile[n].y + row * j.tile[n].row + lane % 4 * 2) =
-                two(j.scale * acc[m][n][2 * h], j.scale * acc[m][n][2 * h + 1]);
-    }
+    for (int i = 0; i < M * N; i += FACTOR_WARPS)
+        if (i + warp < M * N)
+            put_tile<M, N>(j, i + warp, row0, shared);
 }
 
 /* -------------------------------------------------------------- the calls */
@@ -298,6 +385,8 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
                       t->column;
         j.tile[i].row = t->row;
     }
+    for (int i = w->f.count; i < w->n; i++)
+        j.tile[i] = { j.tile[0].w, NULL, j.tile[0].row };
     if (w->columns)
         choose<launch, true>(w, j, (cudaStream_t)stream);
     else
