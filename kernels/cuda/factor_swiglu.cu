@@ -87,7 +87,8 @@ static __global__ void __launch_bounds__(32 * WARPS<GRAD>, 1)
     const int tile = warp * MINE<GRAD>;
     const int column = (int)blockIdx.x * COLUMNS + WIDTH * tile;
     const row_slice slice = slice_of(j.f);
-    const lane_place l = place_of(slice.first, column, j.f.columns);
+    const lane_place l =
+        place_of<MINE<GRAD>>(slice.first, column, j.f.columns);
     const int count = (slice.count + ROWS - 1) / ROWS;
     kept<GRAD> k = {};
     held<GRAD> h;

@@ -96,23 +96,40 @@ struct row_slice {
     int count;
 };
 
-/* Where a lane finds its two times eight elements of a tile: in shared memory,
- * and in operands [.., columns] for the slice's first rows and the warp's first
- * tile; the second eight lie eight rows below. */
+/* Rows of all MINE tiles of a warp that it moves at once: whole lines of what
+ * is wide. Four lanes have what is next to each other of a tile, and the next
+ * four the row below, in other banks. */
+template <int MINE> constexpr int AT_ONCE = 8 / MINE;
+
+/* Where a lane finds its eights: in shared memory, and in operands [.., columns]
+ * for the slice's first rows and the warp's first tile; the others lie AT_ONCE
+ * rows below each other. */
 struct lane_place {
     int at, row;
-    int left; /* columns of the operands from there on */
+    int there; /* the operands have such columns */
     int64_t from;
 };
 
+template <int MINE>
 static __device__ __forceinline__ lane_place place_of(int64_t row, int column,
                                                       int columns)
 {
-    const int r = threadIdx.x % 32 / 4, e = threadIdx.x % 4;
+    const int r = threadIdx.x % 32 / 4 % AT_ONCE<MINE>, e = threadIdx.x % 4;
+    const int tile = threadIdx.x % 32 / 4 / AT_ONCE<MINE>;
+    const int c = column + tile * WIDTH + 8 * e;
 
-    static_assert(WIDTH == 32 && ROWS == 16, "eight rows of four eights");
-    return { wide_at(r, e), r, columns - column - 8 * e,
-             (row + r) * columns + column + 8 * e };
+    static_assert(WIDTH == 32 && ROWS == 16, "rows of four eights");
+    return { tile * ROWS * WIDTH + wide_at(r, e), r, c < columns,
+             (row + r) * columns + c };
+}
+
+/* In shared memory H times AT_ONCE rows below AT: eights change places there by
+ * what is added to the row's number, see wide_at(). */
+template <int MINE>
+static __device__ __forceinline__ int rows_below(int at, int h)
+{
+    return (at ^ h * AT_ONCE<MINE> / 2 % (WIDTH / 8) * 8) +
+           h * AT_ONCE<MINE> * WIDTH;
 }
 
 /* WIDTH rows of [columns, r] from COLUMN on. */
@@ -139,20 +156,15 @@ fetch_tiles(bf16 *to, int stride, const bf16 *const *from,
             const lane_place &l, int row, int last, int columns)
 {
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-        const int64_t at = l.from + (int64_t)(row + 8 * h) * columns;
+    for (int h = 0; h < 2 * MINE; h++) {
+        const int below = h * AT_ONCE<MINE>;
+        const int64_t at = l.from + (int64_t)(row + below) * columns;
+        const bool there = l.there && row + l.row + below < last;
 
 #pragma unroll
-        for (int t = 0; t < MINE; t++) {
-            const bool there = row + l.row + 8 * h < last &&
-                               t * WIDTH < l.left;
-
-#pragma unroll
-            for (int i = 0; i < COUNT; i++)
-                copy_async(to + i * stride + t * ROWS * WIDTH + l.at +
-                               8 * h * WIDTH,
-                           from[i] + (there ? at + t * WIDTH : 0), there);
-        }
+        for (int i = 0; i < COUNT; i++)
+            copy_async(to + i * stride + rows_below<MINE>(l.at, h),
+                       from[i] + (there ? at : 0), there);
     }
 }
 
@@ -162,8 +174,9 @@ fetch_weights(bf16 (*to)[WIDTH * RANK], const factors_job &j, int column)
 {
     for (int i = 0; i < 2; i++)
         fetch_tall(to[i], j.weight[i], j.f.r[i], column, j.f.columns);
-    fetch_tiles<1, 1>(to[2], 0, j.weight + 2, place_of(0, column, j.f.columns),
-                      0, j.f.r[2], j.f.columns);
+    fetch_tiles<1, 1>(to[2], 0, j.weight + 2,
+                      place_of<1>(0, column, j.f.columns), 0, j.f.r[2],
+                      j.f.columns);
 }
 
 template <bool GRAD>
@@ -435,15 +448,12 @@ static __device__ __forceinline__ void put_tiles(bf16 *to, const bf16 *tile,
                                                  int last, int columns)
 {
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-        bf16 *at = to + l.from + (int64_t)(row + 8 * h) * columns;
+    for (int h = 0; h < 2 * MINE; h++) {
+        const int below = h * AT_ONCE<MINE>;
 
-#pragma unroll
-        for (int t = 0; t < MINE; t++)
-            if (t * WIDTH < l.left && row + l.row + 8 * h < last)
-                *(uint4 *)(at + t * WIDTH) =
-                    *(const uint4 *)(tile + t * ROWS * WIDTH + l.at +
-                                     8 * h * WIDTH);
+        if (l.there && row + l.row + below < last)
+            *(uint4 *)(to + l.from + (int64_t)(row + below) * columns) =
+                *(const uint4 *)(tile + rows_below<MINE>(l.at, h));
     }
 }
 
