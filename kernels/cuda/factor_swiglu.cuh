@@ -285,9 +285,13 @@ template <bool GRAD> struct kept {
     float row[SUMS<GRAD>][2][4];
 };
 
-/* Its factors for the sums over columns, which it holds all the time. */
+/* Its factors for the sums over columns, which it holds all the time; where
+ * there are registers for them those of the products, too. */
+template <bool GRAD> constexpr int PRODUCTS = GRAD ? 0 : 2;
+
 template <bool GRAD> struct held {
     uint32_t row[SUMS<GRAD>][STEPS<GRAD>][4];
+    uint32_t product[GRAD ? 1 : 2][STEPS<GRAD>][4];
 };
 
 template <bool GRAD>
@@ -311,6 +315,10 @@ static __device__ __forceinline__ void hold(held<GRAD> &h,
                 load_rows(h.row[i][q], w[at.t][2] + wide_at(side.down,
                                                             2 * at.s +
                                                                 side.side));
+#pragma unroll
+        for (int i = 0; i < PRODUCTS<GRAD>; i++)
+            load_rows(h.product[i][q],
+                      w[at.t][i] + narrow_at(16 * at.s + side.down, side.side));
     }
 }
 
@@ -335,18 +343,21 @@ static __device__ __forceinline__ void load_step(words<GRAD> &w,
 template <bool GRAD>
 static __device__ __forceinline__ void
 multiply_step(float (&v)[INPUTS<GRAD>][2][4],
-              const uint32_t (&u)[INPUTS<GRAD>][4],
+              const uint32_t (&u)[INPUTS<GRAD>][4], const held<GRAD> &h, int q,
               const bf16 (*w)[WIDTH * RANK], int s)
 {
     const lane_tile down = downwards(), side = sideways();
     uint32_t f[4];
 
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-        load_rows(f, w[i] + narrow_at(16 * s + side.down, side.side));
-        both(v[i], u[i], f);
-    }
+    for (int i = 0; i < PRODUCTS<GRAD>; i++)
+        both(v[i], u[i], h.product[i][q]);
     if constexpr (GRAD) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            load_rows(f, w[i] + narrow_at(16 * s + side.down, side.side));
+            both(v[i], u[i], f);
+        }
         load_columns(f, w[2] + wide_at(down.down, 2 * s + down.side));
         both(v[2], u[2], f);
     }
@@ -403,7 +414,7 @@ go_through(kept<GRAD> &k, const held<GRAD> &h, factors_stage<GRAD> *s,
         float v[INPUTS<GRAD>][2][4] = {};
 
         w = next;
-        multiply_step<GRAD>(v, u, all->weight[at.t], at.s);
+        multiply_step<GRAD>(v, u, h, q, all->weight[at.t], at.s);
         if (q + 1 < STEPS<GRAD>)
             load_step<GRAD>(next, s, place_of_step(tile, q + 1));
         use_step<GRAD>(w, v, p);
