@@ -14,28 +14,29 @@ enum {
     JOIN_COLUMNS = 8  /* few: a thread has one sum to wait for */
 };
 
-/* The warps' sums of 16 rows from ROW on, in their order. */
+/* The warps' sums of the stage I, in their order: four a thread of some warps,
+ * of other ones each time. */
 template <bool GRAD>
 static __device__ __forceinline__ void
 leave_rows(const factors_job &j, factors_stage<GRAD> *s, const row_slice &slice,
-           int row)
+           int i)
 {
-    constexpr int BLOCK = 32 * WARPS<GRAD>, EACH = ROWS * RANK;
+    constexpr int BLOCK = 32 * WARPS<GRAD>, EACH = ROWS * RANK / 4;
+    const int t = (threadIdx.x + i * SUMS<GRAD> * EACH) % BLOCK;
+    const int which = t / EACH, r = t % EACH / (RANK / 4);
+    const int c = t % (RANK / 4) * 4, row = i * ROWS + r;
+    float4 sum = { 0, 0, 0, 0 };
 
+    if (which >= SUMS<GRAD> || row >= slice.count)
+        return;
 #pragma unroll
-    for (int first = 0; first < SUMS<GRAD> * EACH; first += BLOCK) {
-        const int which = (first + threadIdx.x) / EACH;
-        const int i = (first + threadIdx.x) % EACH;
-        float sum = 0;
-
-        if (which >= SUMS<GRAD> || row + i / RANK >= slice.count)
-            break;
-#pragma unroll
-        for (int w = 0; w < WARPS<GRAD>; w++)
-            sum += sums_of(s, which, w)[i];
-        j.row_parts[((which * j.f.strips + blockIdx.x) * j.f.rows +
-                     slice.first + row) * RANK + i] = sum;
+    for (int w = 0; w < WARPS<GRAD>; w++) {
+        const float4 v = *(const float4 *)(sums_of(s, which, w) + sum_at(r, c));
+        sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
     }
+    __stcg((float4 *)(j.row_parts +
+                      ((which * j.f.strips + blockIdx.x) * j.f.rows +
+                       slice.first + row) * RANK + c), sum);
 }
 
 static __device__ __forceinline__ void
@@ -112,14 +113,13 @@ static __global__ void __launch_bounds__(32 * WARPS<GRAD>, 1)
                     (i + AHEAD<GRAD>) * ROWS);
         copies_close();
         if (i)
-            leave_rows<GRAD>(j, stage_of(all, i - 1), slice, (i - 1) * ROWS);
+            leave_rows<GRAD>(j, stage_of(all, i - 1), slice, i - 1);
         compute<GRAD>(k, h, all, stage_of(all, i), j, l, i * ROWS,
                       slice.count);
     }
     __syncthreads();
     if (count)
-        leave_rows<GRAD>(j, stage_of(all, count - 1), slice,
-                         (count - 1) * ROWS);
+        leave_rows<GRAD>(j, stage_of(all, count - 1), slice, count - 1);
     if constexpr (GRAD)
         leave_columns(k, j, column);
 }
@@ -134,17 +134,12 @@ join_rows(const factors_job &j, int which, int64_t block, float scale,
     const int64_t i = block * FACTOR_THREADS + threadIdx.x;
     const int64_t row = i / (RANK / 4);
     const int r = (int)(i % (RANK / 4)) * 4;
-    float4 sum = { 0, 0, 0, 0 };
 
     if (row >= j.f.rows || r >= width)
         return;
-#pragma unroll 8
-    for (int s = 0; s < j.f.strips; s++) {
-        const float4 v = *(const float4 *)(
-            j.row_parts +
-            (((int64_t)which * j.f.strips + s) * j.f.rows + row) * RANK + r);
-        sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-    }
+    const float4 sum = sum_of_parts(
+        j.row_parts + ((int64_t)which * j.f.strips * j.f.rows + row) * RANK + r,
+        j.f.rows * RANK, j.f.strips);
     *(uint2 *)(j.row_sum[which] + row * width + r) = {
         two(scale * sum.x, scale * sum.y), two(scale * sum.z, scale * sum.w)
     };

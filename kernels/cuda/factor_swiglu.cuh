@@ -77,6 +77,13 @@ static __device__ __forceinline__ float *sums_of(factors_stage<GRAD> *s, int i,
     return (float *)s->wide[i][warp * MINE<GRAD>];
 }
 
+/* Where such a sum of a row's column C is: halves of a row change places, so
+ * that four rows below each other lie in different banks. */
+static __device__ __forceinline__ int sum_at(int row, int c)
+{
+    return row * RANK + (c ^ row / 2 % 2 * 8);
+}
+
 /* Eights of a row change places by the row's number, so that eight rows below
  * each other lie in different banks: of a tile, and of 16 columns. */
 static __device__ __forceinline__ int wide_at(int row, int eight)
@@ -490,8 +497,9 @@ compute(kept<GRAD> &k, const held<GRAD> &held, factors_shared<GRAD> *all,
     for (int i = 0; i < SUMS<GRAD>; i++)
 #pragma unroll
         for (int q = 0; q < 4; q++)
-            *(float2 *)(sums_of(s, i, warp) + (lane / 4 + q % 2 * 8) * RANK +
-                        q / 2 * 8 + lane % 4 * 2) =
+            *(float2 *)(sums_of(s, i, warp) +
+                        sum_at(lane / 4 + q % 2 * 8,
+                               q / 2 * 8 + lane % 4 * 2)) =
                 { k.row[i][q / 2][q % 2 * 2], k.row[i][q / 2][q % 2 * 2 + 1] };
 }
 
