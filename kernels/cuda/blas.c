@@ -79,6 +79,7 @@ hone_status cuda_blas_open(cuda_blas **out, hone_err *err)
         return hone_fail(err, HONE_EIO, "cuda: cuBLASLt does not start "
                          "(status %d); is the GPU's memory full?", (int)s);
     }
+    cuda_counters_open(b);
     *out = b;
     return HONE_OK;
 }
@@ -86,8 +87,10 @@ hone_status cuda_blas_open(cuda_blas **out, hone_err *err)
 /* The library stays loaded: its threads and the driver know its code. */
 void cuda_blas_close(cuda_blas *b)
 {
-    if (b && b->handle)
+    if (b && b->handle) {
+        cuda_counters_close(b);
         (void)b->destroy(b->handle);
+    }
     free(b);
 }
 
@@ -147,7 +150,10 @@ hone_status cuda_matmul_init(cuda_matmul *mm, cuda_blas *b,
                     (uint64_t)(flip_b ? s->k : s->n), s->ldb);
     (void)b->layout(&mm->c, sizeof mm->c, out, (uint64_t)s->m, (uint64_t)s->n,
                     s->ldc);
-    return cuda_matmul_choose(mm, s, err);
+    mm->counters = NULL;
+    hone_try(cuda_matmul_choose(mm, s, err));
+    cuda_counters_take(mm);
+    return HONE_OK;
 }
 
 /* cuBLAS takes handles that are not const. */
@@ -172,8 +178,11 @@ cublasStatus_t cuda_matmul_launch(const cuda_matmul *mm,
         (void)mm->blas->desc_set(&desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                  &bias, sizeof bias);
     return mm->blas->matmul(mm->blas->handle, &desc, &mm->alpha, a, la, b, lb,
-                            &mm->beta, from, lc, c, lc, &mm->algo, workspace,
-                            (size_t)CUDA_BLAS_WORKSPACE, (cudaStream_t)stream);
+                            &mm->beta, from, lc, c, lc, &mm->algo,
+                            mm->counters ? mm->counters : workspace,
+                            mm->counters ? cuda_counters_bytes()
+                                         : (size_t)CUDA_BLAS_WORKSPACE,
+                            (cudaStream_t)stream);
 }
 
 /* A call that was accepted when it was prepared fails only if the GPU has; then

@@ -50,6 +50,8 @@ typedef struct cuda_blas {
     char *scratch;
     int64_t scratch_bytes;
     double spent_ms, heated_ms; /* in measuring; before it */
+    char *counters; /* see counters.c; or NULL */
+    int slots;      /* of them that are taken */
 } cuda_blas;
 
 /* A product ready to be run: no pointers to what could move. */
@@ -60,6 +62,7 @@ typedef struct cuda_matmul {
     cublasLtMatmulAlgo_t algo;
     float alpha, beta;
     int bias;
+    void *counters; /* its workspace; NULL: the one that it is given */
 } cuda_matmul;
 
 #define CUDA_BLAS_WORKSPACE ((int64_t)32 << 20)
@@ -79,6 +82,13 @@ hone_status cuda_matmul_init(cuda_matmul *, cuda_blas *, const cuda_product *,
 /* blas_choose.c: the algorithm of a product that is described. */
 hone_status cuda_matmul_choose(cuda_matmul *, const cuda_product *,
                                hone_err *);
+/* counters.c: workspaces of products that need a few bytes, and graphs that
+ * clear all of these at once. */
+void cuda_counters_open(cuda_blas *);
+void cuda_counters_close(cuda_blas *);
+void cuda_counters_take(cuda_matmul *);
+size_t cuda_counters_bytes(void);
+void cuda_counters_clear_once(const cuda_blas *, cudaGraph_t);
 /* C = alpha A B, or what lies at FROM is added. */
 void cuda_matmul_run(const cuda_matmul *, const void *a, const void *b,
                      const void *bias, const void *from, void *c,

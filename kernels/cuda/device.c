@@ -355,8 +355,9 @@ static hone_status cuda_capture_end(void *dev, hone_stream stream,
     cudaGraph_t graph = NULL;
     cudaError_t e = cudaStreamEndCapture((cudaStream_t)stream, &graph);
 
-    (void)dev;
     *out = NULL;
+    if (e == cudaSuccess)
+        cuda_counters_clear_once(((cuda_device *)dev)->blas, graph);
     if (e == cudaSuccess)
         e = cudaGraphInstantiate((cudaGraphExec_t *)out, graph, 0);
     if (e == cudaSuccess)
