@@ -83,6 +83,47 @@ static __device__ __forceinline__ float4 sum_of_parts(const float *from,
     return sum;
 }
 
+/* A kernel that adds up what the one before it leaves may be put on its way
+ * before that one is through: from compute capability 9.0 on. The first one
+ * says from where on ... */
+static __device__ __forceinline__ void next_may_start()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/* ... and the other waits until it is through and all it wrote is there. */
+static __device__ __forceinline__ void wait_for_last()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* EARLY: the kernel begins with wait_for_last(), in code for such a card. */
+template <class... A>
+static void launch_behind(int early, cudaStream_t s, unsigned blocks,
+                          void (*kernel)(A...), A... a)
+{
+    cudaLaunchConfig_t c = {};
+    cudaLaunchAttribute attribute = {};
+
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim = dim3(blocks);
+    c.blockDim = dim3(FACTOR_THREADS);
+    c.stream = s;
+    c.attrs = &attribute;
+    c.numAttrs = early ? 1 : 0;
+    (void)cudaLaunchKernelEx(&c, kernel, a...);
+}
+
+static inline int factor_early(const void *ctx)
+{
+    return ((const cuda_device *)ctx)->arch >= 90;
+}
+
 /* Products are in registers of a card with bf16; older ones never get here. */
 static inline hone_status factor_card(const hone_call *c, void *ctx,
                                       hone_err *err)

@@ -22,6 +22,7 @@ struct factor_dw {
     int tall; /* dw is [wide, narrow]; else [narrow, wide] */
     int wide_at, narrow_at, out_at; /* operands; of a list the first ones */
     float scale;
+    int early;
     unsigned char add[FACTOR_TILES];
     factor_tiles f;
 };
@@ -144,6 +145,7 @@ static __global__ void __launch_bounds__(FACTOR_THREADS)
         copies_close();
         add_stage<N>(acc, &stage[i % STAGES]);
     }
+    next_may_start();
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const int64_t column = (int64_t)blockIdx.x * COLUMNS + 16 * warp +
@@ -203,6 +205,7 @@ static __global__ void __launch_bounds__(FACTOR_THREADS)
     const int count = j.slices * (part + 1) / PARTS - begin;
     dw_place mine[MINE];
 
+    wait_for_last();
 #pragma unroll
     for (int k = 0; k < MINE; k++)
         mine[k] = place_of<N>(j, threadIdx.x + k * FACTOR_THREADS);
@@ -305,6 +308,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     (void)threads;
     hone_try(factor_card(c, ctx, err));
     (void)describe(c, d);
+    d->early = factor_early(ctx);
     e = cudaFuncSetAttribute(BY_TILES(d->n, dw_slice),
                              cudaFuncAttributeMaxDynamicSharedMemorySize,
                              shared_bytes(d->n));
@@ -345,8 +349,9 @@ static void run(const void *prepared, const hone_ptr *ptr, void *workspace,
 
     BY_TILES(d->n, dw_slice)<<<grid, FACTOR_THREADS, (size_t)shared_bytes(d->n),
                                (cudaStream_t)stream>>>(j);
-    BY_TILES(d->n, dw_join)<<<(unsigned)(d->wide / JOIN_COLUMNS),
-                              FACTOR_THREADS, 0, (cudaStream_t)stream>>>(j);
+    launch_behind(d->early, (cudaStream_t)stream,
+                  (unsigned)(d->wide / JOIN_COLUMNS), BY_TILES(d->n, dw_join),
+                  j);
 }
 
 CUDA_KERNELS(factor_dw) = {

@@ -24,6 +24,7 @@ struct pair {
     int strips, slices;
     int add; /* to dw */
     float scale;
+    int early;
 };
 
 struct pair_job {
@@ -249,6 +250,7 @@ static __global__ void __launch_bounds__(FACTOR_THREADS, 3 - N)
         next = now;
         now = now + 1 < STAGES<N> ? now + 1 : 0;
     }
+    next_may_start();
     __syncthreads();
     if (count)
         leave_rows<N>(du, all->sums[(count - 1) % 2], count - 1, rows);
@@ -326,6 +328,7 @@ template <int N>
 static __global__ void __launch_bounds__(FACTOR_THREADS)
     pair_join(const __grid_constant__ pair_job j, int row_blocks)
 {
+    wait_for_last();
     if ((int)blockIdx.x < row_blocks)
         join_rows<N>(j);
     else
@@ -396,6 +399,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     (void)threads;
     hone_try(factor_card(c, ctx, err));
     (void)describe(c, p);
+    p->early = factor_early(ctx);
     e = p->n == 1 ? cudaFuncSetAttribute(
                         pair_slice<1>,
                         cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -417,7 +421,8 @@ static void launch(const pair *p, const pair_job &j, cudaStream_t s)
     const int columns = (int)cuda_ceil(p->columns, JOIN_COLUMNS);
 
     pair_slice<N><<<grid, FACTOR_THREADS, sizeof(pair_shared<N>), s>>>(j);
-    pair_join<N><<<(unsigned)(rows + columns), FACTOR_THREADS, 0, s>>>(j, rows);
+    launch_behind(p->early, s, (unsigned)(rows + columns), pair_join<N>, j,
+                  rows);
 }
 
 static void run(const void *prepared, const hone_ptr *ptr, void *workspace,

@@ -117,6 +117,7 @@ static __global__ void __launch_bounds__(32 * WARPS<GRAD>, 1)
         compute<GRAD>(k, h, all, stage_of(all, i), j, l, i * ROWS,
                       slice.count);
     }
+    next_may_start();
     __syncthreads();
     if (count)
         leave_rows<GRAD>(j, stage_of(all, count - 1), slice, count - 1);
@@ -189,6 +190,7 @@ static __global__ void __launch_bounds__(FACTOR_THREADS)
 {
     int b = (int)blockIdx.x;
 
+    wait_for_last();
     if (b < SUMS<GRAD> * row_blocks) {
         const int which = b / row_blocks;
         join_rows(j, which, b % row_blocks, GRAD ? j.f.scale[which] : 1.0f,
@@ -303,6 +305,7 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     (void)threads;
     hone_try(factor_card(c, ctx, err));
     (void)describe(c, (factors *)prepared);
+    ((factors *)prepared)->early = factor_early(ctx);
     e = is_grad(c) ? allow<true>() : allow<false>();
     return e == cudaSuccess ? HONE_OK
                             : hone_fail(err, HONE_EIO, "cuda: %s: %s", c->op,
@@ -318,9 +321,8 @@ static void launch(const factors_job &j, cudaStream_t s)
 
     factors_slice<GRAD>
         <<<grid, 32 * WARPS<GRAD>, sizeof(factors_shared<GRAD>), s>>>(j);
-    factors_join<GRAD>
-        <<<(unsigned)(SUMS<GRAD> * rows + 3 * columns), FACTOR_THREADS, 0, s>>>(
-            j, rows, columns);
+    launch_behind(j.f.early, s, (unsigned)(SUMS<GRAD> * rows + 3 * columns),
+                  factors_join<GRAD>, j, rows, columns);
 }
 
 /* Inputs from FIRST on: gate, up, gate_u, gate_w, up_u, up_w, w. */

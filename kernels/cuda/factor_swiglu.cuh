@@ -33,6 +33,7 @@ struct factors {
     int strips, slices;
     int add[3]; /* to the gradients of weights */
     float scale[3];
+    int early;
 };
 
 struct factors_job {
