@@ -9,6 +9,8 @@
  */
 #include "factor_swiglu.cuh"
 
+#include <math.h>
+
 enum {
     LEAST_STAGES = 8, /* of a slice */
     JOIN_COLUMNS = 8  /* few: a thread has one sum to wait for */
@@ -78,7 +80,7 @@ stage_of(factors_shared<GRAD> *all, int i)
     return &all->stage[i % STAGES<GRAD>];
 }
 
-template <bool GRAD>
+template <bool GRAD, bool EXACT>
 static __global__ void __launch_bounds__(32 * WARPS<GRAD>, 1)
     factors_slice(const __grid_constant__ factors_job j)
 {
@@ -114,8 +116,8 @@ static __global__ void __launch_bounds__(32 * WARPS<GRAD>, 1)
         copies_close();
         if (i)
             leave_rows<GRAD>(j, stage_of(all, i - 1), slice, i - 1);
-        compute<GRAD>(k, h, all, stage_of(all, i), j, l, i * ROWS,
-                      slice.count);
+        compute<GRAD, EXACT>(k, h, all, stage_of(all, i), j, l, i * ROWS,
+                             slice.count);
     }
     next_may_start();
     __syncthreads();
@@ -229,6 +231,14 @@ static int slices_for(int64_t rows, int strips)
     return best;
 }
 
+/* Of a size that no element of bf16 is lost by. */
+static int is_power_of_2(double x)
+{
+    int exponent;
+
+    return fabs(frexp(x, &exponent)) == 0.5 && exponent > -8 && exponent <= 16;
+}
+
 static int describe(const hone_call *c, factors *f)
 {
     const hone_swiglu_factors_attrs *a =
@@ -242,6 +252,7 @@ static int describe(const hone_call *c, factors *f)
     f->scale[0] = (float)a->gate_scale;
     f->scale[1] = (float)a->up_scale;
     f->scale[2] = 1;
+    f->exact = is_power_of_2(a->gate_scale) && is_power_of_2(a->up_scale);
     for (int i = 0; i < 3; i++) {
         const int64_t r = i < 2 ? t[2 + 2 * i].dim[1] : t[6].dim[0];
 
@@ -292,9 +303,14 @@ static hone_status prepare(const hone_call *c, int threads, hone_need *need,
 
 template <bool GRAD> static cudaError_t allow()
 {
-    return cudaFuncSetAttribute(factors_slice<GRAD>,
-                                cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                (int)sizeof(factors_shared<GRAD>));
+    const auto what = cudaFuncAttributeMaxDynamicSharedMemorySize;
+    const int bytes = (int)sizeof(factors_shared<GRAD>);
+    const cudaError_t e = cudaFuncSetAttribute(factors_slice<GRAD, true>, what,
+                                               bytes);
+
+    return e == cudaSuccess ? cudaFuncSetAttribute(factors_slice<GRAD, false>,
+                                                   what, bytes)
+                            : e;
 }
 
 static hone_status init(const hone_call *c, int threads, void *ctx,
@@ -319,8 +335,12 @@ static void launch(const factors_job &j, cudaStream_t s)
     const int rows = (int)cuda_ceil(j.f.rows * (RANK / 4), FACTOR_THREADS);
     const int columns = GRAD ? (int)cuda_ceil(j.f.columns, JOIN_COLUMNS) : 0;
 
-    factors_slice<GRAD>
-        <<<grid, 32 * WARPS<GRAD>, sizeof(factors_shared<GRAD>), s>>>(j);
+    if (j.f.exact)
+        factors_slice<GRAD, true>
+            <<<grid, 32 * WARPS<GRAD>, sizeof(factors_shared<GRAD>), s>>>(j);
+    else
+        factors_slice<GRAD, false>
+            <<<grid, 32 * WARPS<GRAD>, sizeof(factors_shared<GRAD>), s>>>(j);
     launch_behind(j.f.early, s, (unsigned)(SUMS<GRAD> * rows + 3 * columns),
                   factors_join<GRAD>, j, rows, columns);
 }

@@ -33,7 +33,7 @@ struct factors {
     int strips, slices;
     int add[3]; /* to the gradients of weights */
     float scale[3];
-    int early;
+    int early, exact; /* exact: scales are powers of two, see use_step() */
 };
 
 struct factors_job {
@@ -371,9 +371,21 @@ multiply_step(float (&v)[INPUTS<GRAD>][2][4],
     }
 }
 
+/* Two elements times a power of two. */
+static __device__ __forceinline__ uint32_t two_scaled(uint32_t w, float by)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm("mul.rn.bf16x2 %0, %0, %1;" : "+r"(w) : "r"(two(by, by)));
+    return w;
+#else
+    return two(low(w) * by, high(w) * by);
+#endif
+}
+
 /* From what was read to what is written: sums with the products V, and what
- * they are used for. */
-template <bool GRAD>
+ * they are used for. A scale that is a power of two is in the products' first
+ * factors already, which rounds nothing: sums begin with what was read. */
+template <bool GRAD, bool EXACT>
 static __device__ __forceinline__ void
 use_step(words<GRAD> &w, const float (&v)[INPUTS<GRAD>][2][4],
          const factors &p)
@@ -385,8 +397,12 @@ use_step(words<GRAD> &w, const float (&v)[INPUTS<GRAD>][2][4],
 
 #pragma unroll
         for (int o = 0; o < INPUTS<GRAD>; o++) {
-            x[o][0] = low(w.of[o][i]) + p.scale[o] * v[o][n][2 * half];
-            x[o][1] = high(w.of[o][i]) + p.scale[o] * v[o][n][2 * half + 1];
+            x[o][0] = v[o][n][2 * half];
+            x[o][1] = v[o][n][2 * half + 1];
+            if constexpr (!EXACT) {
+                x[o][0] = low(w.of[o][i]) + p.scale[o] * x[o][0];
+                x[o][1] = high(w.of[o][i]) + p.scale[o] * x[o][1];
+            }
         }
 #pragma unroll
         for (int e = 0; e < 2; e++)
@@ -403,7 +419,7 @@ use_step(words<GRAD> &w, const float (&v)[INPUTS<GRAD>][2][4],
 /* All steps: what comes of them back into shared memory, sums over columns.
  * What the next step needs is read before this one writes: the compiler cannot
  * know that they are not the same. */
-template <bool GRAD>
+template <bool GRAD, bool EXACT>
 static __device__ __forceinline__ void
 go_through(kept<GRAD> &k, const held<GRAD> &h, factors_stage<GRAD> *s,
            const factors_shared<GRAD> *all, const factors &p, int tile)
@@ -415,6 +431,10 @@ go_through(kept<GRAD> &k, const held<GRAD> &h, factors_stage<GRAD> *s,
 #pragma unroll
     for (int i = 0; i < INPUTS<GRAD>; i++)
         load_rows(u[i], s->narrow[i] + narrow_at(down.down, down.side));
+    if constexpr (EXACT)
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            u[i / 4][i % 4] = two_scaled(u[i / 4][i % 4], p.scale[i / 4]);
     load_step<GRAD>(next, s, place_of_step(tile, 0));
 #pragma unroll
     for (int q = 0; q < STEPS<GRAD>; q++) {
@@ -422,10 +442,16 @@ go_through(kept<GRAD> &k, const held<GRAD> &h, factors_stage<GRAD> *s,
         float v[INPUTS<GRAD>][2][4] = {};
 
         w = next;
+        if constexpr (EXACT)
+#pragma unroll
+            for (int i = 0; i < INPUTS<GRAD> * 8; i++) {
+                const uint32_t word = w.of[i / 8][i / 4 % 2 * 2 + i / 2 % 2];
+                v[i / 8][i / 4 % 2][i % 4] = i % 2 ? high(word) : low(word);
+            }
         multiply_step<GRAD>(v, u, h, q, all->weight[at.t], at.s);
         if (q + 1 < STEPS<GRAD>)
             load_step<GRAD>(next, s, place_of_step(tile, q + 1));
-        use_step<GRAD>(w, v, p);
+        use_step<GRAD, EXACT>(w, v, p);
 #pragma unroll
         for (int i = 0; i < (GRAD ? 3 : 1); i++)
             store_rows(s->wide[i][at.t] +
@@ -476,7 +502,7 @@ static __device__ __forceinline__ void put_tiles(bf16 *to, const bf16 *tile,
     }
 }
 
-template <bool GRAD>
+template <bool GRAD, bool EXACT>
 static __device__ __forceinline__ void
 compute(kept<GRAD> &k, const held<GRAD> &held, factors_shared<GRAD> *all,
         factors_stage<GRAD> *s, const factors_job &j, const lane_place &l,
@@ -486,7 +512,7 @@ compute(kept<GRAD> &k, const held<GRAD> &held, factors_shared<GRAD> *all,
     const int first = warp * MINE<GRAD>;
 
     memset(k.row, 0, sizeof k.row);
-    go_through<GRAD>(k, held, s, all, j.f, first);
+    go_through<GRAD, EXACT>(k, held, s, all, j.f, first);
     if constexpr (GRAD)
         add_columns(k, s, first);
 #pragma unroll
