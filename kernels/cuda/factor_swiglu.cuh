@@ -172,7 +172,7 @@ fetch_tiles(bf16 *to, int stride, const bf16 *const *from,
 #pragma unroll
         for (int i = 0; i < COUNT; i++)
             copy_async(to + i * stride + rows_below<MINE>(l.at, h),
-                       from[i] + (there ? at : 0), there);
+                       from[i] + at, there);
     }
 }
 
