@@ -14,7 +14,7 @@ enum {
     COLUMNS = WARP_COLUMNS * FACTOR_WARPS,
     ROWS = 16, /* of a stage */
     WIDE = COLUMNS + 8,
-    LEAST_STAGES = 8, /* of a slice; half of them where blocks are few */
+    LEAST_STAGES = 8, /* of a slice */
     JOIN_COLUMNS = 8 /* few: a thread has one sum in the end */
 };
 
@@ -337,15 +337,12 @@ static __global__ void __launch_bounds__(FACTOR_THREADS)
 
 /* -------------------------------------------------------------- the calls */
 
-/* Two blocks on each of 132 multiprocessors, or one, of fewer stages. */
+/* A block on each of 132 multiprocessors: more of them leave more parts. */
 static int slices_for(int64_t rows, int strips)
 {
     const int64_t most = rows / (LEAST_STAGES * ROWS);
-    const int64_t one = 132 / strips, two = 2 * one;
-    int64_t slices = two < most ? two : most;
+    const int64_t slices = most < 132 / strips ? most : 132 / strips;
 
-    if (slices < one)
-        slices = one < 2 * most ? one : 2 * most;
     return slices < 1 ? 1 : (int)slices;
 }
 
