@@ -43,6 +43,9 @@ void cuda_unpin(cuda_device *, void *);
 /* The compute capability that the code in use was compiled for: at most that
  * of the card; an error where there is none for it. */
 cudaError_t cuda_code_arch(int *arch);
+/* Pointers that each tensor of a `map` has: those of its reads and writes, and
+ * of the magnitudes where writes are held in blocks of eight bits. */
+int cuda_map_pointers(const hone_call *);
 /* What a call takes in a graph; see graph.cu. */
 int64_t cuda_graph_bytes(const hone_call *);
 /* Numbers near 1, in whatever storage they are read. */

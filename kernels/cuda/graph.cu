@@ -65,7 +65,7 @@ int64_t cuda_graph_bytes(const hone_call *c)
     if (!strcmp(c->op, "map")) {
         const hone_map_attrs *a = (const hone_map_attrs *)c->attrs;
 
-        return list_bytes(c->nout / a->writes, (int)(a->reads + a->writes),
+        return list_bytes(c->nout / a->writes, cuda_map_pointers(c),
                           sizeof(map_plan));
     }
     return (int64_t)(NODE * nodes_of(c));

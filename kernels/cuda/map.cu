@@ -29,6 +29,7 @@ struct map_job {
 struct map {
     const void *kernel; /* of the kind of list that the call takes */
     bool is_short;
+    int per; /* pointers that each tensor of the list has */
     map_job job;
     map_plan plan;
     uint32_t nin, nout;
@@ -334,6 +335,17 @@ static hone_status plan(const hone_call *c, map_plan *p, hone_err *err)
     return HONE_OK;
 }
 
+int cuda_map_pointers(const hone_call *c)
+{
+    const hone_map_attrs *a = (const hone_map_attrs *)c->attrs;
+    int64_t per = a->reads + a->writes;
+
+    for (uint32_t i = 0; i < c->nout; i++)
+        if (is_block8(c->type[c->nin + i].storage))
+            return (int)(per + a->writes);
+    return (int)per;
+}
+
 static int64_t storages_at(const hone_call *c)
 {
     return (int64_t)(sizeof(map) + c->nout * sizeof(int64_t));
@@ -374,12 +386,6 @@ template <class L> static void choose(map *m, const hone_map_attrs *a)
     m->job.slots = 0;
 }
 
-/* Pointers that each tensor of the list has. */
-static int pointers(const map_job &j)
-{
-    return j.reads + j.writes * (j.blocks ? 2 : 1);
-}
-
 static size_t slots_bytes(const map *m)
 {
     return (size_t)m->job.slots * MAP_THREADS * VECTOR * sizeof(float) +
@@ -406,13 +412,13 @@ static hone_status init(const hone_call *c, int threads, void *ctx,
     m->nin = c->nin;
     m->nout = c->nout;
     m->storages = storages_at(c);
-    for (uint32_t i = 0; i < c->nin + c->nout; i++) {
+    m->per = cuda_map_pointers(c);
+    m->job.blocks = m->per > m->job.reads + m->job.writes;
+    for (uint32_t i = 0; i < c->nin + c->nout; i++)
         storage[i] = cuda_storage(c, i);
-        m->job.blocks |= is_block8(storage[i]);
-    }
     for (uint32_t i = 0; i < c->nout; i += (uint32_t)a->writes)
         m->count[i / a->writes] = cuda_count(c, c->nin + i);
-    m->is_short = list_is_short(c->nout / a->writes, pointers(m->job));
+    m->is_short = list_is_short(c->nout / a->writes, m->per);
     (m->is_short ? choose<list_short> : choose<list_table>)(m, a);
     if (slots_bytes(m) > (size_t)most)
         return hone_fail(err, HONE_EINVAL, "cuda: map: the program needs more "
@@ -452,7 +458,7 @@ static void launch(const map *m, map_job *job, const hone_ptr *ptr,
 
     kernel = (decltype(kernel))m->kernel;
     while (n < tensors) {
-        list_open(&t, pointers(*job));
+        list_open(&t, m->per);
         job->first = (int)n;
         while (n < tensors && t.tensors < list_most<L>(t.per))
             enter(m, ptr, n++, &t);
