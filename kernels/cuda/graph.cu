@@ -5,7 +5,7 @@
  * included, and does not say how much that is. Measured on an H200: 2.5 KiB a
  * node, for 12,000 to 22,000 of them. What cuBLASLt chooses is not known
  * before there is a GPU: about every second product has a node of its own that
- * clears its counters.
+ * clears its counters, of which counters.c takes out what it can.
  */
 #include "list.cuh"
 
