@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """The shape of the source: layers, sizes, and who may include what.
 
-core/LAYERS names the files of the engine from top to bottom. An include that
-points up, a circle, a file without a layer, a file or an engine that grew too
-long, and a plugin that sees more of the engine than hone/plugin.h fail. A tree
-with each of these faults, made here, proves that they are found.
+core/LAYERS names the folders of the engine from top to bottom. An include that
+points up, a circle, a file without a layer, a name that two files have, a file
+or an engine that grew too long, and a plugin that sees more of the engine than
+hone/plugin.h fail. A tree with each of these faults, made here, proves that
+they are found.
 """
 import pathlib
 import re
@@ -32,23 +33,9 @@ def line_count(path):
 
 
 def read_layers(path):
-    """[(layer, [entry, ...]), ...], top first."""
+    """The folders of core/, top first."""
     lines = (line.split("#")[0].split() for line in open(path))
-    return [(line[0], line[1:]) for line in lines if line]
-
-
-def layer_of(name, layers):
-    """Index of the layer of a file: the longest entry that fits; or None."""
-    stem = name.rsplit(".", 1)[0]
-    best, found = -1, None
-    for index, (_, entries) in enumerate(layers):
-        for entry in entries:
-            exact = entry == name
-            fits = exact or stem == entry or stem.startswith(entry + "_")
-            weight = len(entry) + (1000 if exact else 0)
-            if fits and weight > best:
-                best, found = weight, index
-    return found
+    return [line[0] for line in lines if line]
 
 
 def circle(graph):
@@ -76,36 +63,44 @@ def circle(graph):
     return None
 
 
+def core_files(root):
+    """{name: path} of the engine's files, but for the public headers."""
+    return {p.name: p for p in sorted((root / "core").rglob("*.[ch]"))
+            if p.parent.name != "hone"}
+
+
 def check_core(root):
     layers = read_layers(root / "core/LAYERS")
-    files = {p.name: p for p in sorted((root / "core").glob("*.[ch]"))}
-    graph = {}
+    files, graph = core_files(root), {}
+    for path in sorted((root / "core").glob("*/*.[ch]")):
+        if path != files[path.name]:
+            yield f"core: two files have the name {path.name}"
     for name, path in files.items():
-        here = layer_of(name, layers)
-        if here is None:
-            yield f"core/{name}: no layer; add it to core/LAYERS"
+        said, folder = path.relative_to(root), path.parent.name
+        if folder not in layers or path.parent.parent != root / "core":
+            yield f"{said}: no layer; core/LAYERS names the folders"
             continue
         graph[name] = [other for other in includes(path) if other in files]
         for other in graph[name]:
-            there = layer_of(other, layers)
-            if there is not None and there < here:
-                yield (f"core/{name} ({layers[here][0]}) includes {other} "
-                       f"({layers[there][0]}), which is above it")
+            there = files[other].parent.name
+            if there in layers and layers.index(there) < layers.index(folder):
+                yield f"{said} includes {there}/{other}, which is above it"
         for other in includes(path):
             if other not in files and other not in PUBLIC:
-                yield f"core/{name} includes {other}, which is not in core/"
+                yield f"{said} includes {other}, which is not in core/"
     found = circle({n: g for n, g in graph.items() if n.endswith(".h")})
     if found:
         yield "core: headers include each other: " + " -> ".join(found)
 
 
 def check_plugins(root):
+    engine = core_files(root)
     for folder in ("plugins", "kernels", "tests/fake"):
         for path in sources(root / folder):
             for other in includes(path):
                 inside = (path.parent / other).resolve()
                 in_core = (root / "core").resolve() in inside.parents
-                if (root / "core" / other).exists() or in_core:
+                if other in engine or in_core:
                     yield (f"{path.relative_to(root)} includes {other}: "
                            f"a plugin sees {PUBLIC[0]} alone")
 
@@ -133,24 +128,25 @@ def check(root, say=lambda text: None):
 
 # One fault each: the files of a tree, and words of the message it must give.
 FAULTS = [
-    ({"core/arena.h": '#include "train.h"\n'}, "which is above it"),
+    ({"core/ground/arena.h": '#include "train.h"\n'}, "which is above it"),
     ({"core/stray.c": "\n"}, "no layer"),
-    ({"core/train.h": '#include "train_step.h"\n',
-      "core/train_step.h": '#include "train.h"\n'}, "include each other"),
-    ({"core/train.c": '#include "gemm.h"\n'}, "not in core/"),
-    ({"core/train.c": "\n" * (LINES_MOST + 1)}, f"at most {LINES_MOST}"),
-    ({f"core/train_{i}.c": "\n" * LINES_SAID
+    ({"core/ground/train.c": "\n"}, "two files have the name"),
+    ({"core/phases/train.h": '#include "train_step.h"\n',
+      "core/phases/train_step.h": '#include "train.h"\n'}, "include each other"),
+    ({"core/phases/train.c": '#include "gemm.h"\n'}, "not in core/"),
+    ({"core/phases/train.c": "\n" * (LINES_MOST + 1)}, f"at most {LINES_MOST}"),
+    ({f"core/phases/train_{i}.c": "\n" * LINES_SAID
       for i in range(CORE_LINES_MOST // LINES_SAID + 2)},
      f"at most {CORE_LINES_MOST}"),
     ({"plugins/wsd.c": '#include "arena.h"\n'}, "a plugin sees"),
-    ({"kernels/cpu/gemm.c": '#include "../../core/arena.h"\n'},
+    ({"kernels/cpu/gemm.c": '#include "../../core/ground/arena.h"\n'},
      "a plugin sees"),
 ]
 GOOD = {
-    "core/LAYERS": "phases train\nground arena\n",
-    "core/train.h": '#include "arena.h"\n#include "hone/plugin.h"\n',
-    "core/train.c": '#include "train.h"\n',
-    "core/arena.h": "#include <stddef.h>\n",
+    "core/LAYERS": "phases a run\nground memory\n",
+    "core/phases/train.h": '#include "arena.h"\n#include "hone/plugin.h"\n',
+    "core/phases/train.c": '#include "train.h"\n',
+    "core/ground/arena.h": "#include <stddef.h>\n",
     "core/include/hone/plugin.h": "\n",
     "plugins/wsd.c": '#include "hone/plugin.h"\n',
 }
