@@ -63,7 +63,7 @@ def hone(folder, mode, seed):
         folder / f"{mode}-{seed}.lua",
         model=f'hone.model {{ "{MODEL}", storage = "{storage}" }}',
         adapter=adapter if method in LORA else None,
-        precision=f'"{precision}"',
+        precision=None if runs.DEVICE == "cpu" else f'"{precision}"',
         data=f'hone.data.alpaca {{ "rows.json", val = {HELD}, '
         f'max_tokens = {MOST} }}', batch="hone.pack { tokens = 2048 }",
         optimizer=f'hone.adamw {{ lr = {RATE[method]}, state = "{state}" }}',
