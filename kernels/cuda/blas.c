@@ -180,8 +180,8 @@ cublasStatus_t cuda_matmul_launch(const cuda_matmul *mm,
     return mm->blas->matmul(mm->blas->handle, &desc, &mm->alpha, a, la, b, lb,
                             &mm->beta, from, lc, c, lc, &mm->algo,
                             mm->counters ? mm->counters : workspace,
-                            mm->counters ? cuda_counters_bytes()
-                                         : (size_t)CUDA_BLAS_WORKSPACE,
+                            (size_t)(mm->counters ? CUDA_BLAS_COUNTERS
+                                                  : CUDA_BLAS_WORKSPACE),
                             (cudaStream_t)stream);
 }
 

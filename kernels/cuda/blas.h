@@ -66,6 +66,7 @@ typedef struct cuda_matmul {
 } cuda_matmul;
 
 #define CUDA_BLAS_WORKSPACE ((int64_t)32 << 20)
+enum { CUDA_BLAS_COUNTERS = 1024 }; /* bytes of a product's own, at most */
 
 /* Whether the Toolkit knows a scale for each row of both factors. */
 #define CUDA_BLAS_ROW_SCALES (CUDART_VERSION >= 12090)
@@ -87,7 +88,6 @@ hone_status cuda_matmul_choose(cuda_matmul *, const cuda_product *,
 void cuda_counters_open(cuda_blas *);
 void cuda_counters_close(cuda_blas *);
 void cuda_counters_take(cuda_matmul *);
-size_t cuda_counters_bytes(void);
 void cuda_counters_clear_once(const cuda_blas *, cudaGraph_t);
 /* C = alpha A B, or what lies at FROM is added. */
 void cuda_matmul_run(const cuda_matmul *, const void *a, const void *b,

@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { SLOT = 1024, SLOTS = 2048 };
+enum { SLOT = CUDA_BLAS_COUNTERS, SLOTS = 2048 };
 
 void cuda_counters_open(cuda_blas *b)
 {
@@ -34,18 +34,12 @@ void cuda_counters_take(cuda_matmul *mm)
     cuda_blas *b = mm->blas;
     cublasLtMatmulHeuristicResult_t result;
 
-    mm->counters = NULL;
     if (!b->counters || b->slots == SLOTS ||
         b->check(b->handle, &mm->desc, &mm->a, &mm->b, &mm->c, &mm->c,
                  &mm->algo, &result) != CUBLAS_STATUS_SUCCESS ||
         !result.workspaceSize || result.workspaceSize > SLOT)
         return;
     mm->counters = b->counters + (size_t)SLOT * (size_t)b->slots++;
-}
-
-size_t cuda_counters_bytes(void)
-{
-    return SLOT;
 }
 
 #if CUDART_VERSION >= 13000

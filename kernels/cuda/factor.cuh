@@ -62,6 +62,11 @@ static inline int factor_want(const hone_call *c, hone_need *need)
            !(c->device && c->device->arch && c->device->arch < 80);
 }
 
+static __device__ __forceinline__ void add_to(float4 &sum, float4 v)
+{
+    sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+}
+
 /* The sum of COUNT times four floats that lie STRIDE apart, in their order;
  * eight times four are on their way at once. */
 static __device__ __forceinline__ float4 sum_of_parts(const float *from,
@@ -78,7 +83,7 @@ static __device__ __forceinline__ float4 sum_of_parts(const float *from,
                                      : float4{ 0, 0, 0, 0 };
 #pragma unroll
         for (int k = 0; k < 8; k++)
-            sum.x += v[k].x, sum.y += v[k].y, sum.z += v[k].z, sum.w += v[k].w;
+            add_to(sum, v[k]);
     }
     return sum;
 }

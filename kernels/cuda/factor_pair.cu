@@ -199,10 +199,8 @@ leave_rows(float *to, const float (&sums)[FACTOR_WARPS][ROWS * (16 * N + 8)],
     if (t >= EACH || i * ROWS + r >= count)
         return;
 #pragma unroll
-    for (int w = 0; w < FACTOR_WARPS; w++) {
-        const float4 v = *(const float4 *)(sums[w] + r * (16 * N + 8) + c);
-        sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-    }
+    for (int w = 0; w < FACTOR_WARPS; w++)
+        add_to(sum, *(const float4 *)(sums[w] + r * (16 * N + 8) + c));
     __stcg((float4 *)(to + (i * ROWS + r) * (16 * N) + c), sum);
 }
 

@@ -32,10 +32,8 @@ leave_rows(const factors_job &j, factors_stage<GRAD> *s, const row_slice &slice,
     if (which >= SUMS<GRAD> || row >= slice.count)
         return;
 #pragma unroll
-    for (int w = 0; w < WARPS<GRAD>; w++) {
-        const float4 v = *(const float4 *)(sums_of(s, which, w) + sum_at(r, c));
-        sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-    }
+    for (int w = 0; w < WARPS<GRAD>; w++)
+        add_to(sum, *(const float4 *)(sums_of(s, which, w) + sum_at(r, c)));
     __stcg((float4 *)(j.row_parts +
                       ((which * j.f.strips + blockIdx.x) * j.f.rows +
                        slice.first + row) * RANK + c), sum);
