@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+from tiny_run import spread
+
 BUILD = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
 LEARNED = ("step", "loss", "grad_norm", "lr", "rows", "eval_loss", "loss_scale")
@@ -50,14 +52,6 @@ CASES = (
     ("again", FULL, "adamw", 'keep = "all", states = "host"', 1.0),
     ("again-muon", FULL, "muon", f'states = "host", {CHUNKS}', 1.0),
 )
-
-
-def spread(folder, scale):
-    """First weights this far from 0: gradients grow with them."""
-    path = folder / "model/config.json"
-    config = json.loads(path.read_text())
-    config["initializer_range"] = scale
-    path.write_text(json.dumps(config))
 
 
 def run(folder, recipe, device):

@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 
+from tiny_run import spread
+
 BUILD = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
 STEPS = 20
@@ -45,14 +47,6 @@ def train(folder, out, *arguments):
              for line in lines if '"loss"' in line]
     weights = (folder / out / "model/model.safetensors").read_bytes()
     return steps, done.stderr, hashlib.sha256(weights).hexdigest()
-
-
-def spread(folder, scale):
-    """First weights this far from 0: gradients grow with them."""
-    path = folder / "model/config.json"
-    config = json.loads(path.read_text())
-    config["initializer_range"] = scale
-    path.write_text(json.dumps(config))
 
 
 def check_losses(folder):

@@ -35,6 +35,14 @@ def row(i):
     return {"instruction": words(2 + i % 7), "output": words(3 + 5 * i % 23)}
 
 
+def spread(folder, scale):
+    """First weights this far from 0: gradients grow with them."""
+    path = folder / "model/config.json"
+    config = json.loads(path.read_text())
+    config["initializer_range"] = scale
+    path.write_text(json.dumps(config))
+
+
 def main(folder):
     model = folder / "model"
     model.mkdir(parents=True)
