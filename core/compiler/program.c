@@ -196,23 +196,15 @@ int64_t hone_program_bytes(const hone_program *p)
     return (int64_t)b.used;
 }
 
-/* Programs that have the node: what begins behind their rows they have not. */
-static int programs_with(const hone_node *node, const hone_sizes *like)
-{
-    int count = !like;
-
-    for (int i = 0; like && i < like->count; i++)
-        count += like->bucket[i].tokens > node->row;
-    return count;
-}
-
 int64_t hone_program_graph_bytes(const hone_program *p, const hone_machine *m,
                                  const hone_sizes *like)
 {
     const hone_device *api = m->component->ops; /* there may be none */
+    const int count = like ? like->count : 1;
+    int64_t use[HONE_MAX_BUCKETS][HONE_GRAPH_USE] = { { 0 } };
     hone_arena arena = { 0 };
     hone_graph g = p->graph;
-    int64_t bytes = 0;
+    int64_t bytes[HONE_MAX_BUCKETS] = { 0 }, all = 0;
 
     if (!p->name || !m->info.can_capture || !hone_device_has(api, graph_bytes))
         return 0;
@@ -220,11 +212,16 @@ int64_t hone_program_graph_bytes(const hone_program *p, const hone_machine *m,
     for (int n = 0; n < g.nodes; n++) {
         const hone_call call = hone_node_call(&g, &g.node[n]);
 
-        bytes += api->graph_bytes(&call) * programs_with(&g.node[n], like);
+        /* What begins behind the rows of a size is not in its program. */
+        for (int i = 0; i < count; i++)
+            if (!like || like->bucket[i].tokens > g.node[n].row)
+                bytes[i] = api->graph_bytes(&call, use[i]);
         hone_arena_clear(&arena);
     }
     hone_arena_free(&arena);
-    return bytes;
+    for (int i = 0; i < count; i++)
+        all += bytes[i];
+    return all;
 }
 
 typedef struct {

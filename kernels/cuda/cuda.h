@@ -46,8 +46,8 @@ cudaError_t cuda_code_arch(int *arch);
 /* Pointers that each tensor of a `map` has: those of its reads and writes, and
  * of the magnitudes where writes are held in blocks of eight bits. */
 int cuda_map_pointers(const hone_call *);
-/* What a call takes in a graph; see graph.cu. */
-int64_t cuda_graph_bytes(const hone_call *);
+/* What a call adds to a graph's USE, and all of them take; see graph.cu. */
+int64_t cuda_graph_bytes(const hone_call *, int64_t use[HONE_GRAPH_USE]);
 /* Numbers near 1, in whatever storage they are read. */
 void cuda_noise(void *to, int64_t bytes, hone_stream);
 

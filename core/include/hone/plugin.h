@@ -482,6 +482,8 @@ typedef struct hone_choices {
     void (*keep)(void *self, const char *key, const char *value);
 } hone_choices;
 
+#define HONE_GRAPH_USE 8 /* numbers */
+
 typedef struct hone_device {
     uint32_t size;
     hone_status (*info)(void *dev, hone_device_info *, hone_err *);
@@ -514,7 +516,9 @@ typedef struct hone_device {
      * in BYTES of device memory at SCRATCH. Absent: nothing is measured. */
     void (*choose)(void *dev, const hone_choices *, void *scratch,
                    int64_t bytes);
-    int64_t (*graph_bytes)(const hone_call *); /* of it in a graph; pure */
+    /* Adds a call to what those of a graph take, in the device's own terms, all
+     * zero at first; bytes of device memory for all of them. Pure. */
+    int64_t (*graph_bytes)(const hone_call *, int64_t use[HONE_GRAPH_USE]);
 } hone_device;
 
 /* A collective is a pack whose kernels get its state as CTX, and that knows
