@@ -83,15 +83,15 @@ double hone_curve_at(const hone_curve *c, double work)
 }
 
 /* Each score costs something beside its product, and each row the masked end of
- * its last keys: fitted to pack cuda on an H100, with rows of 1,024 to 8,192
- * tokens and heads of 64 and 128. Longer rows are taken to have the rate of
- * 8,192: had it risen on, steps of 32,768 and more had been shorter. */
+ * its last keys; fitted to pack cuda on an H100. Beyond 8,192 tokens and heads of
+ * 128 rates rise no more, as steps with longer rows and wider heads show. */
 double hone_card_attention(double per_key, double span, double d, int grad)
 {
-    double scores = grad ? 66 : 115, masked = grad ? 700 : 760;
+    double scores = grad ? 23 : 69, masked = grad ? 700 : 760;
 
     return per_key * span * (1 + masked / fmin(span, 8192)) /
-           (1 + masked / 8192) * ((1 + scores / d) / (1 + scores / 128));
+           (1 + masked / 8192) *
+           ((1 + scores / fmin(d, 128)) / (1 + scores / 128));
 }
 
 /* ---------------------------------------------------------------- reading */
