@@ -5,9 +5,9 @@
 
 hone's mean is no further from that of Transformers (PEFT, bitsandbytes) in the
 same mode than the seeds of either are from each other. With FP8 weights, which
-have no such peer, it is at most 0.5 % above hone's own in bf16, or within the
-spread of seeds; beside it what PEFT makes of the adapters of both on the bf16
-weights. MODES="bf16 fp8 nf4": which of those below; JOBS=4: runs beside each
+have no such peer, it is at most 0.5 % above hone's own with bf16 weights, if
+that mode is run before, or within the spread of seeds; beside LoRA's what PEFT
+makes of the adapters of both on the bf16 weights. MODES="bf16 fp8 nf4": which of those below; JOBS=4: runs beside each
 other. A mode's lines come when it is done: what fails ends its mode alone."""
 import concurrent.futures
 import importlib.util
@@ -52,7 +52,24 @@ MODES = {
              "bfloat16"),
     "full-int8": ("full", "bf16", "bf16", "int8", "bitsandbytes", "float32",
                   "bfloat16"),
+    "nf4-int8": ("lora", "nf4", "bf16", "int8", "bitsandbytes", "nf4",
+                 "bfloat16"),
+    "fp16-int8": ("lora", "bf16", "fp16", "int8", "bitsandbytes", "bfloat16",
+                  "float16"),
+    "fp32-int8": ("lora", "fp32", "fp32", "int8", "bitsandbytes", "float32",
+                  None),
+    "fp8-int8": ("lora", "fp8", "bf16", "int8", None, None, None),
+    "dora-fp32": ("dora", "fp32", "fp32", "fp32", "peft", "float32", None),
+    "dora-fp16": ("dora", "bf16", "fp16", "fp32", "peft", "bfloat16",
+                  "float16"),
+    "dora-fp8": ("dora", "fp8", "bf16", "fp32", None, None, None),
+    "full-fp32": ("full", "fp32", "fp32", "fp32", "transformers", "float32",
+                  None),
+    "full-fp16": ("full", "bf16", "fp16", "fp32", "transformers", "float32",
+                  "float16"),
 }
+# What has no peer is held against hone's own in bf16, where that is run too.
+OWN = {"fp8": "bf16", "dora-fp8": "dora", "fp8-int8": "int8"}
 
 
 def hone(folder, mode, seed):
@@ -229,8 +246,8 @@ def main(folder):
                 line(f"Transformers, {mode}", other[0])
                 good = abs(mean(found) - mean(other[0])) <= max(
                     spread(found), spread(other[0]))
-            elif mode == "fp8" and "bf16" in ours:
-                good = near(found, ours["bf16"])
+            elif OWN.get(mode) in ours:
+                good = near(found, ours[OWN[mode]])
             line(f"hone, {mode}", found, good)
     if "fp8" in ours and "bf16" in ours and \
             importlib.util.find_spec("peft"):
