@@ -166,6 +166,22 @@ def test_damage(folder):
                all(w in s for w, s in zip(words, said)), (got, said))
 
 
+def test_unopened(folder):
+    """A file that cannot be opened is an error of prep, not its end."""
+    for name, data, word in (
+            ("a.csv", b"", "the file is empty"),
+            ("b.csv", b"text,text\n1,2\n", "two columns have the same name"),
+            ("c.csv", b'text,"a', "not closed"),
+            ("d.csv", "text\n1\n".encode("utf-16"), "UTF-16"),
+            ("e.txt", "1\n".encode("utf-16"), "UTF-16"),
+            ("f.parquet", b"PAR1", "Parquet")):
+        (folder / name).write_bytes(data)
+        for more in ("", ", val = 0.5", ', broken = "skip"'):
+            code, _, err = prep(folder, ".text", f'"{name}"{more}')
+            expect(name, code == 2 and word in err and name in err,
+                   f"{code} {err}")
+
+
 def test_skipped(folder):
     """broken = "skip" leaves damaged rows out and counts them."""
     (folder / "s.csv").write_bytes(b'text\na b\nc,d\n"e"f\ng h\n')

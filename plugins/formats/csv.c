@@ -200,9 +200,10 @@ static hone_status csv_open_with(const hone_host *host, const char *path,
                                ends_in(path, ".tsv.zst")
                            ? '\t' : find_separator(r->in);
     status = read_names(r, err);
-    if (status != HONE_OK)
+    if (status == HONE_OK)
+        *out = r;
+    else
         csv_close(r);
-    *out = r;
     return status;
 }
 
