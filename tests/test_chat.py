@@ -219,6 +219,7 @@ def test_preference(folder):
           "row is a conversation" in done.stderr, True)
 
 
+OTHER_ROLE = [{"role": "developer", "content": "the mat"}] + CHAT
 BROKEN = [
     ({"messages": []}, "'messages' has no messages"),
     ({"chat": CHAT}, "no field 'messages'"),
@@ -229,14 +230,18 @@ BROKEN = [
     ({"messages": CHAT, "tools": [{"name": "f"}]}, "no place for them"),
     ({"messages": HI + [{"role": "stop", "content": ""}]},
      "the chat template refuses it: no stop"),
+    ({"messages": [{"role": "quiet", "content": "x"}] + CHAT},
+     "message 1: nothing is written of what 'quiet' says; say user ="),
 ]
 
 
 def test_broken(folder):
-    model(folder, "pieces", TEMPLATE + "{% if messages[-1].role == 'stop' %}"
+    model(folder, "pieces", "{% set messages = messages|rejectattr('role', "
+          "'equalto', 'quiet')|list %}" + TEMPLATE +
+          "{% if messages[-1].role == 'stop' %}"
           "{{ raise_exception('no stop') }}{% endif %}")
     done = prep(folder, 'messages { "rows.jsonl", broken = "skip" }',
-                [r for r, _ in BROKEN] + [{"messages": CHAT}])
+                [r for r, _ in BROKEN] + [{"messages": OTHER_ROLE}])
     told = done.stderr.splitlines()
     for i, (_, words) in enumerate(BROKEN):
         check(f"row {i + 1}: {words}",
@@ -271,6 +276,12 @@ def test_weights_and_parts(folder):
     check("parts joined, a turn without weight: " + done.stderr, shown(done),
           ["<s><user>the cat</s>\n<assistant>sat on</s>\n<user>a mat</s>\n"
            "<assistant>⟦Hello, world!</s>⟧\n\n"])
+    tokens = []
+    for parts in (["the \0cat"], ["the \0", "cat"]):
+        chat[0]["content"] = [{"type": "text", "text": t} for t in parts]
+        tokens.append(shown(prep(folder, 'messages { "rows.jsonl" }',
+                                 [{"messages": chat}])))
+    check("parts with a zero in them", tokens[1], tokens[0])
 
 
 def test_generate(folder):

@@ -107,14 +107,14 @@ static hone_status add_calls(json_t *message, json_t *v, hone_err *err)
 
 static void append_text(json_t *message, const char *key, const json_t *text)
 {
-    const char *old = json_string_value(json_object_get(message, key));
+    const json_t *old = json_object_get(message, key);
     char *joined;
-    size_t n = old ? strlen(old) : 0, bytes = n + json_string_length(text);
+    size_t n = json_string_length(old), bytes = n + json_string_length(text);
     hone_arena a = { 0 };
 
     joined = hone_alloc(&a, bytes + 1);
     if (n)
-        memcpy(joined, old, n);
+        memcpy(joined, json_string_value(old), n);
     memcpy(joined + n, json_string_value(text), json_string_length(text));
     json_object_set_new(message, key, json_stringn(joined, bytes));
     hone_arena_free(&a);
@@ -390,6 +390,48 @@ int hone_chat_is_row(const hone_chat_names *names, const json_t *row)
         messages |= json_is_array(v) || json_is_object(v);
     }
     return messages;
+}
+
+/* Whether a text says the same with another content in the message. A template
+ * that fails then has looked at it. */
+static int is_unwritten(const hone_chat *chat, json_t *variables,
+                        json_t *message, const hone_rendered *whole)
+{
+    json_t *content = json_incref(json_object_get(message, "content"));
+    hone_rendered r = { .size = sizeof r };
+    hone_err why;
+    int same;
+
+    json_object_set_new(message, "content", json_string("\x1" "other"));
+    same = hone_chat_render(chat, variables, HONE_LEARN_NOTHING, &r, &why) ==
+               HONE_OK &&
+           r.bytes == whole->bytes &&
+           !memcmp(r.text, whole->text, (size_t)r.bytes);
+    chat->api->release(&r);
+    json_object_set_new(message, "content", content);
+    return same;
+}
+
+hone_status hone_chat_check_roles(const hone_chat *chat, json_t *variables,
+                                  const hone_rendered *whole, hone_err *err)
+{
+    json_t *message;
+    size_t i;
+
+    json_array_foreach(json_object_get(variables, "messages"), i, message) {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        int known = 0;
+
+        for (int k = 0; k < ROLES; k++)
+            known |= !strcmp(role, meanings[k]);
+        if (!known && !is_empty(json_object_get(message, "content")) &&
+            is_unwritten(chat, variables, message, whole))
+            return hone_fail(err, HONE_EINVAL, "message %d: nothing is written "
+                             "of what '%.40s' says; say user = \"%.40s\", or "
+                             "which role it is, or leave the message out with "
+                             "map", (int)i + 1, role, role);
+    }
+    return HONE_OK;
 }
 
 int hone_chat_add_contents(json_t *variables)

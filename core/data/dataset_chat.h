@@ -32,6 +32,12 @@ hone_status hone_chat_row(const hone_chat_names *, const hone_chat *chat,
  * texts. */
 int hone_chat_is_row(const hone_chat_names *, const json_t *row);
 
+/* Messages of a role that hone does not know, such as 'human' where the
+ * recipe has not named it: an error if WHOLE, the chat as it was rendered, has
+ * nothing of one. */
+hone_status hone_chat_check_roles(const hone_chat *, json_t *variables,
+                                  const hone_rendered *whole, hone_err *);
+
 /* Gives messages without a content, such as calls of tools, an empty one: some
  * templates fail otherwise. Returns how many. */
 int hone_chat_add_contents(json_t *variables);

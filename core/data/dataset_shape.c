@@ -469,6 +469,8 @@ static hone_status encode_chat(hone_shape *s, int which, json_t *variables,
         r = (hone_rendered){ .size = sizeof r };
         status = hone_chat_render(&s->chat, variables, learn, &r, err);
     }
+    if (status == HONE_OK)
+        status = hone_chat_check_roles(&s->chat, variables, &r, err);
     if (status == HONE_OK) {
         hone_chat_ids all = hone_chat_encode(&s->ids, s->tokens, &r);
 
