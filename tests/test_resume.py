@@ -75,6 +75,20 @@ def check_signals(folder):
         part.rename(folder / f"{recipe}.part")
 
 
+def check_stdout(folder):
+    """Results that cannot be written are a failure."""
+    for verb in (("plan", "full.lua"), ("prep", "full.lua", "--json"),
+                 ("eval", "full.lua", "--json"), ("describe", "adamw"),
+                 ("--help",)):
+        for how in ">/dev/full", ">&-":
+            done = subprocess.run(["sh", "-c", '"$@" ' + how, "sh", HONE,
+                                   *verb], cwd=folder, text=True,
+                                  stderr=subprocess.PIPE,
+                                  env=test_kill.environment(folder))
+            assert done.returncode == 1, (verb, how, done)
+            assert "standard output cannot be written" in done.stderr, done
+
+
 def check_changes(folder):
     """From here on each run is asked to go on with something changed."""
     run = "run", "full.lua", *SETS, "--out", "out"
@@ -177,6 +191,7 @@ def check_words(folder):
 def main(folder):
     tiny_run.main(folder)
     check_signals(folder)
+    check_stdout(folder)
     check_changes(folder)
     check_full_disk(folder)
     check_folder_in_use(folder)

@@ -4,9 +4,12 @@
  */
 #include "verbs.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "option.h"
@@ -254,7 +257,26 @@ static void prepare_process(void)
         setenv("GOMP_SPINCOUNT", "1000", 0);
 }
 
-int hone_main(int argc, char **argv)
+/* A file that is opened must not be taken for one of the three. */
+static void open_standard_files(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", fd ? O_RDONLY : O_WRONLY);
+}
+
+/* Results that could not be written are no results. */
+static int close_results(int status)
+{
+    errno = 0;
+    if ((!fflush(stdout) && !ferror(stdout)) || status)
+        return status;
+    hone_log(HONE_LOG_ERROR, "standard output cannot be written%s%s",
+             errno ? ": " : "", errno ? strerror(errno) : "");
+    return 1;
+}
+
+static int run_verb(int argc, char **argv)
 {
     const char *dirs[64];
     const char *names[VERBS + 1];
@@ -298,4 +320,10 @@ int hone_main(int argc, char **argv)
              argv[1], near ? ", did you mean '" : "", near ? near : "",
              near ? "'?" : "");
     return 2;
+}
+
+int hone_main(int argc, char **argv)
+{
+    open_standard_files();
+    return close_results(run_verb(argc, argv));
 }
