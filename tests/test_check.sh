@@ -82,7 +82,7 @@ explain() {
 [ "$(explain adapter | wc -l)" -ge 12 ] # all of its options
 expect 0 "" explain recipes/good/full.lua # every kind of value
 for line in 'keep = "0=none,1=offload,3=all"' 'data.val = 0.02' \
-    "data.path = \"$PWD/recipes/good/a.json\", \"$PWD/recipes/good/../b.jsonl\"" \
+    "data.path = \"$PWD/recipes/good/a.json\", \"$PWD/recipes/b.jsonl\"" \
     'data.map = nil' 'memory = "1.5 GiB"' 'packs = "mine,cpu"'; do
     grep -qxF "$line" "$scratch/out"
 done
@@ -90,6 +90,17 @@ expect 0 "" explain recipes/good/full.lua keep --set keep=none
 grep -qx 'keep = "none"' "$scratch/out"
 expect 0 "" explain recipes/good/full.lua data.val --set data.val=v.json
 grep -qxF "data.val = \"$PWD/v.json\"" "$scratch/out"
+# "x/.." is left out where x is a folder, not where it is a link.
+out_of() {
+    mkdir -p "$scratch/a/b" && ln -sfn a/b "$scratch/link"
+    expect 0 "" explain recipes/good/full.lua out --set "out=$scratch/$1"
+    grep -qxF "out = \"$scratch/$2\"" "$scratch/out"
+}
+out_of a/b/../../c c
+out_of a//b/./../c/ a/c
+out_of link/../c link/../c
+out_of link/../../c link/../../c
+out_of nothing/../c nothing/../c
 expect 2 "no option 'optimiser.lr', did you mean 'optimizer.lr'?" \
     explain recipes/good/extended.lua optimiser.lr
 expect 2 "recipes/bad/calls.lua:3: hone.model: 'path' is given twice" \

@@ -56,6 +56,66 @@ def interrupt(folder, recipe, out, number):
     assert "interrupted after step" in text, text
 
 
+def check_watchers(folder):
+    """Who watches a run may leave: a pipe that nobody reads, standard files
+    that are closed, a terminal that is gone (after nohup it goes on)."""
+    short = "run", "full.lua", "--set", "steps=3", "--out"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([HONE, *short, "pipe"], cwd=folder, stderr=write,
+                          env=test_kill.environment(folder))
+    os.close(write)
+    assert done.returncode == 0, done.returncode
+    says(folder, 0, "is a finished run", *short, "pipe")
+    done = subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", HONE, *short,
+                           "closed"], cwd=folder,
+                          env=test_kill.environment(folder))
+    assert done.returncode == 0, done.returncode
+    interrupt(folder, "full.lua", "hangup", signal.SIGHUP)
+    says(folder, 0, "going on after", "run", "full.lua", *SETS, "--out",
+         "hangup")
+    run = subprocess.Popen(["nohup", HONE, "run", "full.lua", *SETS, "--out",
+                            "nohup"], cwd=folder, stderr=subprocess.DEVNULL,
+                           env=test_kill.environment(folder))
+    while run.poll() is None and test_kill.records(folder / "nohup") < 5:
+        time.sleep(0.001)
+    run.send_signal(signal.SIGHUP)
+    assert run.wait() == 0, run.returncode
+
+
+def check_stdout(folder):
+    """Results that cannot be written are a failure."""
+    for verb in (("plan", "full.lua"), ("prep", "full.lua", "--json"),
+                 ("eval", "full.lua", "--json"), ("describe", "adamw"),
+                 ("--help",)):
+        for how in ">/dev/full", ">&-":
+            done = subprocess.run(["sh", "-c", '"$@" ' + how, "sh", HONE,
+                                   *verb], cwd=folder, text=True,
+                                  stderr=subprocess.PIPE,
+                                  env=test_kill.environment(folder))
+            assert done.returncode == 1, (verb, how, done)
+            assert "standard output cannot be written" in done.stderr, done
+
+
+def check_out(folder):
+    """What is no run's folder is not set aside for one."""
+    run = "run", "full.lua", "--set", "steps=1", "--out"
+    (folder / "a file").write_text("mine")
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "mine").mkdir()
+    (folder / "mine/notes").write_text("mine")
+    for out in "a file", "dangling":
+        says(folder, 2, "is there and no folder", *run, out)
+        says(folder, 2, "is there and no folder", *run, out, "--fresh")
+    for out in "mine", ".", "model":
+        says(folder, 2, "holds files that are of no run", *run, out)
+    assert (folder / "a file").read_text() == "mine"
+    assert (folder / "mine/notes").read_text() == "mine"
+    says(folder, 0, "is now", *run, "mine", "--fresh")
+    (folder / "empty").mkdir()
+    says(folder, 0, "saved", *run, "empty")
+
+
 def check_signals(folder):
     (folder / "dora.lua").write_text((folder / "lora.lua").read_text().replace(
         "r = 4", "r = 4, dora = true, lr_ratio = 4"))
@@ -73,20 +133,6 @@ def check_signals(folder):
         assert test_kill.results(part) == test_kill.results(whole)
         whole.rename(folder / f"{recipe}.whole")
         part.rename(folder / f"{recipe}.part")
-
-
-def check_stdout(folder):
-    """Results that cannot be written are a failure."""
-    for verb in (("plan", "full.lua"), ("prep", "full.lua", "--json"),
-                 ("eval", "full.lua", "--json"), ("describe", "adamw"),
-                 ("--help",)):
-        for how in ">/dev/full", ">&-":
-            done = subprocess.run(["sh", "-c", '"$@" ' + how, "sh", HONE,
-                                   *verb], cwd=folder, text=True,
-                                  stderr=subprocess.PIPE,
-                                  env=test_kill.environment(folder))
-            assert done.returncode == 1, (verb, how, done)
-            assert "standard output cannot be written" in done.stderr, done
 
 
 def check_changes(folder):
@@ -163,6 +209,9 @@ def check_eval(folder):
         assert abs(loss(recipe, "--run", run) - losses[-1]) < 1e-5, losses
     adapter = folder / "lora.lua.whole/adapter"
     assert abs(loss("lora.lua", "--adapter", adapter) - losses[-1]) < 1e-5
+    assert abs(loss("full.lua", "--adapter", adapter) - losses[-1]) < 1e-5
+    says(folder, 2, "--adapter and --run: give one", "eval", "lora.lua",
+         "--adapter", adapter, "--run", run)
     says(folder, 0, "held-out loss ", "eval", "full.lua")
     says(folder, 2, "no held-out rows; give val", "eval", "full.lua", *SETS,
          "--set", "data.val=0")
@@ -191,7 +240,9 @@ def check_words(folder):
 def main(folder):
     tiny_run.main(folder)
     check_signals(folder)
+    check_watchers(folder)
     check_stdout(folder)
+    check_out(folder)
     check_changes(folder)
     check_full_disk(folder)
     check_folder_in_use(folder)

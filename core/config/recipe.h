@@ -146,6 +146,10 @@ void hone_recipe_close_functions(const hone_recipe *);
 /* Ends a fork, in whatever thread; nothing else is freed. */
 void hone_recipe_unfork(hone_data_functions *);
 
+/* PATH from the folder of FILE (NULL: the current folder), absolute, without
+ * "x/.." where that changes nothing. */
+const char *hone_absolute(hone_arena *, const char *file, const char *path);
+
 /* Prints option KEY of a recipe ("optimizer.lr", "optimizer"; NULL: all), its
  * value and where that comes from, to OUT; what is wrong to PROBLEMS. */
 hone_status hone_recipe_explain(const char *file, const char *const *sets,

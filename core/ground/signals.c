@@ -13,10 +13,18 @@ static volatile sig_atomic_t caught;
 
 static void note(int number)
 {
-    (void)number;
-    if (caught)
+    if (caught && number != SIGHUP) /* a terminal that closes sends several */
         _exit(130);
     caught = 1;
+}
+
+/* After nohup it stays ignored. */
+static void set_hangup(const struct sigaction *a)
+{
+    struct sigaction was;
+
+    if (!sigaction(SIGHUP, NULL, &was) && was.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, a, NULL);
 }
 
 void hone_signals_catch(void)
@@ -28,6 +36,7 @@ void hone_signals_catch(void)
     a.sa_flags = SA_RESTART;
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    set_hangup(&a);
     a.sa_handler = SIG_IGN; /* write() says it: the file is too large */
     sigaction(SIGXFSZ, &a, NULL);
 }
@@ -45,4 +54,5 @@ void hone_signals_release(void)
     a.sa_handler = SIG_DFL;
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    set_hangup(&a);
 }

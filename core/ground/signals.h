@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * signals.h -- SIGINT and SIGTERM as a flag that loops poll. A second one
- * ends the process at once (130). A limit on the size of files is an error of
+ * signals.h -- SIGINT, SIGTERM and SIGHUP as a flag that loops poll. A second
+ * one, but SIGHUP, ends the process at once (130). A limit on the size of files is an error of
  * write(), not the end.
  */
 #ifndef HONE_SIGNALS_H

@@ -262,36 +262,12 @@ static void check_layout(hone_reader *r, const hone_train *t,
 
 /* -------------------------------------------------------------- the folder */
 
-/* An absolute path without "." and "..", for comparing; links stay. */
-static const char *straight(hone_arena *a, const char *path)
+static int lies_in(const char *path, const char *folder)
 {
-    char *to = hone_text(a, path);
-    size_t n = 0;
+    size_t n = strlen(folder);
 
-    while (*path) {
-        size_t part = strcspn(path, "/");
-        if (part == 2 && !strncmp(path, "..", 2)) {
-            while (n > 0 && to[--n] != '/')
-                ;
-        } else if (part && !(part == 1 && path[0] == '.')) {
-            to[n++] = '/';
-            memmove(to + n, path, part);
-            n += part;
-        }
-        path += part + (path[part] == '/');
-    }
-    to[n] = '\0';
-    return to;
-}
-
-static int lies_in(hone_arena *a, const char *path, const char *folder)
-{
-    size_t n;
-
-    path = straight(a, path);
-    folder = straight(a, folder);
-    n = strlen(folder);
-    return !strncmp(path, folder, n) && (!path[n] || path[n] == '/');
+    return !strncmp(path, folder, n) &&
+           (n == 1 || !path[n] || path[n] == '/');
 }
 
 /* A run's folder is set aside as a whole when it starts over: nothing that it
@@ -305,16 +281,16 @@ static void check_out(hone_reader *r, const hone_train *t,
 
     if (!t->out)
         return;
-    if (m && m->path && lies_in(r->arena, m->path, t->out))
+    if (m && m->path && lies_in(m->path, t->out))
         inside = m->path;
     for (const hone_made *d = t->data; d; d = rows_of(d)->next)
         for (const char *const *f = rows_of(d)->files; f && *f; f++)
-            if (lies_in(r->arena, *f, t->out))
+            if (lies_in(*f, t->out))
                 inside = *f;
     if (inside)
         hone_reader_say(r, &where, "'out' is %s, and %s lies in it: a run "
                         "needs a folder of its own", t->out, inside);
-    else if (m && m->path && lies_in(r->arena, t->out, m->path))
+    else if (m && m->path && lies_in(t->out, m->path))
         hone_reader_say(r, &where, "'out' lies in the model's folder %s; a run "
                         "needs a folder of its own", m->path);
 }

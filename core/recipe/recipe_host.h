@@ -194,9 +194,6 @@ void hone_reader_module(hone_reader *);
 /* A name that may stand in the Hub's cache, until check_files() finds it. */
 #define HONE_HUB_MARK "hub:"
 
-/* PATH from the folder of FILE (NULL: the current folder), absolute. */
-const char *hone_absolute(hone_arena *, const char *file, const char *path);
-
 /* --set KEY=VALUE on the value of hone.train. */
 void hone_reader_set(hone_reader *, hone_made *train, const char *set);
 

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hub.h"
@@ -165,6 +166,44 @@ static void *member(hone_made *n, const hone_option *o)
 
 /* ------------------------------------------------------------------ paths */
 
+static int ends_in_parent(const char *path, size_t n)
+{
+    return n >= 3 && !memcmp(path + n - 3, "/..", 3);
+}
+
+/* Without "." and empty parts, and without "x/.." where x is a folder: behind
+ * a link, or what is not there, ".." is another folder. */
+static const char *straight(char *path)
+{
+    const char *from = path;
+    size_t n = 0, part;
+    struct stat st;
+
+    for (; *from; from += part + (from[part] == '/')) {
+        part = strcspn(from, "/");
+        if (part == 0 || (part == 1 && from[0] == '.'))
+            continue;
+        if (part == 2 && !memcmp(from, "..", 2) && !ends_in_parent(path, n)) {
+            char next = path[n];
+
+            path[n] = '\0';
+            if (n == 0 || (!lstat(path, &st) && S_ISDIR(st.st_mode))) {
+                while (n > 0 && path[--n] != '/')
+                    ;
+                continue;
+            }
+            path[n] = next;
+        }
+        path[n++] = '/';
+        memmove(path + n, from, part);
+        n += part;
+    }
+    if (n == 0)
+        path[n++] = '/';
+    path[n] = '\0';
+    return path;
+}
+
 const char *hone_absolute(hone_arena *a, const char *file, const char *path)
 {
     char here[PATH_MAX];
@@ -174,16 +213,16 @@ const char *hone_absolute(hone_arena *a, const char *file, const char *path)
     while (path[0] == '.' && path[1] == '/')
         path += 2;
     if (path[0] == '/')
-        return hone_text(a, path);
+        return straight(hone_text(a, path));
     if (slash)
         folder = hone_format_text(a, "%.*s", (int)(slash + 1 - file), file);
     while (folder[0] == '.' && folder[1] == '/')
         folder += 2;
     if (folder[0] == '/')
-        return hone_format_text(a, "%s%s", folder, path);
+        return straight(hone_format_text(a, "%s%s", folder, path));
     if (!getcwd(here, sizeof here))
         here[0] = '\0';
-    return hone_format_text(a, "%s/%s%s", here, folder, path);
+    return straight(hone_format_text(a, "%s/%s%s", here, folder, path));
 }
 
 static const char *path_from(hone_reader *r, const hone_where *where,

@@ -3,9 +3,13 @@
  * verb_run.c -- hone run, hone plan and hone eval: the verbs that open a
  * session from a recipe.
  */
+#include <dirent.h>
 #include <limits.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fit.h"
@@ -14,13 +18,35 @@
 #include "train.h"
 #include "verbs.h"
 
-static const char *absolute(hone_arena *a, const char *path)
+static int is_empty(const char *folder)
 {
-    char here[PATH_MAX];
+    DIR *d = opendir(folder);
+    int names = 0;
 
-    if (path[0] == '/' || !getcwd(here, sizeof here))
-        return path;
-    return hone_format_text(a, "%s/%s", here, path);
+    while (d && names < 3 && readdir(d))
+        names++;
+    if (d)
+        closedir(d);
+    return names < 3; /* "." and ".." */
+}
+
+/* What starts over sets its folder aside: only what may be a run's is one. */
+static hone_status check_out(const char *out, int fresh, hone_err *err)
+{
+    char run[PATH_MAX];
+    struct stat st;
+
+    if (lstat(out, &st) != 0)
+        return HONE_OK;
+    if (stat(out, &st) != 0 || !S_ISDIR(st.st_mode))
+        return hone_fail(err, HONE_EINVAL, "%s: is there and no folder: give "
+                         "another one with --out", out);
+    snprintf(run, sizeof run, "%s/run.json", out);
+    if (fresh || access(run, F_OK) == 0 || is_empty(out))
+        return HONE_OK;
+    return hone_fail(err, HONE_EINVAL, "%s: holds files that are of no run (no "
+                     "run.json): give another folder with --out, or set it "
+                     "aside with --fresh", out);
 }
 
 int hone_verb_run(int argc, char **argv)
@@ -39,9 +65,12 @@ int hone_verb_run(int argc, char **argv)
 
     if (bad)
         return bad;
-    status = hone_run(&recipe, NULL,
-                      out ? absolute(&recipe.arena, out) : recipe.out,
-                      fresh != NULL, &err);
+    if (out)
+        recipe.out = hone_absolute(&recipe.arena, NULL, out);
+    signal(SIGPIPE, SIG_IGN); /* a run outlives who watches it */
+    status = check_out(recipe.out, fresh != NULL, &err);
+    if (status == HONE_OK)
+        status = hone_run(&recipe, NULL, recipe.out, fresh != NULL, &err);
     hone_recipe_free(&recipe);
     return status == HONE_OK ? 0 : hone_report_error(&err);
 }
@@ -126,10 +155,14 @@ int hone_verb_plan(int argc, char **argv)
 static hone_status take_trained(hone_recipe *r, const char *adapter,
                                 const char *run, hone_err *err)
 {
-    const char *folder = adapter ? absolute(&r->arena, adapter) : NULL;
+    const char *folder = adapter ? hone_absolute(&r->arena, NULL, adapter)
+                                 : NULL;
 
+    if (run && adapter)
+        return hone_fail(err, HONE_EINVAL, "--adapter and --run: give one of "
+                         "them");
     if (run) {
-        run = absolute(&r->arena, run);
+        run = hone_absolute(&r->arena, NULL, run);
         folder = hone_format_text(&r->arena, "%s/adapter", run);
         if (access(folder, F_OK) != 0) {
             folder = hone_format_text(&r->arena, "%s/model", run);
@@ -141,8 +174,17 @@ static hone_status take_trained(hone_recipe *r, const char *adapter,
             return HONE_OK;
         }
     }
+    if (folder && !run &&
+        access(hone_format_text(&r->arena, "%s/adapter_config.json", folder),
+               F_OK) != 0)
+        return hone_fail(err, HONE_EINVAL, "--adapter %s: no "
+                         "adapter_config.json in it; --run names the folder "
+                         "of a run", adapter);
+    if (folder && !r->has_adapter)
+        r->adapter = (hone_lora_config){ .r = 1, .alpha = 1, .lr_ratio = 1,
+                                         .targets = "all-linear" };
     if (folder) {
-        r->has_adapter = 1;
+        r->has_adapter = 1; /* its shape is that of the folder */
         r->adapter.init = folder;
     }
     return HONE_OK;
