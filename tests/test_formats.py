@@ -5,6 +5,7 @@ messages come out of Parquet as they went in; folders, patterns and packed
 files; the shape of rows is recognised. With HONE_TEST_DATA every Parquet file
 of the format's own test set is read as tests/golden/parquet_rows.txt says,
 which tests/parity/formats.py has held to pyarrow."""
+import base64
 import json
 import os
 import pathlib
@@ -86,6 +87,29 @@ def test_messages(folder):
                 rows, codec, version, rowfiles.DICTIONARY, 9, 40, True))
             expect(f"messages, {codec}, {version}",
                    rows_of(path) == (rows, []), rows_of(path))
+
+
+# Two rows { text, n }, n being 2^64 - 1 and 7. With pyarrow: pq.write_table(
+# pa.table({"text": ["a b", "c d"], "n": pa.array([2**64 - 1, 7],
+# pa.uint64())}), FILE, compression="NONE", store_schema=False,
+# write_statistics=False, use_dictionary=False)
+LARGE = """
+UEFSMRUAFSgVKCwVBBUAFQYVBhwAAAACAAAABAEDAAAAYSBiAwAAAGMgZBUAFSwVLCwVBBUAFQYVBh
+wAAAACAAAABAH//////////wcAAAAAAAAAFQQZPDUAGAZzY2hlbWEVBAAVDCUCGAR0ZXh0JQBMHAAA
+ABUEJQIYAW4lHEysE0ASAAAAFgQZHBksJgAcFQwZJQYAGRgEdGV4dBUAFgQWThZOJghJHBUAFQAVAg
+A8FgwZBhkmAAQAAAAmABwVBBklBgAZGAFuFQAWBBZSFlImVkkcFQAVABUCADwpBhkmAAQAAAAWoAEW
+BCYIFqABACggcGFycXVldC1jcHAtYXJyb3cgdmVyc2lvbiAyNi4wLjEZLBwAABwAAADIAAAAUEFSMQ
+=="""
+
+
+def test_large_numbers(folder):
+    """A whole number beyond 63 bits does not cost its row."""
+    (folder / "n.parquet").write_bytes(base64.b64decode(LARGE))
+    expect("as a real", rows_of(folder / "n.parquet") == (
+        [{"text": "a b", "n": 2.0**64}, {"text": "c d", "n": 7}], []))
+    code, out, err = prep(folder, ".text", '"n.parquet"', "--json")
+    expect("prepared", code == 0 and json.loads(out)["train"]["rows"] == 2,
+           out + err)
 
 
 def test_text(folder):

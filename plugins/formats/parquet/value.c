@@ -235,16 +235,20 @@ static void write_uuid(row_text *t, const slice *s)
 static int write_integer(parquet *p, const column *c, const node *n,
                          const slice *s)
 {
-    char digits[24];
+    char digits[32];
 
     if (n->means == M_DATE ||
         ((n->means == M_TIME || n->means == M_STAMP) && n->unit))
         return write_when(p, c, s);
-    if (n->means == M_UNSIGNED)
-        snprintf(digits, sizeof digits, "%llu",
-                 (unsigned long long)little(s, 0, s->bytes));
-    else
+    if (n->means == M_UNSIGNED) {
+        uint64_t x = little(s, 0, s->bytes);
+
+        /* as a real where the engine knows no whole number so large */
+        snprintf(digits, sizeof digits, "%llu%s", (unsigned long long)x,
+                 x > INT64_MAX ? ".0" : "");
+    } else {
         snprintf(digits, sizeof digits, "%lld", (long long)integer(s));
+    }
     row_words(&p->text, digits);
     return 1;
 }
