@@ -49,6 +49,19 @@ static int64_t encode(const void *self, const char *text, size_t bytes,
     return n;
 }
 
+static int64_t decode(const void *self, const int32_t *ids, int64_t n,
+                      uint32_t flags, char *text, int64_t cap)
+{
+    int64_t bytes = 0;
+
+    (void)self;
+    (void)flags;
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] >= 10 && bytes++ < cap)
+            text[bytes - 1] = (char)(ids[i] - 10);
+    return bytes;
+}
+
 static int32_t vocab(const void *self)
 {
     (void)self;
@@ -64,6 +77,7 @@ static int is_special(const void *self, int32_t id)
 static const hone_tokenizer bytes_api = { .size = sizeof bytes_api,
                                           .is_special = is_special,
                                           .encode = encode,
+                                          .decode = decode,
                                           .vocab = vocab };
 
 static hone_tokens byte_tokens(void)

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import pty
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,17 @@ def hone(folder, *args, **more):
     env.pop("NO_COLOR", None)
     return subprocess.run([BUILD / "bin/hone", "prep", "recipe.lua", *args],
                           cwd=folder, env=env, text=True, **more)
+
+
+def write(folder, data, rows, model=SOURCE / "datasets/tiny",
+          encoding="utf-8"):
+    """A recipe of DATA, and rows."""
+    start, rest = (RECIPE % model).split("data = hone.data.")
+    (folder / "recipe.lua").write_text(
+        f"{start}data = hone.data.{data},\n{rest[rest.index('  batch'):]}")
+    (folder / "rows.jsonl").write_text("".join(
+        json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+        encoding=encoding)
 
 
 def on_terminal(folder, *args):
@@ -87,5 +99,56 @@ def main(folder):
             "value (field 'a')") in done.stderr, done.stderr
 
 
-with tempfile.TemporaryDirectory() as name:
-    main(pathlib.Path(name))
+PAIRS = """return {
+  fields = { a = { type = "array" }, b = { type = "array" } },
+  map = function(row)
+    return { { ids = row.a, target = true },
+             { ids = row.b, target = true, row = true } }
+  end,
+}
+"""
+
+
+def test_half_a_row(folder):
+    """Of a row whose second answer is damaged the first is left out too, and
+    the rows behind it are themselves."""
+    shutil.copytree(BUILD / "share/hone/recipes", folder / "share")
+    (folder / "share/data/pairs.lua").write_text(PAIRS)
+    os.environ["HONE_SHARE"] = str(folder / "share")
+    write(folder, 'pairs { "rows.jsonl", broken = "skip" }',
+          [{"a": [5, 6, 7], "b": [4000]}, {"a": [8, 9], "b": [10, 11]}])
+    done = hone(folder, "--json", capture_output=True)
+    del os.environ["HONE_SHARE"]
+    counts = json.loads(done.stdout)["train"]
+    assert "row 1 (line 1): id 4000" in done.stderr, done.stderr
+    assert (counts["rows"], counts["tokens"], counts["broken"]) == (2, 4, 1), \
+        counts
+
+
+def test_warnings(folder):
+    """What is said of rows in another encoding, and of rows of texts for a
+    model with a chat template; not of white space behind the last turn."""
+    model = folder / "model"
+    shutil.copytree(SOURCE / "datasets/tiny", model)
+    (model / "tokenizer_config.json").write_text(
+        '{"eos_token": "<|end|>", "model_max_length": 1%s, "chat_template": '
+        '"{%% for m in messages %%}{{ m.content }}<|end|>\\n{%% endfor %%}"}'
+        % ("0" * 30))
+    text = {"prompt": "the caf\u00e9", "completion": "is here"}
+    chat = {"messages": [{"role": "user", "content": "the cat"},
+                         {"role": "assistant", "content": "sat on"}]}
+    for data, row, encoding, want in (
+            ('prompt_completion { "rows.jsonl" }', text, "latin-1",
+             ["rows.jsonl: row 1: bytes that are no UTF-8",
+              "the model has a chat template"]),
+            ('messages { "rows.jsonl", loss = "all" }', chat, "utf-8", [])):
+        write(folder, data, [row] * 2, model, encoding)
+        said = hone(folder, capture_output=True).stderr.split("warning: ")[1:]
+        said = [s for s in said if "same as an earlier" not in s]
+        assert len(said) == len(want) and \
+            all(w in s for s, w in zip(said, want)), said
+
+
+for test in (main, test_half_a_row, test_warnings):
+    with tempfile.TemporaryDirectory() as name:
+        test(pathlib.Path(name))

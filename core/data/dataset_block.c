@@ -192,6 +192,7 @@ static hone_status tokenize(hone_block *b, hone_mapper *m, hone_source_row *r,
             add_segment(b, m, &segment[i]);
     }
     r->what |= s == HONE_OK && !count ? HONE_ROW_LEFT : 0;
+    r->what |= json != b->text + r->at ? HONE_ROW_REPAIRED : 0;
     if (s == HONE_OK)
         return HONE_OK;
     return hone_fail(err, HONE_EINVAL, "%s: %s: %.900s", b->path,
@@ -234,13 +235,25 @@ static hone_status too_long(const hone_block *b, const hone_source_row *r,
                      (long long)most);
 }
 
+static int is_space(const hone_tokens *t, int32_t id)
+{
+    char text[16];
+    int64_t n = t->api->decode(t->self, &id, 1, 0, text, sizeof text);
+
+    for (int64_t i = 0; i < n; i++)
+        if (n > (int64_t)sizeof text || !memchr(" \n\r\t", text[i], 4))
+            return 0;
+    return 1; /* or nothing, such as the first space of a text */
+}
+
 /* Whether what is learnt of the tokens from FROM on ends with a token that
- * ends texts or turns; templates write white space behind it. */
+ * ends texts or turns; templates write white space behind it, which
+ * loss = "all" learns as well. */
 static int ends(const hone_block *b, const hone_tokens *t, int64_t from)
 {
     int64_t last = b->count - 1;
 
-    while (last > from && !b->mask[last])
+    while (last > from && (!b->mask[last] || is_space(t, b->ids[last])))
         last--;
     return b->ids[last] == t->eos ||
            t->api->is_special(t->self, b->ids[last]);
@@ -311,6 +324,14 @@ void hone_mapper_close(hone_mapper *m)
     hone_arena_free(&m->row);
 }
 
+/* Of a row that is damaged nothing stays, not its answers before that. */
+static void refuse(hone_block *b, hone_source_row *r, const hone_err *err)
+{
+    b->pieces -= r->pieces;
+    r->pieces = 0;
+    keep_error(r, err);
+}
+
 void hone_block_map(hone_job *job, int worker)
 {
     hone_block *b = (hone_block *)job;
@@ -331,7 +352,7 @@ void hone_block_map(hone_job *job, int worker)
         if (r->status == HONE_OK)
             r->status = fit(b, m, r, from, &err);
         if (r->status != HONE_OK)
-            keep_error(r, &err);
+            refuse(b, r, &err);
         hone_arena_free(&m->row);
     }
 }

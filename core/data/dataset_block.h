@@ -21,7 +21,8 @@ enum {
     HONE_ROW_DROPPED = 4, /* too long */
     HONE_ROW_LEFT = 8,    /* by the recipe's functions */
     HONE_ROW_NO_END = 16,
-    HONE_ROW_TWICE_BEGUN = 32
+    HONE_ROW_TWICE_BEGUN = 32,
+    HONE_ROW_REPAIRED = 64 /* it had bytes that are no UTF-8 */
 };
 
 typedef struct hone_source_row {

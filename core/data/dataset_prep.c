@@ -62,6 +62,7 @@ typedef struct {
     hone_prep_state *state;
     hone_shard_writer *writer[2]; /* train, val */
     double saved_s;
+    int repaired; /* rows with bytes that are no UTF-8 */
     hone_progress_line progress;
 } prep;
 
@@ -199,6 +200,16 @@ static void count_row(hone_shard_counts *c, const hone_source_row *r)
     c->twice_begun += (r->what & HONE_ROW_TWICE_BEGUN) != 0;
 }
 
+/* Of the first row only: in a file of another encoding it is all of them. */
+static void warn_repaired(prep *p, const hone_block *b,
+                          const hone_source_row *r)
+{
+    if (r->what & HONE_ROW_REPAIRED && !p->repaired++)
+        hone_log(HONE_LOG_WARN, "%s: row %lld: bytes that are no UTF-8 are "
+                 "taken as U+FFFD, here and in rows behind; save the file as "
+                 "UTF-8", b->path, (long long)r->number);
+}
+
 static hone_status write_rows(prep *p, const hone_block *b, hone_err *err)
 {
     const hone_piece *piece = b->piece;
@@ -214,6 +225,7 @@ static hone_status write_rows(prep *p, const hone_block *b, hone_err *err)
             continue;
         }
         count_row(c, r);
+        warn_repaired(p, b, r);
         for (int k = 0; k < r->pieces; k++, piece++) {
             hone_shard_row row = { b->ids + piece->from, b->mask + piece->from,
                                    piece->count, piece->targets,

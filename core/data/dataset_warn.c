@@ -60,7 +60,8 @@ static int has_chat_template(const char *model)
     if (access(path, R_OK) == 0)
         return 1;
     snprintf(path, sizeof path, "%s/tokenizer_config.json", model);
-    config = json_load_file(path, 0, NULL);
+    /* model_max_length is often 1e30, spelt out: more than an integer */
+    config = json_load_file(path, JSON_DECODE_INT_AS_REAL, NULL);
     found = json_object_get(config, "chat_template") != NULL;
     json_decref(config);
     return found;
