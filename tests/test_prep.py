@@ -149,6 +149,29 @@ def test_warnings(folder):
             all(w in s for s, w in zip(said, want)), said
 
 
-for test in (main, test_half_a_row, test_warnings):
+def test_end_token_added(folder):
+    """A tokenizer that ends every text ends no prompt, and no text twice."""
+    model = folder / "model"
+    shutil.copytree(SOURCE / "datasets/tiny", model)
+    made = json.loads((model / "tokenizer.json").read_text())
+    end = {"SpecialToken": {"id": "<|end|>", "type_id": 0}}
+    made["post_processor"] = {
+        "type": "TemplateProcessing", "pair": [],
+        "single": [end, {"Sequence": {"id": "A", "type_id": 0}}, end],
+        "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [0],
+                                       "tokens": ["<|end|>"]}}}
+    (model / "tokenizer.json").write_text(json.dumps(made))
+    for shape, row, want in (
+            ("prompt_completion", {"prompt": "p", "completion": "c"},
+             "<|end|>p\u27e6c<|end|>\u27e7"),
+            ("prompt_completion", {"prompt": "", "completion": "c"},
+             "<|end|>\u27e6c<|end|>\u27e7"),
+            ("text", {"text": "x"}, "<|end|>\u27e6x<|end|>\u27e7")):
+        write(folder, shape + ' { "rows.jsonl" }', [row], model)
+        done = hone(folder, "--show", "1", capture_output=True)
+        assert done.stdout.rstrip().split("\n")[-1] == want, done.stdout
+
+
+for test in (main, test_half_a_row, test_warnings, test_end_token_added):
     with tempfile.TemporaryDirectory() as name:
         test(pathlib.Path(name))

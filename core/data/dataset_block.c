@@ -124,7 +124,23 @@ static hone_status add_ids(hone_block *b, const hone_tokens *t,
     return HONE_OK;
 }
 
-static void add_segment(hone_block *b, hone_mapper *m, const hone_segment *g)
+int hone_tokens_behind(const hone_tokens *t)
+{
+    enum { MOST = 64 };
+    int32_t all[MOST], plain[MOST];
+    int64_t n = t->api->encode(t->self, "a", 1, HONE_SPECIALS, all, MOST);
+    int64_t k = t->api->encode(t->self, "a", 1, 0, plain, MOST), at = 0;
+
+    if (n > MOST || k < 1)
+        return 0;
+    while (at + k < n && memcmp(all + at, plain, (size_t)k * sizeof *plain))
+        at++;
+    return (int)(n - k - at);
+}
+
+/* MORE: the row goes on behind it. */
+static void add_segment(hone_block *b, hone_mapper *m, const hone_segment *g,
+                        int more)
 {
     const hone_tokens *t = m->tokens;
     uint32_t flags = g->special ? HONE_SPECIALS : 0;
@@ -141,6 +157,7 @@ static void add_segment(hone_block *b, hone_mapper *m, const hone_segment *g)
             make_room(b, from + n);
             t->api->encode(t->self, text, bytes, flags, b->ids + from, n);
         }
+        n -= g->special && more ? m->behind : 0;
     } else {
         make_room(b, from + 1);
         b->ids[from] = t->eos;
@@ -189,7 +206,8 @@ static hone_status tokenize(hone_block *b, hone_mapper *m, hone_source_row *r,
         if (segment[i].ids)
             s = add_ids(b, m->tokens, &segment[i], &why);
         else
-            add_segment(b, m, &segment[i]);
+            add_segment(b, m, &segment[i],
+                        i + 1 < count && !segment[i + 1].begins);
     }
     r->what |= s == HONE_OK && !count ? HONE_ROW_LEFT : 0;
     r->what |= json != b->text + r->at ? HONE_ROW_REPAIRED : 0;

@@ -17,7 +17,8 @@
 --             target = true    the loss counts its tokens (default: not)
 --             mask = { ... }   true where it counts one of ids
 --             special = true   the tokenizer adds what it adds to a text of
---                              its own, such as a BOS (default: not)
+--                              its own, such as a BOS; what it adds behind one
+--                              is left out if the row goes on (default: not)
 --             row = true       another row of tokens begins with it
 --   trains  false: there is no loss for such rows; they are prepared only
 
