@@ -167,6 +167,11 @@ def test_recognised(folder):
     (folder / "r.json").write_text('[{"a": 1}]')
     code, _, err = prep(folder, "", '"r.json"')
     expect("none of them", code == 2 and "no shape" in err, err)
+    for rows, words in (('[{"a": x}]', "row 1: invalid token"),
+                        ("[1]", "row 1: no object"), ("[]", "no row that can")):
+        (folder / "r.json").write_text(rows)
+        code, _, err = prep(folder, "", '"r.json"')
+        expect(rows, code == 2 and words in err and "r.json" in err, err)
 
 
 def test_damage(folder):

@@ -19,6 +19,7 @@ static json_t *first_row(hone_arena *a, const hone_data_config *d,
     const hone_component *c;
     const hone_format *f;
     json_t *found = NULL;
+    json_error_t why;
     void *reader;
 
     if (hone_format_find(path, &c, err) != HONE_OK ||
@@ -38,7 +39,11 @@ static json_t *first_row(hone_arena *a, const hone_data_config *d,
             continue;
         json_decref(found);
         text = hone_utf8_repair(a, row.json, row.bytes, &bytes);
-        found = json_loadb(text, bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        found = json_loadb(text, bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+        if (!json_is_object(found))
+            hone_fail(err, HONE_EINVAL, "%s: no row that can be read; row "
+                      "%lld: %s", path, (long long)row.number,
+                      found ? "no object" : why.text);
     }
     f->close(reader);
     if (json_is_object(found))
