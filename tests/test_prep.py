@@ -4,6 +4,7 @@
 in colour on a terminal and between brackets elsewhere; functions of a recipe
 change the rows, leave some out, and are named with file, row and line.
 """
+import fcntl
 import json
 import os
 import pathlib
@@ -172,6 +173,29 @@ def test_end_token_added(folder):
         assert done.stdout.rstrip().split("\n")[-1] == want, done.stdout
 
 
-for test in (main, test_half_a_row, test_warnings, test_end_token_added):
+def test_changed(folder):
+    """Rows that changed while another process held the data up are not kept
+    under the name of those that were there before."""
+    row = {"prompt": "a b", "completion": "c"}
+    write(folder, 'prompt_completion { "rows.jsonl" }', [row])
+    hone(folder, capture_output=True)
+    place = next((folder / "cache/data").iterdir())
+    for shard in place.glob("*.shard"):
+        shard.unlink()
+    with open(place / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        env = {**os.environ, "HONE_CACHE": str(folder / "cache")}
+        waiting = subprocess.Popen(
+            [BUILD / "bin/hone", "prep", "recipe.lua"], cwd=folder, env=env,
+            text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert "waiting for it" in waiting.stderr.readline()
+        write(folder, 'prompt_completion { "rows.jsonl" }', [row] * 2)
+    said = waiting.communicate()[1]
+    assert waiting.returncode == 2 and "it has changed" in said, said
+    assert not list(place.glob("*.shard")), said
+
+
+for test in (main, test_half_a_row, test_warnings, test_end_token_added,
+             test_changed):
     with tempfile.TemporaryDirectory() as name:
         test(pathlib.Path(name))

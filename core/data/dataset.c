@@ -365,8 +365,8 @@ static hone_status share_rows(hone_dataset *d, const source_list *l,
 
 /* By one process at a time; the others find it done. */
 static hone_status make_data(hone_dataset *d, const source_list *l,
-                             const hone_tokens *t, const char *folder,
-                             hone_err *err)
+                             const hone_tokens *t, const struct stat *found,
+                             const char *folder, hone_err *err)
 {
     hone_status status = HONE_OK;
     int lock;
@@ -374,7 +374,8 @@ static hone_status make_data(hone_dataset *d, const source_list *l,
     hone_try(make_folder(d, folder, err));
     hone_try(hone_prep_lock(folder, &lock, err));
     if (!open_cached(d, l->config[0], folder)) {
-        status = hone_dataset_prepare(l->config, l->count, t, folder, err);
+        status = hone_dataset_prepare(l->config, l->count, t, found, folder,
+                                      err);
         if (status == HONE_OK)
             status = open_both(d, folder, err);
     }
@@ -397,6 +398,7 @@ static void say_sources(const hone_dataset *d, const source_list *l)
 static hone_status open_data(hone_dataset *d, const source_list *l,
                              const hone_tokens *t, hone_err *err)
 {
+    const struct stat *found = hone_prep_stand(&d->arena, l->config, l->count);
     const char *folder;
 
     for (int i = 0; i < 2 * l->count; i++)
@@ -406,7 +408,7 @@ static hone_status open_data(hone_dataset *d, const source_list *l,
     folder = hone_format_text(&d->arena, "%s/data/%s",
                               hone_cache_dir(&d->arena), d->hash);
     if (!open_cached(d, l->config[0], folder))
-        hone_try(make_data(d, l, t, folder, err));
+        hone_try(make_data(d, l, t, found, folder, err));
     d->train.files = d->val.files = hone_prep_files(&d->arena, l->config,
                                                     l->count);
     hone_try(share_rows(d, l, err));

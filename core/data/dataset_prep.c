@@ -34,7 +34,7 @@ enum { INFLIGHT_BYTES = 64 << 20 };
 typedef struct {
     const char *path;
     int source, held; /* HELD: all of it is held out */
-    struct stat found; /* as it was when this began */
+    struct stat found; /* as it was before it was hashed */
 } data_file;
 
 typedef struct {
@@ -538,6 +538,21 @@ const char *const *hone_prep_files(hone_arena *a,
     return list;
 }
 
+const struct stat *hone_prep_stand(hone_arena *a,
+                                   const hone_data_config *const *source,
+                                   int count)
+{
+    prep p = { .config = source, .sources = count };
+    struct stat *found;
+
+    list_files(&p);
+    found = hone_alloc(a, sizeof *found * (size_t)(p.files + 1));
+    for (int i = 0; i < p.files; i++)
+        found[i] = p.file[i].found;
+    hone_arena_free(&p.arena);
+    return found;
+}
+
 /* Threads: none where the recipe's functions cannot be had twice. */
 static int worker_count(const prep *p)
 {
@@ -601,7 +616,8 @@ static void clean(const prep *p, hone_status status)
 
 hone_status hone_dataset_prepare(const hone_data_config *const *source,
                                  int count, const hone_tokens *tokens,
-                                 const char *folder, hone_err *err)
+                                 const struct stat *found, const char *folder,
+                                 hone_err *err)
 {
     prep p = { .config = source, .sources = count, .tokens = tokens,
                .folder = folder, .saved_s = hone_progress_now() };
@@ -618,8 +634,10 @@ hone_status hone_dataset_prepare(const hone_data_config *const *source,
     p.path[1] = hone_format_text(&p.arena, "%s/val.shard", folder);
     p.state = hone_alloc(&p.arena, sizeof *p.state);
     list_files(&p);
-    for (int i = 0; i < p.files; i++)
+    for (int i = 0; i < p.files; i++) {
+        p.file[i].found = found[i];
         hone_progress_add(&p.progress, &p.arena, p.file[i].path);
+    }
     hone_signals_catch();
     status = open_workers(&p, err);
     if (status == HONE_OK)
