@@ -54,7 +54,8 @@ def prep(folder, shape, options, *words, model=SOURCE / "datasets/tiny"):
     recipe.write_text(RECIPE % (model, shape, options))
     done = subprocess.run(
         [BUILD / "bin/hone", "prep", recipe, *words], text=True,
-        capture_output=True, env=dict(os.environ, HONE_CACHE=folder / "cache"))
+        capture_output=True, env=dict(os.environ, HONE_CACHE=folder / "cache"),
+        timeout=300)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -209,6 +210,14 @@ def test_unopened(folder):
             code, _, err = prep(folder, ".text", f'"{name}"{more}')
             expect(name, code == 2 and word in err and name in err,
                    f"{code} {err}")
+
+
+def test_pipe(folder):
+    """A pipe is refused at once; nobody would write into it twice."""
+    os.mkfifo(folder / "p.jsonl")
+    for shape in ("", ".text"):
+        code, _, err = prep(folder, shape, '"p.jsonl"')
+        expect("a pipe", code == 2 and "p.jsonl: a pipe" in err, err)
 
 
 def test_skipped(folder):

@@ -194,6 +194,13 @@ def test_changed(folder):
     assert waiting.returncode == 2 and "it has changed" in said, said
     assert not list(place.glob("*.shard")), said
 
+    (place / "lock").unlink()
+    (place / "lock").mkdir()
+    write(folder, 'prompt_completion { "rows.jsonl" }', [row])
+    done = hone(folder, capture_output=True)
+    assert done.returncode == 1 and "lock: Is a directory; set HONE_CACHE" in \
+        done.stderr, done.stderr
+
 
 for test in (main, test_half_a_row, test_warnings, test_end_token_added,
              test_changed):

@@ -118,6 +118,11 @@ typedef struct {
 
 static hone_status add_file(list *l, const char *path, hone_err *err)
 {
+    struct stat st;
+
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return hone_fail(err, HONE_EINVAL, "%s: a pipe or a device, and data "
+                         "is read more than once; write it to a file", path);
     if (l->count == MOST_FILES)
         return hone_fail(err, HONE_EINVAL, "%s: more than %d files", path,
                          MOST_FILES);

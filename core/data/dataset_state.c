@@ -84,7 +84,8 @@ hone_status hone_prep_lock(const char *folder, int *fd, hone_err *err)
     snprintf(path, sizeof path, "%s/lock", folder);
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (*fd < 0)
-        return hone_fail(err, HONE_EIO, "%s: %s", path, strerror(errno));
+        return hone_fail(err, HONE_EIO, "%s: %s; set HONE_CACHE to a folder "
+                         "for prepared data", path, strerror(errno));
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
         return HONE_OK; /* a file system that has no locks goes without */
     hone_log(HONE_LOG_NOTE, "another hone prepares this data: waiting for it");
