@@ -262,7 +262,7 @@ static void test_full(void **state)
     assert_true(r.adapter.alpha == 4 && r.adapter.dropout == 0.1);
     assert_string_equal(r.adapter.targets, "q_proj,v_proj");
     assert_int_equal(r.adapter.rslora, 1);
-    assert_string_equal(r.data.files[1], GOOD "../b.jsonl");
+    assert_string_equal(r.data.files[1], HONE_SOURCE "/tests/recipes/b.jsonl");
     assert_null(r.data.files[2]);
     assert_true(r.data.val == 0.02);
     assert_int_equal(r.data.max_tokens, 512);
@@ -336,7 +336,7 @@ static void test_extend(void **state)
     assert_true(lr_of(&r) == 1e-3);
     assert_string_equal(r.model.path, GOOD "other");
     assert_int_equal(r.model.storage, 2);
-    assert_string_equal(r.data.files[0], GOOD "../good/rows.json");
+    assert_string_equal(r.data.files[0], GOOD "rows.json");
     assert_int_equal(r.steps, 5);
     assert_true(r.epochs == 0);
     /* The adapter's shape comes from its own config. */

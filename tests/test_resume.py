@@ -109,8 +109,11 @@ def check_out(folder):
         says(folder, 2, "is there and no folder", *run, out, "--fresh")
     for out in "mine", ".", "model":
         says(folder, 2, "holds files that are of no run", *run, out)
+        says(folder, 2, "holds files that are of no run", *run, out, "--fresh")
     assert (folder / "a file").read_text() == "mine"
     assert (folder / "mine/notes").read_text() == "mine"
+    (folder / "mine/run.json").write_text("{")
+    says(folder, 2, "mine/run.json", *run, "mine")
     says(folder, 0, "is now", *run, "mine", "--fresh")
     (folder / "empty").mkdir()
     says(folder, 0, "saved", *run, "empty")
@@ -234,6 +237,17 @@ def check_words(folder):
     says(folder, 2, "--set needs a value", "run", "full.lua", "--set")
     says(folder, 2, "'more': one argument too many", "run", "full.lua", "more")
     says(folder, 2, "usage: hone run", "run")
+    for price in "abc", "-1", "nan", "":
+        says(folder, 2, "is not the price of an hour", "plan", "full.lua",
+             "--price", price)
+    for option, value in (("--max-tokens", "1e30"), ("--max-tokens", "0"),
+                          ("--seed", "-1"), ("--temperature", "inf")):
+        says(folder, 2, f"{option}: '{value}' is not a number from",
+             "generate", "model", "--prompt", "x", option, value)
+    says(folder, 2, "'global_batch' is 1000000000000, must be",
+         "plan", "full.lua", "--set", "global_batch=1e12")
+    says(folder, 2, "'global_tokens' is 1000000000000, must be",
+         "plan", "full.lua", "--set", "global_tokens=1e12")
     says(folder, 2, "--frash", "run", "full.lua", "--frash")
 
 

@@ -15,9 +15,14 @@
 #include "registry.h"
 
 #define MOST 9e15 /* of a count: doubles hold every integer below 2^53 */
+/* Of a step: it is planned row by row. */
+#define MOST_ROWS (1 << 24)
+#define MOST_TOKENS (1 << 30)
 
 #define ROW_INT(S, key, member, d, lo, h)                                      \
     { key, h, HONE_INT, 0, offsetof(S, member), d, lo, MOST, NULL, NULL }
+#define ROW_COUNT(S, key, member, most, h)                                     \
+    { key, h, HONE_INT, 0, offsetof(S, member), 0, 1, most, NULL, NULL }
 #define ROW_REAL(S, key, member, d, lo, hi, h)                                 \
     { key, h, HONE_REAL, 0, offsetof(S, member), d, lo, hi, NULL, NULL }
 #define ROW_BOOL(S, key, member, d, h)                                         \
@@ -55,10 +60,10 @@ static const hone_option train_options[] = {
     ROW_VALUE(hone_train, "schedule", schedule, HONE_FORM_MADE,
               "hone.cosine { warmup = 0.03 }",
               "the factor on lr; hone.constant if not given"),
-    ROW_INT(hone_train, "global_batch", global_batch, 0, 1,
-            "rows of a step; or global_tokens"),
-    ROW_INT(hone_train, "global_tokens", global_tokens, 0, 1,
-            "tokens of a step, in whole rows; or global_batch"),
+    ROW_COUNT(hone_train, "global_batch", global_batch, MOST_ROWS,
+              "rows of a step; or global_tokens"),
+    ROW_COUNT(hone_train, "global_tokens", global_tokens, MOST_TOKENS,
+              "tokens of a step, in whole rows; or global_batch"),
     ROW_REAL(hone_train, "epochs", epochs, 0, 0.001, 1e12,
              "times through the data; or steps"),
     ROW_INT(hone_train, "steps", steps, 0, 1, "updates; or epochs"),

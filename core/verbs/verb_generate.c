@@ -19,16 +19,16 @@ typedef struct {
 } request;
 
 static hone_status number(const char *name, const char *text, double min,
-                          double *out, hone_err *err)
+                          double max, double *out, hone_err *err)
 {
     char *end;
 
     if (!text)
         return HONE_OK;
     *out = strtod(text, &end);
-    if (*end || end == text || !(*out >= min))
-        return hone_fail(err, HONE_EINVAL, "%s: '%s' is not a number from %g",
-                         name, text, min);
+    if (*end || end == text || !(*out >= min && *out <= max))
+        return hone_fail(err, HONE_EINVAL, "%s: '%s' is not a number from %g "
+                         "to %g", name, text, min, max);
     return HONE_OK;
 }
 
@@ -118,11 +118,12 @@ int hone_verb_generate(int argc, char **argv)
                            "usage: hone generate MODEL [--adapter DIR] --prompt "
                            "TEXT | --chat TEXT [--max-tokens N] [--temperature T] [--seed S]");
     if (status == HONE_OK)
-        status = number("--max-tokens", max, 1, &numbers[0], &err);
+        status = number("--max-tokens", max, 1, 1e9, &numbers[0], &err);
     if (status == HONE_OK)
-        status = number("--temperature", temperature, 0, &numbers[1], &err);
+        status = number("--temperature", temperature, 0, 1e6, &numbers[1],
+                        &err);
     if (status == HONE_OK)
-        status = number("--seed", seed, 0, &numbers[2], &err);
+        status = number("--seed", seed, 0, 1e15, &numbers[2], &err);
     r.model = hone_hub_model(model[0]);
     r.how = (hone_sampling){ .max_tokens = (int64_t)numbers[0],
                              .temperature = numbers[1],

@@ -4,7 +4,9 @@
  * session from a recipe.
  */
 #include <dirent.h>
+#include <jansson.h>
 #include <limits.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 
 #include "fit.h"
 #include "log.h"
+#include "model_files.h"
 #include "run.h"
 #include "train.h"
 #include "verbs.h"
@@ -34,6 +37,7 @@ static int is_empty(const char *folder)
 static hone_status check_out(const char *out, int fresh, hone_err *err)
 {
     char run[PATH_MAX];
+    json_t *json = NULL;
     struct stat st;
 
     if (lstat(out, &st) != 0)
@@ -42,11 +46,18 @@ static hone_status check_out(const char *out, int fresh, hone_err *err)
         return hone_fail(err, HONE_EINVAL, "%s: is there and no folder: give "
                          "another one with --out", out);
     snprintf(run, sizeof run, "%s/run.json", out);
-    if (fresh || access(run, F_OK) == 0 || is_empty(out))
+    if (is_empty(out))
         return HONE_OK;
+    if (access(run, F_OK) == 0) {
+        if (fresh)
+            return HONE_OK;
+        hone_try(hone_json_read(out, "run.json", &json, err));
+        json_decref(json);
+        return HONE_OK;
+    }
     return hone_fail(err, HONE_EINVAL, "%s: holds files that are of no run (no "
-                     "run.json): give another folder with --out, or set it "
-                     "aside with --fresh", out);
+                     "run.json): give another folder with --out, or move "
+                     "them away", out);
 }
 
 int hone_verb_run(int argc, char **argv)
@@ -126,6 +137,17 @@ static int print_plan(const hone_recipe *r, int json, double price)
     return status == HONE_OK ? 0 : hone_report_error(&err);
 }
 
+static hone_status read_price(const char *text, double *to, hone_err *err)
+{
+    char *end;
+
+    *to = text ? strtod(text, &end) : 0;
+    if (text && (end == text || *end || !(*to >= 0) || isinf(*to)))
+        return hone_fail(err, HONE_EINVAL, "--price: '%s' is not the price of "
+                         "an hour", text);
+    return HONE_OK;
+}
+
 int hone_verb_plan(int argc, char **argv)
 {
     static const char usage[] = "hone plan RECIPE [--json] [--card "
@@ -137,6 +159,8 @@ int hone_verb_plan(int argc, char **argv)
                               { "--price", &price, NULL, 0 },
                               { NULL, NULL, NULL, 0 } };
     hone_recipe recipe;
+    hone_err err = { 0 };
+    double paid = 0;
     int bad;
 
     for (int i = 0; i + 1 < argc; i++)
@@ -146,7 +170,10 @@ int hone_verb_plan(int argc, char **argv)
     if (bad)
         return bad;
     recipe.card = card;
-    bad = print_plan(&recipe, json != NULL, price ? atof(price) : 0);
+    if (read_price(price, &paid, &err) != HONE_OK)
+        bad = hone_report_error(&err);
+    else
+        bad = print_plan(&recipe, json != NULL, paid);
     hone_recipe_free(&recipe);
     return bad;
 }
