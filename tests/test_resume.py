@@ -116,6 +116,7 @@ def check_out(folder):
     says(folder, 2, "mine/run.json", *run, "mine")
     says(folder, 0, "is now", *run, "mine", "--fresh")
     (folder / "empty").mkdir()
+    (folder / "empty/run.json.part").write_text("{")
     says(folder, 0, "saved", *run, "empty")
 
 

@@ -21,16 +21,19 @@
 #include "train.h"
 #include "verbs.h"
 
+/* But for what a kill may leave before there is a run.json. */
 static int is_empty(const char *folder)
 {
     DIR *d = opendir(folder);
+    const struct dirent *e;
     int names = 0;
 
-    while (d && names < 3 && readdir(d))
-        names++;
+    while (d && (e = readdir(d)))
+        names += strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
+                 strcmp(e->d_name, "run.json.part");
     if (d)
         closedir(d);
-    return names < 3; /* "." and ".." */
+    return names == 0;
 }
 
 /* What starts over sets its folder aside: only what may be a run's is one. */
