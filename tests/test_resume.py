@@ -6,14 +6,17 @@ nobody touched; options that decide what is learnt are named when they have
 changed, others may; a disk that is full; finished runs, folders in use,
 --fresh; hone eval of what was trained; budgets; and how hone answers to words
 it does not know."""
+import fcntl
 import json
 import os
 import pathlib
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 import test_kill
@@ -32,7 +35,7 @@ def hone(folder, *arguments, largest=None):
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     done = subprocess.run([HONE, *arguments], preexec_fn=limit,
                           cwd=folder, env=test_kill.environment(folder),
-                          text=True, capture_output=True)
+                          text=True, errors="replace", capture_output=True)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -97,6 +100,26 @@ def check_stdout(folder):
             assert "standard output cannot be written" in done.stderr, done
 
 
+def check_narrow(folder):
+    """The live line is one line, however narrow the terminal is."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 20, 0, 0))
+    run = subprocess.Popen([HONE, "run", "full.lua", "--set", "steps=30",
+                            "--set", "eval.every=0", "--out", "narrow"],
+                           cwd=folder, stderr=theirs,
+                           env=test_kill.environment(folder))
+    os.close(theirs)
+    text = b""
+    try:
+        while piece := os.read(ours, 4096):
+            text += piece
+    except OSError:  # the other end is closed
+        pass
+    assert run.wait() == 0, text
+    live = [t.split(b"\r")[0] for t in text.split(b"\033[K")[1:]]
+    assert live and all(len(t) < 20 for t in live), live
+
+
 def check_out(folder):
     """What is no run's folder is not set aside for one."""
     run = "run", "full.lua", "--set", "steps=1", "--out"
@@ -115,6 +138,11 @@ def check_out(folder):
     (folder / "mine/run.json").write_text("{")
     says(folder, 2, "mine/run.json", *run, "mine")
     says(folder, 0, "is now", *run, "mine", "--fresh")
+    latin = os.fsencode(folder) + b"/caf\xe9.lua"
+    with open(latin, "wb") as copy:
+        copy.write((folder / "full.lua").read_bytes())
+    says(folder, 2, "this name is not UTF-8", "run", latin, "--out", "latin")
+    assert not (folder / "latin").exists()
     (folder / "empty").mkdir()
     (folder / "empty/run.json.part").write_text("{")
     says(folder, 0, "saved", *run, "empty")
@@ -211,6 +239,12 @@ def check_eval(folder):
                   if "eval_loss" in m]
         assert abs(loss(recipe) - losses[0]) < 1e-6, (recipe, losses)
         assert abs(loss(recipe, "--run", run) - losses[-1]) < 1e-5, losses
+    (folder / "lora.lua.whole").rename(folder / "moved")
+    (folder / "model").rename(folder / "model.there")
+    says(folder, 2, "is not there any more; name it", "export", "moved",
+         "--to", "merged", "--out", "merged")
+    (folder / "model.there").rename(folder / "model")
+    (folder / "moved").rename(folder / "lora.lua.whole")
     adapter = folder / "lora.lua.whole/adapter"
     assert abs(loss("lora.lua", "--adapter", adapter) - losses[-1]) < 1e-5
     assert abs(loss("full.lua", "--adapter", adapter) - losses[-1]) < 1e-5
@@ -238,6 +272,8 @@ def check_words(folder):
     says(folder, 2, "--set needs a value", "run", "full.lua", "--set")
     says(folder, 2, "'more': one argument too many", "run", "full.lua", "more")
     says(folder, 2, "usage: hone run", "run")
+    says(folder, 2, "no kernel for an op 'soup'", "kernels", "check", "cpu",
+         "soup")
     for price in "abc", "-1", "nan", "":
         says(folder, 2, "is not the price of an hour", "plan", "full.lua",
              "--price", price)
@@ -257,6 +293,7 @@ def main(folder):
     check_signals(folder)
     check_watchers(folder)
     check_stdout(folder)
+    check_narrow(folder)
     check_out(folder)
     check_changes(folder)
     check_full_disk(folder)

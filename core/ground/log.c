@@ -5,6 +5,7 @@
 #include "log.h"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -81,15 +82,18 @@ void hone_log_time(const char *what)
 
 void hone_log_live(const char *text)
 {
+    struct winsize size = { .ws_col = 0 };
     char line[1024];
-    int n;
+    int n, most = (int)sizeof line;
 
     if (the_level < HONE_LOG_NOTE)
         return;
     if (!isatty(STDERR_FILENO)) {
         n = snprintf(line, sizeof line, "%s\n", text);
-    } else {
-        n = snprintf(line, sizeof line, "\r\033[K%s", text);
+    } else { /* a line that is wrapped could not be written over */
+        if (!ioctl(STDERR_FILENO, TIOCGWINSZ, &size) && size.ws_col > 1)
+            most = size.ws_col - 1;
+        n = snprintf(line, sizeof line, "\r\033[K%.*s", most, text);
         live = 1;
     }
     if (n > 0)

@@ -68,10 +68,16 @@ static hone_status find_run(hone_arena *a, order *o, const char **model,
     *model = path ? hone_text(a, path) : NULL;
     o->held = held_by(run);
     json_decref(run);
-    return path ? HONE_OK
-                : hone_fail(err, HONE_EINVAL,
-                            "%s/run.json: no \"model\": not a run of hone",
-                            o->source);
+    if (!path)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s/run.json: no \"model\": not a run of hone",
+                         o->source);
+    if (access(*model, F_OK) != 0)
+        return hone_fail(err, HONE_EINVAL,
+                         "%s: its model %s is not there any more; name it "
+                         "where it is: hone export MODEL --adapter %s",
+                         o->source, *model, o->adapter);
+    return HONE_OK;
 }
 
 static hone_status find_source(hone_arena *a, order *o, const char **model,

@@ -112,6 +112,19 @@ static hone_status open_pack(const char *name, hone_instance *device,
     return HONE_OK;
 }
 
+static hone_status find_op(const hone_pack *pack, const char *name,
+                           const char *op, hone_err *err)
+{
+    const hone_kernel *k = pack->kernels;
+
+    while (op && k->op && strcmp(k->op, op))
+        k++;
+    return !op || k->op ? HONE_OK
+                        : hone_fail(err, HONE_EINVAL, "'%s' has no kernel for "
+                                    "an op '%s'; without OP all are listed",
+                                    name, op);
+}
+
 /* Every type of numbers that the pack may compute in. */
 static int each_type(const hone_pack *pack, hone_bench *b, int shapes,
                      const char *only)
@@ -156,7 +169,9 @@ int hone_verb_kernels(int argc, char **argv)
                                  "hone plugins lists the packs");
         return 2;
     }
-    if (open_pack(rest[1], &device, &pack, &bench, &arena, &err) != HONE_OK) {
+    if (open_pack(rest[1], &device, &pack, &bench, &arena, &err) != HONE_OK ||
+        find_op(pack, rest[1], rest[2], &err) != HONE_OK) {
+        hone_instance_close(&device);
         hone_arena_free(&arena);
         return hone_report_error(&err);
     }

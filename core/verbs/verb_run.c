@@ -63,6 +63,23 @@ static hone_status check_out(const char *out, int fresh, hone_err *err)
                      "them away", out);
 }
 
+/* run.json names both. */
+static hone_status check_names(const hone_recipe *r, hone_err *err)
+{
+    const char *const names[] = { r->file, r->model.path };
+
+    for (int i = 0; i < 2; i++) {
+        json_t *text = json_string(names[i]);
+
+        if (!text)
+            return hone_fail(err, HONE_EINVAL, "%s: this name is not UTF-8, "
+                             "and run.json has to hold it: rename the folder "
+                             "or file", names[i]);
+        json_decref(text);
+    }
+    return HONE_OK;
+}
+
 int hone_verb_run(int argc, char **argv)
 {
     const char *sets[64] = { NULL }, *out = NULL, *fresh = NULL;
@@ -82,7 +99,9 @@ int hone_verb_run(int argc, char **argv)
     if (out)
         recipe.out = hone_absolute(&recipe.arena, NULL, out);
     signal(SIGPIPE, SIG_IGN); /* a run outlives who watches it */
-    status = check_out(recipe.out, fresh != NULL, &err);
+    status = check_names(&recipe, &err);
+    if (status == HONE_OK)
+        status = check_out(recipe.out, fresh != NULL, &err);
     if (status == HONE_OK)
         status = hone_run(&recipe, NULL, recipe.out, fresh != NULL, &err);
     hone_recipe_free(&recipe);
