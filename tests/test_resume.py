@@ -136,7 +136,7 @@ def check_out(folder):
     assert (folder / "a file").read_text() == "mine"
     assert (folder / "mine/notes").read_text() == "mine"
     (folder / "mine/run.json").write_text("{")
-    says(folder, 2, "mine/run.json", *run, "mine")
+    says(folder, 2, "; --fresh starts over", *run, "mine")
     says(folder, 0, "is now", *run, "mine", "--fresh")
     latin = os.fsencode(folder) + b"/caf\xe9.lua"
     with open(latin, "wb") as copy:
@@ -272,6 +272,8 @@ def check_words(folder):
     says(folder, 2, "--set needs a value", "run", "full.lua", "--set")
     says(folder, 2, "'more': one argument too many", "run", "full.lua", "more")
     says(folder, 2, "usage: hone run", "run")
+    says(folder, 2, "--plugin-dir needs a folder", "--plugin-dir")
+    says(folder, 2, "--plugin-dir needs a folder", "plugins", "--plugin-dir")
     says(folder, 2, "no kernel for an op 'soup'", "kernels", "check", "cpu",
          "soup")
     for price in "abc", "-1", "nan", "":

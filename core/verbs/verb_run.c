@@ -42,6 +42,7 @@ static hone_status check_out(const char *out, int fresh, hone_err *err)
     char run[PATH_MAX];
     json_t *json = NULL;
     struct stat st;
+    hone_err why;
 
     if (lstat(out, &st) != 0)
         return HONE_OK;
@@ -54,7 +55,9 @@ static hone_status check_out(const char *out, int fresh, hone_err *err)
     if (access(run, F_OK) == 0) {
         if (fresh)
             return HONE_OK;
-        hone_try(hone_json_read(out, "run.json", &json, err));
+        if (hone_json_read(out, "run.json", &json, &why) != HONE_OK)
+            return hone_fail(err, HONE_EINVAL, "%s; --fresh starts over",
+                             why.msg);
         json_decref(json);
         return HONE_OK;
     }

@@ -285,6 +285,10 @@ static int run_verb(int argc, char **argv)
     hone_err err = { 0 };
 
     argc = plugin_dirs(argc, argv, dirs, 64);
+    if (argc > 1 && !strcmp(argv[argc - 1], "--plugin-dir")) {
+        hone_log(HONE_LOG_ERROR, "--plugin-dir needs a folder");
+        return 2;
+    }
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
         usage(dirs);
         return argc < 2 ? 2 : 0;
