@@ -228,6 +228,35 @@ def check_folder_in_use(folder):
     first.wait()
 
 
+def check_finished_meanwhile(folder):
+    """A run that waits for its data while another one ends the same run."""
+    out = folder / "meanwhile"
+    cache = folder / "meanwhile-cache"
+    sets = ("run", "lora.lua", *SETS, "--set", "steps=3", "--out", out)
+    environment = {**test_kill.environment(folder), "HONE_CACHE": str(cache)}
+    subprocess.run([HONE, *sets], cwd=folder, env=environment, check=True,
+                   capture_output=True)
+    done = (out / "run.json").read_text()
+    assert '"finished"' in done
+    (out / "run.json").write_text(done.replace('"finished"', '"training"'))
+    data, = (cache / "data").iterdir()
+    for shard in data.glob("*.shard"):
+        shard.unlink()
+    with open(data / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = subprocess.Popen([HONE, *sets], cwd=folder, env=environment,
+                               text=True, stderr=subprocess.PIPE)
+        text = ""
+        while "waiting for it" not in text:
+            line = run.stderr.readline()
+            assert line, text
+            text += line
+        (out / "run.json").write_text(done)
+    text += run.communicate()[1]
+    assert run.returncode == 2 and "finished this run meanwhile" in text, text
+    assert not (folder / "meanwhile.1").exists()
+
+
 def check_eval(folder):
     def loss(recipe, *arguments):
         out = says(folder, 0, "", "eval", recipe, "--json", *arguments)
@@ -300,6 +329,7 @@ def main(folder):
     check_changes(folder)
     check_full_disk(folder)
     check_folder_in_use(folder)
+    check_finished_meanwhile(folder)
     check_eval(folder)
     check_refusals(folder)
     check_words(folder)

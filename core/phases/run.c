@@ -106,6 +106,9 @@ static hone_status take_folder(run *r, int fresh, hone_err *err)
 
     hone_try(lock(r, err));
     read_state(r->out, state);
+    if (!fresh && !strcmp(state, "finished"))
+        return hone_fail(err, HONE_EINVAL, "%s: another hone has finished this "
+                         "run meanwhile; --fresh starts over", r->out);
     if (!fresh && !strcmp(state, "training")) {
         hone_try(hone_checkpoint_find(r->out, &from, err));
         if (from >= 0)
