@@ -124,7 +124,9 @@ static hone_status add_ids(hone_block *b, const hone_tokens *t,
     return HONE_OK;
 }
 
-int hone_tokens_behind(const hone_tokens *t)
+/* How many tokens the tokenizer adds behind a text, such as an end token: they
+ * do not belong behind a prompt that an answer follows. */
+static int count_behind(const hone_tokens *t)
 {
     enum { MOST = 64 };
     int32_t all[MOST], plain[MOST];
@@ -324,6 +326,7 @@ static hone_status open_shape(hone_mapper *m, int source, hone_err *err)
 
     if (m->shape[source])
         return HONE_OK;
+    m->behind = count_behind(m->tokens);
     *own = *c;
     if (c->functions && c->functions->fork) {
         hone_try(c->functions->fork(c->functions, &m->functions[source], err));

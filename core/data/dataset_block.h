@@ -69,13 +69,10 @@ typedef struct hone_mapper {
     hone_data_config own[HONE_MOST_SOURCES]; /* with functions of its own */
     hone_data_functions functions[HONE_MOST_SOURCES];
     hone_shape *shape[HONE_MOST_SOURCES]; /* opened when it is needed */
-    int behind;     /* hone_tokens_behind(tokens) */
+    int behind;     /* tokens that the tokenizer adds behind a text */
     hone_arena row; /* repaired text; freed after each row */
 } hone_mapper;
 
-/* How many tokens the tokenizer adds behind a text, such as an end token: they
- * do not belong behind a prompt that an answer follows. */
-int hone_tokens_behind(const hone_tokens *);
 void hone_mapper_close(hone_mapper *);
 
 void hone_block_clear(hone_block *);

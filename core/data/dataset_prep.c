@@ -568,7 +568,6 @@ static int worker_count(const prep *p)
 static hone_status open_workers(prep *p, hone_err *err)
 {
     int n = worker_count(p), mappers = n > 0 ? n : 1;
-    int behind = hone_tokens_behind(p->tokens);
 
     json_object_seed(0); /* before there are threads */
     hone_share_dir();
@@ -576,7 +575,6 @@ static hone_status open_workers(prep *p, hone_err *err)
     for (int i = 0; i < mappers; i++) {
         p->mappers[i].config = p->config;
         p->mappers[i].tokens = p->tokens;
-        p->mappers[i].behind = behind;
     }
     p->blocks = 2 * n + 2;
     p->block = hone_alloc(&p->arena, sizeof *p->block * (size_t)p->blocks);
