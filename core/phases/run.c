@@ -5,9 +5,11 @@
  */
 #include "run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +51,68 @@ const char *hone_run_text(hone_arena *a, const char *folder, const char *key)
         text = hone_text(a, json_string_value(json_object_get(json, key)));
     json_decref(json);
     return text;
+}
+
+/* But for what a kill may leave before there is a run.json. */
+static int is_empty(const char *folder)
+{
+    DIR *d = opendir(folder);
+    const struct dirent *e;
+    int names = 0;
+
+    while (d && (e = readdir(d)))
+        names += strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
+                 strcmp(e->d_name, "run.json.part");
+    if (d)
+        closedir(d);
+    return names == 0;
+}
+
+/* What starts over sets its folder aside: only what may be a run's is one. */
+static hone_status check_out(const char *out, int fresh, hone_err *err)
+{
+    char path[PATH_MAX];
+    json_t *json = NULL;
+    struct stat st;
+    hone_err why;
+
+    if (lstat(out, &st) != 0)
+        return HONE_OK;
+    if (stat(out, &st) != 0 || !S_ISDIR(st.st_mode))
+        return hone_fail(err, HONE_EINVAL, "%s: is there and no folder: give "
+                         "another one with --out", out);
+    snprintf(path, sizeof path, "%s/run.json", out);
+    if (is_empty(out))
+        return HONE_OK;
+    if (access(path, F_OK) == 0) {
+        if (fresh)
+            return HONE_OK;
+        if (hone_json_read(out, "run.json", &json, &why) != HONE_OK)
+            return hone_fail(err, HONE_EINVAL, "%s; --fresh starts over",
+                             why.msg);
+        json_decref(json);
+        return HONE_OK;
+    }
+    return hone_fail(err, HONE_EINVAL, "%s: holds files that are of no run (no "
+                     "run.json): give another folder with --out, or move "
+                     "them away", out);
+}
+
+/* run.json names both. */
+static hone_status check_names(const hone_recipe *r, hone_err *err)
+{
+    const char *const names[] = { r->file, r->model.path };
+
+    for (int i = 0; i < 2; i++) {
+        json_t *text = json_string(names[i]);
+
+        if (!text)
+            return hone_fail(err, HONE_EINVAL, "%s: this name is not UTF-8, "
+                             "and run.json has to hold it: rename the folder "
+                             "or file", names[i]);
+        json_decref(text);
+    }
+    return HONE_OK;
 }
 
 static hone_status set_aside(const char *out, hone_err *err)
@@ -335,6 +399,8 @@ hone_status hone_run(const hone_recipe *recipe, const hone_rank *rank,
     run *r;
     hone_status status;
 
+    hone_try(check_names(recipe, err));
+    hone_try(check_out(out, fresh, err));
     read_state(out, state);
     if (!fresh && !strcmp(state, "finished"))
         return say_finished(out, recipe);

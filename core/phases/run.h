@@ -9,8 +9,8 @@
 #include "session.h"
 
 /* Trains into OUT (absolute). An unfinished run there goes on; a finished one
- * is said to be one. With FRESH, or where OUT is no run, what is there is set
- * aside as OUT.1, OUT.2... */
+ * is said to be one. With FRESH a run there is set aside as OUT.1, OUT.2...;
+ * what is there and no run's, nor empty, is refused (HONE_EINVAL). */
 hone_status hone_run(const hone_recipe *, const hone_rank *, const char *out,
                      int fresh, hone_err *);
 

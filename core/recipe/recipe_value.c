@@ -206,21 +206,15 @@ static const char *straight(char *path)
 
 const char *hone_absolute(hone_arena *a, const char *file, const char *path)
 {
-    char here[PATH_MAX];
+    char here[PATH_MAX] = "";
     const char *slash = file ? strrchr(file, '/') : NULL;
     const char *folder = "";
 
-    while (path[0] == '.' && path[1] == '/')
-        path += 2;
     if (path[0] == '/')
         return straight(hone_text(a, path));
     if (slash)
         folder = hone_format_text(a, "%.*s", (int)(slash + 1 - file), file);
-    while (folder[0] == '.' && folder[1] == '/')
-        folder += 2;
-    if (folder[0] == '/')
-        return straight(hone_format_text(a, "%s%s", folder, path));
-    if (!getcwd(here, sizeof here))
+    if (folder[0] != '/' && !getcwd(here, sizeof here))
         here[0] = '\0';
     return straight(hone_format_text(a, "%s/%s%s", here, folder, path));
 }

@@ -3,85 +3,18 @@
  * verb_run.c -- hone run, hone plan and hone eval: the verbs that open a
  * session from a recipe.
  */
-#include <dirent.h>
-#include <jansson.h>
-#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fit.h"
 #include "log.h"
-#include "model_files.h"
 #include "run.h"
 #include "train.h"
 #include "verbs.h"
-
-/* But for what a kill may leave before there is a run.json. */
-static int is_empty(const char *folder)
-{
-    DIR *d = opendir(folder);
-    const struct dirent *e;
-    int names = 0;
-
-    while (d && (e = readdir(d)))
-        names += strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
-                 strcmp(e->d_name, "run.json.part");
-    if (d)
-        closedir(d);
-    return names == 0;
-}
-
-/* What starts over sets its folder aside: only what may be a run's is one. */
-static hone_status check_out(const char *out, int fresh, hone_err *err)
-{
-    char run[PATH_MAX];
-    json_t *json = NULL;
-    struct stat st;
-    hone_err why;
-
-    if (lstat(out, &st) != 0)
-        return HONE_OK;
-    if (stat(out, &st) != 0 || !S_ISDIR(st.st_mode))
-        return hone_fail(err, HONE_EINVAL, "%s: is there and no folder: give "
-                         "another one with --out", out);
-    snprintf(run, sizeof run, "%s/run.json", out);
-    if (is_empty(out))
-        return HONE_OK;
-    if (access(run, F_OK) == 0) {
-        if (fresh)
-            return HONE_OK;
-        if (hone_json_read(out, "run.json", &json, &why) != HONE_OK)
-            return hone_fail(err, HONE_EINVAL, "%s; --fresh starts over",
-                             why.msg);
-        json_decref(json);
-        return HONE_OK;
-    }
-    return hone_fail(err, HONE_EINVAL, "%s: holds files that are of no run (no "
-                     "run.json): give another folder with --out, or move "
-                     "them away", out);
-}
-
-/* run.json names both. */
-static hone_status check_names(const hone_recipe *r, hone_err *err)
-{
-    const char *const names[] = { r->file, r->model.path };
-
-    for (int i = 0; i < 2; i++) {
-        json_t *text = json_string(names[i]);
-
-        if (!text)
-            return hone_fail(err, HONE_EINVAL, "%s: this name is not UTF-8, "
-                             "and run.json has to hold it: rename the folder "
-                             "or file", names[i]);
-        json_decref(text);
-    }
-    return HONE_OK;
-}
 
 int hone_verb_run(int argc, char **argv)
 {
@@ -102,11 +35,7 @@ int hone_verb_run(int argc, char **argv)
     if (out)
         recipe.out = hone_absolute(&recipe.arena, NULL, out);
     signal(SIGPIPE, SIG_IGN); /* a run outlives who watches it */
-    status = check_names(&recipe, &err);
-    if (status == HONE_OK)
-        status = check_out(recipe.out, fresh != NULL, &err);
-    if (status == HONE_OK)
-        status = hone_run(&recipe, NULL, recipe.out, fresh != NULL, &err);
+    status = hone_run(&recipe, NULL, recipe.out, fresh != NULL, &err);
     hone_recipe_free(&recipe);
     return status == HONE_OK ? 0 : hone_report_error(&err);
 }
