@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -145,7 +146,10 @@ def check_out(folder):
     assert not (folder / "latin").exists()
     (folder / "empty").mkdir()
     (folder / "empty/run.json.part").write_text("{")
+    (folder / "empty/lost+found").mkdir() # of a file system of its own
+    before = (folder / "empty").stat().st_ino
     says(folder, 0, "saved", *run, "empty")
+    assert (folder / "empty").stat().st_ino == before
 
 
 def check_signals(folder):
@@ -214,6 +218,74 @@ def check_full_disk(folder):
     whole = folder / "full.lua.whole"
     assert test_kill.metrics(folder / "disk") == test_kill.metrics(whole)
     assert test_kill.results(folder / "disk") == test_kill.results(whole)
+
+
+def check_no_room(folder):
+    """Where the state to go on from has no room, what was learnt may have; and
+    where a line of metrics has none: it comes when there is."""
+    run = "run", "full.lua", *SETS, "--set", "save.every=0", "--out", "room"
+    model = folder / "full.lua.whole/model/model.safetensors"
+    says(folder, 1, "no checkpoint was there before", *run,
+         largest=model.stat().st_size + 4096)
+    assert test_kill.results(folder / "room/model") == \
+        test_kill.results(folder / "full.lua.whole/model")
+    interrupt(folder, "lora.lua", "taken", signal.SIGTERM)
+    shutil.rmtree(folder / "taken/adapter")
+    (folder / "taken/adapter").write_text("a file")
+    run = "run", "lora.lua", *SETS, "--out", "taken"
+    says(folder, 1, "is saved: the same command goes on", *run)
+    (folder / "taken/adapter").unlink()
+    says(folder, 0, f"going on after step {STEPS}", *run)
+    assert test_kill.results(folder / "taken") == \
+        test_kill.results(folder / "lora.lua.whole")
+    run = ("run", "lora.lua", "--set", "steps=200", "--set", "adapter.r=1",
+           "--set", "adapter.targets=q_proj", "--set", "save.every=0", "--out")
+    says(folder, 0, "saved", *run, "lines")
+    whole = folder / "lines/metrics.jsonl"
+    says(folder, 1, "is saved: the same command goes on", *run, "line",
+         largest=whole.stat().st_size // 2)
+    state, = (folder / "line/checkpoints").glob("*/state.safetensors")
+    assert state.stat().st_size < whole.stat().st_size // 2
+    says(folder, 0, "going on after", *run, "line")
+    assert test_kill.metrics(folder / "line") == \
+        test_kill.metrics(folder / "lines")
+    assert test_kill.results(folder / "line/adapter") == \
+        test_kill.results(folder / "lines/adapter")
+
+
+def check_deleted(folder):
+    """A folder that somebody takes away from under a run."""
+    def disturb(out, how):
+        run = subprocess.Popen([HONE, "run", "full.lua", *SETS, "--out", out],
+                               cwd=folder, env=test_kill.environment(folder),
+                               text=True, stderr=subprocess.PIPE)
+        while run.poll() is None and test_kill.records(out) < 5:
+            time.sleep(0.001)
+        run.send_signal(signal.SIGSTOP)
+        how(out)
+        run.send_signal(signal.SIGCONT)
+        text = run.communicate()[1]
+        assert run.returncode == 1 and "was deleted, moved or emp" in text, text
+        return text
+
+    def empty(out):
+        for name in out.iterdir():
+            shutil.rmtree(name) if name.is_dir() else name.unlink()
+
+    def replace(out):
+        out.rename(folder / "elsewhere")
+        out.mkdir()
+        (out / "mine").write_text("mine")
+
+    for how in shutil.rmtree, empty:
+        out = folder / f"without-{how.__name__}"
+        assert "is saved: the same command" in disturb(out, how)
+        says(folder, 0, "going on after", "run", "full.lua", *SETS, "--out",
+             out)
+        assert test_kill.results(out) == \
+            test_kill.results(folder / "full.lua.whole")
+    assert "is another folder by now" in disturb(folder / "replaced", replace)
+    assert os.listdir(folder / "replaced") == ["mine"]
 
 
 def check_folder_in_use(folder):
@@ -328,6 +400,8 @@ def main(folder):
     check_out(folder)
     check_changes(folder)
     check_full_disk(folder)
+    check_no_room(folder)
+    check_deleted(folder)
     check_folder_in_use(folder)
     check_finished_meanwhile(folder)
     check_eval(folder)

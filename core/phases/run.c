@@ -36,6 +36,7 @@ typedef struct {
     json_t *learns;    /* part of it: what the recipe says now */
     int lock;          /* its folder, open and locked */
     int began;         /* steps of this process */
+    hone_err beside;   /* what went wrong beside the training; "": nothing */
 } run;
 
 /* ------------------------------------------------------------- the folder */
@@ -53,7 +54,8 @@ const char *hone_run_text(hone_arena *a, const char *folder, const char *key)
     return text;
 }
 
-/* But for what a kill may leave before there is a run.json. */
+/* But for what a kill may leave before there is a run.json, and what a file
+ * system has where it is mounted. */
 static int is_empty(const char *folder)
 {
     DIR *d = opendir(folder);
@@ -62,7 +64,8 @@ static int is_empty(const char *folder)
 
     while (d && (e = readdir(d)))
         names += strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
-                 strcmp(e->d_name, "run.json.part");
+                 strcmp(e->d_name, "run.json.part") &&
+                 strcmp(e->d_name, "lost+found");
     if (d)
         closedir(d);
     return names == 0;
@@ -126,8 +129,9 @@ static hone_status set_aside(const char *out, hone_err *err)
             break;
     }
     if (rename(out, to) != 0)
-        return hone_fail(err, HONE_EIO, "%s: cannot be set aside as %s: %s",
-                         out, to, strerror(errno));
+        return hone_fail(err, HONE_EIO, "%s: cannot be set aside as %s: %s; "
+                         "give another folder with --out", out, to,
+                         strerror(errno));
     hone_log(HONE_LOG_NOTE, "%s is now %s", out, to);
     return HONE_OK;
 }
@@ -183,11 +187,31 @@ static hone_status take_folder(run *r, int fresh, hone_err *err)
         r->s.resume_from = from;
         return HONE_OK;
     }
-    if (rmdir(r->out) != 0 && errno != ENOENT)
+    if (!is_empty(r->out)) {
         hone_try(set_aside(r->out, err));
-    unlock(r);
+        unlock(r);
+    }
     hone_try(hone_make_folder(r->out, err));
-    return lock(r, err);
+    return r->lock >= 0 ? HONE_OK : lock(r, err);
+}
+
+/* Whether the folder that was taken has another's name by now, or none. */
+static int is_gone(const run *r)
+{
+    struct stat ours, there;
+
+    if (stat(r->out, &there) != 0)
+        return errno == ENOENT;
+    return r->lock >= 0 && fstat(r->lock, &ours) == 0 &&
+           (ours.st_ino != there.st_ino || ours.st_dev != there.st_dev);
+}
+
+static int is_run(const run *r)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/run.json", r->out);
+    return !is_gone(r) && (access(path, F_OK) == 0 || errno != ENOENT);
 }
 
 static hone_status write_state(run *r, const char *state, hone_err *err)
@@ -237,17 +261,56 @@ static hone_status write_texts(run *r, hone_err *err)
                            strlen(r->s.recipe->source), err);
 }
 
+static hone_status say_gone(const run *r, hone_err *err)
+{
+    return hone_fail(err, HONE_EIO, "%s: was deleted, moved or emptied while "
+                     "hone trained into it", r->out);
+}
+
+/* Somebody did that. What is learnt is still here, and goes where it was to
+ * go. */
+static hone_status make_again(run *r, hone_err *err)
+{
+    if (!r->beside.msg[0])
+        (void)say_gone(r, &r->beside);
+    if (is_gone(r)) {
+        unlock(r);
+        hone_try(hone_make_folder(r->out, err));
+        hone_try(lock(r, err));
+        if (!is_empty(r->out))
+            return hone_fail(err, HONE_EIO, "%s: is another folder by now: "
+                             "nothing is saved into it", r->out);
+    }
+    r->s.resume.files.saved = -1; /* no checkpoint is there */
+    return write_texts(r, err);
+}
+
 /* ---------------------------------------------------------------- reports */
 
+/* To the loggers. What goes wrong beside the training ends it as a signal
+ * does: what is learnt is saved first. */
+static hone_status record(run *r, const hone_field *f, uint32_t count)
+{
+    hone_err why;
+    hone_status status = hone_session_record(&r->s, f, count, &why);
+
+    if (status == HONE_OK && !is_run(r))
+        status = say_gone(r, &why);
+    if (status == HONE_OK || r->beside.msg[0])
+        return HONE_OK;
+    r->beside = why;
+    return HONE_EINTR;
+}
+
 static hone_status log_eval(run *r, const hone_step_report *step, double loss,
-                            int64_t targets, hone_err *err)
+                            int64_t targets)
 {
     hone_field f[] = { { "step", (double)step->step, 1 },
                        { "eval_loss", loss, 0 },
                        { "eval_target_tokens", (double)targets, 1 } };
 
     hone_live_eval(&r->live, step->step, loss);
-    return hone_session_record(&r->s, f, 3, err);
+    return record(r, f, 3);
 }
 
 static hone_status log_step(void *self, const hone_step_report *s,
@@ -269,12 +332,13 @@ static hone_status log_step(void *self, const hone_step_report *s,
                        { "loss_scale", s->scale, 0 } };
     uint32_t count = sizeof f / sizeof *f - (s->scale == 0);
 
+    (void)err;
     if (s->loss == 0 && s->rows == 0) /* an evaluation has no rows */
-        return log_eval(r, s, eval_loss, eval_targets, err);
+        return log_eval(r, s, eval_loss, eval_targets);
     if (!r->began++)
         hone_log_time("first step");
     hone_live_step(&r->live, s);
-    return hone_session_record(&r->s, f, count, err);
+    return record(r, f, count);
 }
 
 static void say_plan(const run *r)
@@ -291,24 +355,46 @@ static void say_plan(const run *r)
              hone_bytes_text(r->host_bytes + r->device_bytes, text));
 }
 
-/* The state to go on from, and what was learned so far. */
+/* The state to go on from, and what was learned so far: the one even where the
+ * other has no room. */
 static hone_status save(run *r, hone_err *err)
 {
     hone_session *s = &r->s;
+    hone_status resume, results;
+    hone_err why;
 
-    hone_try(hone_resume_save(&s->resume, &s->store, &s->machine, &s->progress,
-                              err));
-    hone_try(hone_results_save(&s->results, &s->store, &s->machine, err));
-    hone_log(HONE_LOG_NOTE, "saved %s", s->results.folder);
-    return HONE_OK;
+    if (!is_run(r))
+        hone_try(make_again(r, err));
+    resume = hone_resume_save(&s->resume, &s->store, &s->machine, &s->progress,
+                              err);
+    results = hone_results_save(&s->results, &s->store, &s->machine,
+                                resume == HONE_OK ? err : &why);
+    if (results == HONE_OK)
+        hone_log(HONE_LOG_NOTE, "saved %s", s->results.folder);
+    return resume != HONE_OK ? resume : results;
 }
 
-static hone_status interrupted(run *r, hone_err *err)
+/* Behind the last step, or the last one before a signal or a mishap. */
+static hone_status end(run *r, int interrupted, hone_err *err)
 {
-    hone_try(save(r, err));
-    return hone_fail(err, HONE_EINTR, "interrupted after step %lld, which is "
-                     "saved; the same command goes on from there",
-                     (long long)r->s.progress.step);
+    const char *mishap = r->beside.msg;
+    long long step = r->s.progress.step;
+    hone_err why;
+    hone_status status = save(r, &why);
+
+    if (status != HONE_OK)
+        return hone_fail(err, status, "%.450s%s%.450s%s", mishap,
+                         *mishap ? "; " : "", why.msg,
+                         r->s.resume.files.saved < step ? "" : "; but where the "
+                         "run stands is saved: the same command goes on");
+    if (*mishap)
+        return hone_fail(err, HONE_EIO, "%.900s; step %lld is saved: the same "
+                         "command goes on from there", mishap, step);
+    if (interrupted)
+        return hone_fail(err, HONE_EINTR, "interrupted after step %lld, which "
+                         "is saved; the same command goes on from there",
+                         step);
+    return finish_state(r, err);
 }
 
 /* Opens the session and the folder: all that can be refused without touching
@@ -374,11 +460,9 @@ static hone_status train(run *r, const hone_rank *rank, int fresh,
                     r->device_bytes + r->host_bytes, limit);
     hone_signals_catch();
     status = hone_train(s, log_step, r, err);
-    if (status == HONE_EINTR)
-        return interrupted(r, err);
-    hone_try(status);
-    hone_try(save(r, err));
-    return finish_state(r, err);
+    if (status != HONE_OK && status != HONE_EINTR)
+        return status;
+    return end(r, status == HONE_EINTR, err);
 }
 
 static hone_status say_finished(const char *out, const hone_recipe *recipe)

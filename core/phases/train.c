@@ -134,15 +134,15 @@ static hone_status evaluate_now(hone_session *s, hone_watch watch, void *self,
     hone_step_report r = { .step = s->progress.step };
     hone_report seen = { .size = sizeof seen, .step = r.step, .loss = NAN,
                          .grad_norm = NAN };
-    int64_t targets;
+    int64_t targets = 0;
 
     if (s->data.val.rows) {
         hone_try(hone_evaluate(s, &seen.eval_loss, &targets, err));
         observe(s, &seen);
-        hone_try(watch(self, &r, seen.eval_loss, targets, err));
     }
     s->progress.evaluated = r.step;
-    return HONE_OK;
+    return s->data.val.rows ? watch(self, &r, seen.eval_loss, targets, err)
+                            : HONE_OK;
 }
 
 /* ------------------------------------------------------------------- steps */
@@ -242,6 +242,7 @@ static hone_status land(trainer *t, hone_err *err)
     hone_session *s = t->s;
     flight *x = &t->step[s->scalars.taken % HONE_IN_FLIGHT];
     hone_step_report *r = &x->r;
+    hone_status heard;
     double now;
     int slot;
 
@@ -269,10 +270,11 @@ static hone_status land(trainer *t, hone_err *err)
     r->loss = (double)*s->scalars.loss_sum[slot] / (double)r->targets;
     r->grad_norm = (double)*s->scalars.norm[slot];
     r->skipped = *s->scalars.ok[slot] == 0;
-    hone_try(t->watch(t->self, r, NAN, 0, err));
     s->progress.step = r->step;
     tell_schedule(s, r);
-    return not_finite(x, &s->progress.skipped, err);
+    heard = t->watch(t->self, r, NAN, 0, err);
+    hone_try(not_finite(x, &s->progress.skipped, err));
+    return heard;
 }
 
 /* How many steps may be under way. The first one is waited for: whoever

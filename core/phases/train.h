@@ -18,7 +18,8 @@ typedef struct hone_step_report {
 } hone_step_report;
 
 /* Called after every step and every evaluation (EVAL_LOSS not NaN; REPORT has
- * the step alone then). A status other than HONE_OK ends the run. */
+ * the step alone then). A status other than HONE_OK ends the run; HONE_EINTR as
+ * a signal does, behind the steps under way. */
 typedef hone_status (*hone_watch)(void *self, const hone_step_report *,
                                   double eval_loss, int64_t eval_targets,
                                   hone_err *);

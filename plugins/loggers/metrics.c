@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * metrics.c -- metrics.jsonl in the run's folder: one JSON object a line,
- * handed to the system at every record, from a buffer on the stack. Its length
- * is what a checkpoint keeps: a run that goes on cuts off what came after.
+ * handed to the system at every record. Its length is what a checkpoint keeps:
+ * a run that goes on cuts off what came after; and the lines that could not be
+ * written: it writes them then.
  */
 #include "hone/plugin.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,9 +18,13 @@ struct metrics {
     const char *dir;
 };
 
+enum { LINE = 2048, WAITING = 8192 };
+
 struct metrics_state {
-    int64_t bytes; /* written; kept in checkpoints */
-    int fd, cut;   /* whether the file has been cut to that */
+    int64_t bytes;      /* written; what checkpoints keep begins here */
+    int64_t waiting;    /* bytes of TEXT, whole lines */
+    char text[WAITING];
+    int fd, cut;        /* whether the file has been cut to BYTES */
 };
 
 static const hone_option options[] = {
@@ -39,11 +45,6 @@ static hone_status metrics_open(const hone_host *host, const void *config,
     if (s->fd < 0)
         return hone_fail(err, HONE_EIO, "%s: %s", path, strerror(errno));
     return HONE_OK;
-}
-
-static void metrics_close(void *state)
-{
-    close(((struct metrics_state *)state)->fd);
 }
 
 static int put_field(char *to, size_t bytes, const hone_field *f, int first)
@@ -73,11 +74,30 @@ static int cut(struct metrics_state *s)
     return ftruncate(s->fd, s->bytes);
 }
 
+/* All that waits, or nothing: what is written of it is written over. */
+static int write_waiting(struct metrics_state *s)
+{
+    ssize_t n;
+
+    if (!s->cut && cut(s) != 0)
+        return -1;
+    for (int64_t done = 0; done < s->waiting; done += n) {
+        n = pwrite(s->fd, s->text + done, (size_t)(s->waiting - done),
+                   s->bytes + done);
+        if (n <= 0)
+            return -1;
+    }
+    s->bytes += s->waiting;
+    s->waiting = 0;
+    memset(s->text, 0, sizeof s->text);
+    return 0;
+}
+
 static hone_status metrics_write(void *state, const hone_field *fields,
                                  uint32_t count, hone_err *err)
 {
     struct metrics_state *s = state;
-    char line[2048];
+    char line[LINE];
     size_t at = 1;
 
     line[0] = '{';
@@ -86,18 +106,23 @@ static hone_status metrics_write(void *state, const hone_field *fields,
                                 i == 0);
     line[at++] = '}';
     line[at++] = '\n';
-    for (size_t done = 0; done < at;) {
-        ssize_t n = -1;
-        if (s->cut || cut(s) == 0)
-            n = pwrite(s->fd, line + done, at - done, s->bytes);
-        if (n <= 0)
-            return hone_fail(err, HONE_EIO,
-                             "metrics.jsonl cannot be written: %s (is the disk "
-                             "full?)", strerror(errno));
-        done += (size_t)n;
-        s->bytes += n;
+    if (at <= sizeof s->text - (size_t)s->waiting) {
+        memcpy(s->text + s->waiting, line, at);
+        s->waiting += (int64_t)at;
     }
+    if (write_waiting(s) != 0)
+        return hone_fail(err, HONE_EIO, "metrics.jsonl cannot be written: %s "
+                         "(is the disk full?)", strerror(errno));
     return HONE_OK;
+}
+
+static void metrics_close(void *state)
+{
+    struct metrics_state *s = state;
+
+    if (s->waiting)
+        (void)write_waiting(s);
+    close(s->fd);
 }
 
 static const hone_logger api = { .size = sizeof api, .write = metrics_write };
@@ -110,7 +135,7 @@ static const hone_component metrics = {
     .options = options,
     .config_size = sizeof(struct metrics),
     .state_size = sizeof(struct metrics_state),
-    .persist_size = sizeof(int64_t),
+    .persist_size = offsetof(struct metrics_state, fd),
     .open = metrics_open,
     .close = metrics_close,
     .ops = &api,
