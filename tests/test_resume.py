@@ -377,13 +377,25 @@ def check_words(folder):
     says(folder, 2, "--plugin-dir needs a folder", "plugins", "--plugin-dir")
     says(folder, 2, "no kernel for an op 'soup'", "kernels", "check", "cpu",
          "soup")
-    for price in "abc", "-1", "nan", "":
-        says(folder, 2, "is not the price of an hour", "plan", "full.lua",
-             "--price", price)
-    for option, value in (("--max-tokens", "1e30"), ("--max-tokens", "0"),
-                          ("--seed", "-1"), ("--temperature", "inf")):
-        says(folder, 2, f"{option}: '{value}' is not a number from",
-             "generate", "model", "--prompt", "x", option, value)
+    generate = "generate", "model", "--prompt", "x"
+    for verb, option, values, kind, least, most in (
+            (("plan", "full.lua"), "--price", ("abc", "-1", "nan", "", "inf"),
+             "", 0, 10**9),
+            (generate, "--temperature", ("-0.1", "inf", "1x"), "", 0, 10**6),
+            (generate, "--max-tokens", ("1e30", "0", "1.5"), "whole ", 1,
+             10**9),
+            (generate, "--seed", ("-1", "0.5"), "whole ", 0, 10**15),
+            (("prep", "full.lua"), "--show", ("-1", "all"), "whole ", 0,
+             10**15),
+            (("prep", "full.lua"), "--workers", ("0", "257", "2x"), "whole ",
+             1, 256),
+            (("tokenize", "model"), "--threads", ("0", "2.5", "257"), "whole ",
+             1, 256),
+            (("kernels", "check", "cpu"), "--shapes", ("0", "3x"), "whole ", 1,
+             10**6)):
+        for value in values:
+            says(folder, 2, f"{option}: '{value}' is not a {kind}number from "
+                 f"{least} to {most}\n", *verb, option, value)
     says(folder, 2, "'global_batch' is 1000000000000, must be",
          "plan", "full.lua", "--set", "global_batch=1e12")
     says(folder, 2, "'global_tokens' is 1000000000000, must be",

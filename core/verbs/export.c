@@ -178,10 +178,10 @@ int hone_verb_export(int argc, char **argv)
 {
     const char *positional[2] = { NULL };
     order o = { 0 };
-    const hone_arg args[] = { { "--to", &o.to, NULL, 0 },
-                              { "--out", &o.out, NULL, 0 },
-                              { "--adapter", &o.adapter, NULL, 0 },
-                              { NULL, NULL, NULL, 0 } };
+    const hone_arg args[] = { { "--to", .value = &o.to },
+                              { "--out", .value = &o.out },
+                              { "--adapter", .value = &o.adapter },
+                              { .name = NULL } };
     hone_arena a = { 0 };
     hone_err err = { 0 };
     hone_status s;

@@ -372,8 +372,8 @@ static hone_status check(const hone_recipe *recipe)
 int hone_verb_check(int argc, char **argv)
 {
     const char *sets[64] = { NULL };
-    const hone_arg args[] = { { "--set", NULL, sets, 0 },
-                              { NULL, NULL, NULL, 0 } };
+    const hone_arg args[] = { { "--set", .list = sets },
+                              { .name = NULL } };
     hone_recipe recipe;
     int status = hone_verb_recipe(&recipe, argc, argv, args, sets,
                                   "hone check RECIPE [--set KEY=VALUE]...");
@@ -389,8 +389,8 @@ int hone_verb_check(int argc, char **argv)
 int hone_verb_explain(int argc, char **argv)
 {
     const char *sets[64] = { NULL }, *rest[3] = { NULL };
-    const hone_arg args[] = { { "--set", NULL, sets, 0 },
-                              { NULL, NULL, NULL, 0 } };
+    const hone_arg args[] = { { "--set", .list = sets },
+                              { .name = NULL } };
     hone_err err;
     hone_status s = hone_args(argc, argv, args, rest, 2, &err);
 

@@ -115,7 +115,7 @@ static int describe(hone_arena *a, const char *name, const char **why)
 
 int hone_verb_describe(int argc, char **argv)
 {
-    static const hone_arg none[] = { { NULL, NULL, NULL, 0 } };
+    static const hone_arg none[] = { { .name = NULL } };
     hone_arena scratch = { 0 };
     const char *name[2], *why = NULL;
     hone_err err;

@@ -179,9 +179,9 @@ static hone_status measure(hone_machine *m, const char *file, hone_arena *a,
 int hone_verb_doctor(int argc, char **argv)
 {
     const char *card = NULL, *device = "auto", *rest[1];
-    const hone_arg args[] = { { "--card", &card, NULL, 0 },
-                              { "--device", &device, NULL, 0 },
-                              { NULL, NULL, NULL, 0 } };
+    const hone_arg args[] = { { "--card", .value = &card },
+                              { "--device", .value = &device },
+                              { .name = NULL } };
     hone_arena a = { 0 };
     hone_machine m = { .api = NULL };
     hone_err err = { 0 };

@@ -18,20 +18,6 @@ typedef struct {
     hone_sampling how;
 } request;
 
-static hone_status number(const char *name, const char *text, double min,
-                          double max, double *out, hone_err *err)
-{
-    char *end;
-
-    if (!text)
-        return HONE_OK;
-    *out = strtod(text, &end);
-    if (*end || end == text || !(*out >= min && *out <= max))
-        return hone_fail(err, HONE_EINVAL, "%s: '%s' is not a number from %g "
-                         "to %g", name, text, min, max);
-    return HONE_OK;
-}
-
 static hone_status print_text(const hone_tokens *t, const int32_t *ids,
                               int64_t n, hone_arena *a)
 {
@@ -96,38 +82,30 @@ static hone_status generate(const request *r, hone_tokens *tokens,
 
 int hone_verb_generate(int argc, char **argv)
 {
-    const char *max = NULL, *temperature = NULL, *seed = NULL, *model[2];
-    request r = { .device = "auto" };
-    const hone_arg args[] = { { "--adapter", &r.adapter, NULL, 0 },
-                              { "--prompt", &r.prompt, NULL, 0 },
-                              { "--chat", &r.chat, NULL, 0 },
-                              { "--max-tokens", &max, NULL, 0 },
-                              { "--temperature", &temperature, NULL, 0 },
-                              { "--seed", &seed, NULL, 0 },
-                              { "--device", &r.device, NULL, 0 },
-                              { NULL, NULL, NULL, 0 } };
+    const char *model[2];
+    request r = { .device = "auto", .how.max_tokens = 64 };
+    hone_sampling *how = &r.how;
+    const hone_arg args[] = { { "--adapter", .value = &r.adapter },
+                              { "--prompt", .value = &r.prompt },
+                              { "--chat", .value = &r.chat },
+                              { "--max-tokens", .count = &how->max_tokens,
+                                .min = 1, .max = 1e9 },
+                              { "--temperature", .number = &how->temperature,
+                                .max = 1e6 },
+                              { "--seed", .count = &how->seed, .max = 1e15 },
+                              { "--device", .value = &r.device },
+                              { .name = NULL } };
     hone_generator *g = calloc(1, sizeof *g);
     hone_tokens tokens = { 0 };
     hone_arena a = { 0 };
     hone_err err = { 0 };
-    double numbers[3] = { 64, 0, 0 };
     hone_status status = hone_args(argc, argv, args, model, 1, &err);
 
     if (status == HONE_OK && (!model[0] || !r.prompt == !r.chat))
         status = hone_fail(&err, HONE_EINVAL,
                            "usage: hone generate MODEL [--adapter DIR] --prompt "
                            "TEXT | --chat TEXT [--max-tokens N] [--temperature T] [--seed S]");
-    if (status == HONE_OK)
-        status = number("--max-tokens", max, 1, 1e9, &numbers[0], &err);
-    if (status == HONE_OK)
-        status = number("--temperature", temperature, 0, 1e6, &numbers[1],
-                        &err);
-    if (status == HONE_OK)
-        status = number("--seed", seed, 0, 1e15, &numbers[2], &err);
     r.model = hone_hub_model(model[0]);
-    r.how = (hone_sampling){ .max_tokens = (int64_t)numbers[0],
-                             .temperature = numbers[1],
-                             .seed = (int64_t)numbers[2] };
     if (status == HONE_OK && g)
         status = generate(&r, &tokens, g, &a, &err);
     if (g)

@@ -149,20 +149,21 @@ static int each_type(const hone_pack *pack, hone_bench *b, int shapes,
 
 int hone_verb_kernels(int argc, char **argv)
 {
-    const char *number = "60", *rest[4];
-    const hone_arg args[] = { { "--shapes", &number, NULL, 0 },
-                              { NULL, NULL, NULL, 0 } };
+    const char *rest[4];
+    int64_t shapes = 60;
+    const hone_arg args[] = { { "--shapes", .count = &shapes, .min = 1,
+                                .max = 1e6 },
+                              { .name = NULL } };
     const hone_pack *pack;
     hone_instance device = { .component = NULL };
     hone_arena arena = { 0 };
     hone_bench bench;
     hone_err err;
-    int wrong, shapes;
+    int wrong;
 
     if (hone_args(argc, argv, args, rest, 3, &err) != HONE_OK)
         return hone_report_error(&err);
-    shapes = atoi(number);
-    if (!rest[0] || !rest[1] || shapes < 1 ||
+    if (!rest[0] || !rest[1] ||
         (strcmp(rest[0], "check") && strcmp(rest[0], "bench"))) {
         hone_log(HONE_LOG_ERROR, "usage: hone kernels check PACK [OP] "
                                  "[--shapes N], or kernels bench PACK [OP]; "
@@ -175,7 +176,7 @@ int hone_verb_kernels(int argc, char **argv)
         hone_arena_free(&arena);
         return hone_report_error(&err);
     }
-    wrong = each_type(pack, &bench, strcmp(rest[0], "check") ? 0 : shapes,
+    wrong = each_type(pack, &bench, strcmp(rest[0], "check") ? 0 : (int)shapes,
                       rest[2]);
     if (wrong)
         hone_log(HONE_LOG_ERROR, "%d kernels of '%s' are wrong", wrong,

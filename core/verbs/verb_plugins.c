@@ -25,7 +25,7 @@ static void print_loaded(const hone_loaded *l)
 
 int hone_verb_plugins(int argc, char **argv)
 {
-    static const hone_arg none[] = { { NULL, NULL, NULL, 0 } };
+    static const hone_arg none[] = { { .name = NULL } };
     const char *rest[1];
     hone_err err;
 

@@ -151,43 +151,29 @@ static hone_status prepare(const hone_recipe *r, int64_t rows, int json,
     return status;
 }
 
-static int is_number(const char *text)
-{
-    return !text || (text[0] && !text[strspn(text, "0123456789")]);
-}
-
 int hone_verb_prep(int argc, char **argv)
 {
-    const char *recipe[2], *rows = NULL, *json = NULL, *workers = NULL;
-    const char *sets[64] = { NULL };
-    const hone_arg args[] = { { "--show", &rows, NULL, 0 },
-                              { "--json", &json, NULL, 1 },
-                              { "--workers", &workers, NULL, 0 },
-                              { "--set", NULL, sets, 0 },
-                              { NULL, NULL, NULL, 0 } };
-    const char *messages = NULL;
+    const char *sets[64] = { NULL }, *json = NULL;
+    int64_t rows = 0, workers = 0;
+    const hone_arg args[] = { { "--show", .count = &rows, .max = 1e15 },
+                              { "--json", .value = &json, .flag = 1 },
+                              { "--workers", .count = &workers, .min = 1,
+                                .max = 256 },
+                              { "--set", .list = sets },
+                              { .name = NULL } };
     hone_recipe r;
-    hone_err err = { 0 };
-    int status;
+    hone_err err;
+    int status = hone_verb_recipe(&r, argc, argv, args, sets,
+                                  "hone prep RECIPE [--show N] [--json] "
+                                  "[--workers N]");
 
-    if (hone_args(argc, argv, args, recipe, 1, &err) != HONE_OK)
-        return hone_report_error(&err);
-    if (!recipe[0] || !is_number(rows) || !is_number(workers)) {
-        hone_fail(&err, HONE_EINVAL,
-                  "usage: hone prep RECIPE [--show N] [--json] [--workers N]");
-        return hone_report_error(&err);
-    }
+    if (status)
+        return status;
     if (workers)
-        setenv("HONE_WORKERS", workers, 1);
-    if (hone_recipe_read(&r, recipe[0], sets, &messages) != HONE_OK) {
-        fprintf(stderr, "%s\n", messages);
-        hone_recipe_free(&r);
-        return 2;
-    }
-    status = prepare(&r, rows ? strtoll(rows, NULL, 10) : 0, json != NULL,
-                     &err) == HONE_OK
-                 ? 0
-                 : hone_report_error(&err);
+        setenv("HONE_WORKERS",
+               hone_format_text(&r.arena, "%d", (int)workers), 1);
+    if (prepare(&r, rows, json != NULL, &err) != HONE_OK)
+        status = hone_report_error(&err);
     hone_recipe_free(&r);
     return status;
 }

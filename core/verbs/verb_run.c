@@ -3,7 +3,6 @@
  * verb_run.c -- hone run, hone plan and hone eval: the verbs that open a
  * session from a recipe.
  */
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,10 +18,10 @@
 int hone_verb_run(int argc, char **argv)
 {
     const char *sets[64] = { NULL }, *out = NULL, *fresh = NULL;
-    const hone_arg args[] = { { "--set", NULL, sets, 0 },
-                              { "--out", &out, NULL, 0 },
-                              { "--fresh", &fresh, NULL, 1 },
-                              { NULL, NULL, NULL, 0 } };
+    const hone_arg args[] = { { "--set", .list = sets },
+                              { "--out", .value = &out },
+                              { "--fresh", .value = &fresh, .flag = 1 },
+                              { .name = NULL } };
     hone_recipe recipe;
     hone_err err = { 0 };
     hone_status status;
@@ -91,30 +90,18 @@ static int print_plan(const hone_recipe *r, int json, double price)
     return status == HONE_OK ? 0 : hone_report_error(&err);
 }
 
-static hone_status read_price(const char *text, double *to, hone_err *err)
-{
-    char *end;
-
-    *to = text ? strtod(text, &end) : 0;
-    if (text && (end == text || *end || !(*to >= 0) || isinf(*to)))
-        return hone_fail(err, HONE_EINVAL, "--price: '%s' is not the price of "
-                         "an hour", text);
-    return HONE_OK;
-}
-
 int hone_verb_plan(int argc, char **argv)
 {
     static const char usage[] = "hone plan RECIPE [--json] [--card "
                                 "NAME|FILE|list] [--price N]";
-    const char *sets[64] = { NULL }, *json = NULL, *card = NULL, *price = NULL;
-    const hone_arg args[] = { { "--set", NULL, sets, 0 },
-                              { "--json", &json, NULL, 1 },
-                              { "--card", &card, NULL, 0 },
-                              { "--price", &price, NULL, 0 },
-                              { NULL, NULL, NULL, 0 } };
+    const char *sets[64] = { NULL }, *json = NULL, *card = NULL;
+    double price = 0;
+    const hone_arg args[] = { { "--set", .list = sets },
+                              { "--json", .value = &json, .flag = 1 },
+                              { "--card", .value = &card },
+                              { "--price", .number = &price, .max = 1e9 },
+                              { .name = NULL } };
     hone_recipe recipe;
-    hone_err err = { 0 };
-    double paid = 0;
     int bad;
 
     for (int i = 0; i + 1 < argc; i++)
@@ -124,10 +111,7 @@ int hone_verb_plan(int argc, char **argv)
     if (bad)
         return bad;
     recipe.card = card;
-    if (read_price(price, &paid, &err) != HONE_OK)
-        bad = hone_report_error(&err);
-    else
-        bad = print_plan(&recipe, json != NULL, paid);
+    bad = print_plan(&recipe, json != NULL, price);
     hone_recipe_free(&recipe);
     return bad;
 }
@@ -197,11 +181,11 @@ int hone_verb_eval(int argc, char **argv)
 {
     const char *sets[64] = { NULL }, *json = NULL;
     const char *adapter = NULL, *run = NULL;
-    const hone_arg args[] = { { "--set", NULL, sets, 0 },
-                              { "--json", &json, NULL, 1 },
-                              { "--adapter", &adapter, NULL, 0 },
-                              { "--run", &run, NULL, 0 },
-                              { NULL, NULL, NULL, 0 } };
+    const hone_arg args[] = { { "--set", .list = sets },
+                              { "--json", .value = &json, .flag = 1 },
+                              { "--adapter", .value = &adapter },
+                              { "--run", .value = &run },
+                              { .name = NULL } };
     hone_session *s;
     hone_recipe recipe;
     hone_err err = { 0 };

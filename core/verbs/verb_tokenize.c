@@ -399,33 +399,22 @@ static hone_status bench(job *j, int threads, hone_err *err)
     return end_of_input(s, err);
 }
 
-static hone_status read_threads(const char *text, int *to, hone_err *err)
-{
-    char *end = NULL;
-    long n = text ? strtol(text, &end, 10) : 1;
-
-    if (n < 1 || n > MOST_THREADS || (end && *end))
-        return hone_fail(err, HONE_EINVAL, "--threads needs a number from 1 "
-                         "to %d", MOST_THREADS);
-    *to = (int)n;
-    return HONE_OK;
-}
-
 int hone_verb_tokenize(int argc, char **argv)
 {
     hone_tokens tokens = { 0 };
     job j = { .tokens = &tokens };
-    const char *threads = NULL, *chat = NULL, *text = NULL;
-    const hone_arg table[] = { { "--chat", &chat, NULL, 1 },
-                               { "--text", &text, NULL, 1 },
-                               { "--no-special", &j.no_special, NULL, 1 },
-                               { "--json", &j.json, NULL, 1 },
-                               { "--decode", &j.decode, NULL, 1 },
-                               { "--threads", &threads, NULL, 0 },
-                               { "--bench", &j.bench, NULL, 1 },
-                               { NULL, NULL, NULL, 0 } };
-    const char *model[2];
-    int count = 1;
+    const char *chat = NULL, *text = NULL, *model[2];
+    int64_t threads = 0;
+    const hone_arg table[] = { { "--chat", .value = &chat, .flag = 1 },
+                               { "--text", .value = &text, .flag = 1 },
+                               { "--no-special", .value = &j.no_special,
+                                 .flag = 1 },
+                               { "--json", .value = &j.json, .flag = 1 },
+                               { "--decode", .value = &j.decode, .flag = 1 },
+                               { "--threads", .count = &threads, .min = 1,
+                                 .max = MOST_THREADS },
+                               { "--bench", .value = &j.bench, .flag = 1 },
+                               { .name = NULL } };
     hone_err err = { 0 };
     hone_status s = hone_args(argc, argv, table, model, 1, &err);
 
@@ -440,12 +429,10 @@ int hone_verb_tokenize(int argc, char **argv)
     if (s == HONE_OK && (chat || text))
         return hone_tokenize_chat(model[0], text != NULL);
     if (s == HONE_OK)
-        s = read_threads(threads, &count, &err);
-    if (s == HONE_OK)
         s = hone_tokens_open(&tokens, model[0], &err);
     if (s == HONE_OK)
-        s = j.bench   ? bench(&j, count, &err)
-            : threads ? each_block(&j, count, &err)
+        s = j.bench   ? bench(&j, threads ? (int)threads : 1, &err)
+            : threads ? each_block(&j, (int)threads, &err)
                       : each_line(&j, &err);
     hone_tokens_close(&tokens);
     free(j.ids);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -117,6 +118,24 @@ static hone_status unknown_arg(const hone_arg *table, const char *name,
                      near ? "'?" : "");
 }
 
+static hone_status read_number(const hone_arg *a, const char *text,
+                               hone_err *err)
+{
+    char *end;
+    double v = strtod(text, &end);
+
+    if (*end || end == text || !(v >= a->min && v <= a->max) ||
+        (a->count && v != floor(v)))
+        return hone_fail(err, HONE_EINVAL, "%s: '%s' is not a %snumber from "
+                         "%.16g to %.16g", a->name, text,
+                         a->count ? "whole " : "", a->min, a->max);
+    if (a->count)
+        *a->count = (int64_t)v;
+    else
+        *a->number = v;
+    return HONE_OK;
+}
+
 hone_status hone_args(int argc, char **argv, const hone_arg *table,
                       const char **positional, int max, hone_err *err)
 {
@@ -150,6 +169,8 @@ hone_status hone_args(int argc, char **argv, const hone_arg *table,
                 return hone_fail(err, HONE_EINVAL, "%s: given too often",
                                  a->name);
             a->list[k] = value;
+        } else if (a->count || a->number) {
+            hone_try(read_number(a, value, err));
         } else {
             *a->value = value;
         }

@@ -32,11 +32,15 @@ typedef struct hone_arg {
     const char *name;   /* "--out"; a table ends with NULL */
     const char **value; /* given once: its value ("" for a flag) */
     const char **list;  /* repeatable: collected, ends with NULL, at most 63 */
-    int flag;           /* takes no value */
+    int64_t *count;     /* given once: a whole number from MIN to MAX */
+    double *number;     /* or any number */
+    double min, max;
+    int flag; /* takes no value */
 } hone_arg;
 
 /* Splits argv into options and positional arguments (at most MAX of them,
- * ends with NULL). Unknown options, with a suggestion, are HONE_EINVAL. */
+ * ends with NULL). What is not given stays. Unknown options, with a suggestion,
+ * and numbers that are none are HONE_EINVAL. */
 hone_status hone_args(int argc, char **argv, const hone_arg *,
                       const char **positional, int max, hone_err *);
 /* The same for a verb of one RECIPE, which is read, with SETS (from ARGS). 0,
