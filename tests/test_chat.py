@@ -299,11 +299,51 @@ def test_generate(folder):
     check("not both", both.returncode, 2)
 
 
+def test_ended_prompt(folder):
+    """A token that the tokenizer puts behind a text is none of a prompt that
+    goes on; one before it is, and so is one that the user writes."""
+    to = folder / "model"
+    shutil.copytree(SOURCE / "datasets/tiny", to)
+    plain = json.loads((to / "tokenizer.json").read_text())
+    end, begin = plain["added_tokens"][0], "The"
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    ids = {end["content"]: end["id"], begin: plain["model"]["vocab"][begin]}
+    before, behind = ({"SpecialToken": {"id": t, "type_id": 0}}
+                      for t in (begin, end["content"]))
+
+    def says(prompt, single):
+        (to / "tokenizer.json").write_text(json.dumps({
+            **plain, "post_processor": single and {
+                "type": "TemplateProcessing", "pair": [], "single": single,
+                "special_tokens": {t: {"id": t, "ids": [i], "tokens": [t]}
+                                   for t, i in ids.items()}}}))
+        return hone(folder, "generate", "model", "--prompt", prompt,
+                    "--max-tokens", "12")
+
+    prompt = " cat and the"
+    want = says(begin + prompt, None)
+    check("plain: " + want.stderr, want.returncode, 0)
+    for single in ([before, text], [before, text, behind],
+                   [before, text, behind, behind]):
+        check(f"goes on behind {single}", says(prompt, single).stdout,
+              want.stdout)
+    written = prompt + end["content"]
+    check("an end that is written stays",
+          says(written, [before, text, behind]).stdout,
+          says(begin + written, None).stdout)
+    check("and matters", says(written, [text]).stdout != want.stdout, True)
+    done = says("", [text, behind])
+    check("nothing but an end: " + done.stderr, (
+        done.returncode, "--prompt: it has no tokens" in done.stderr),
+        (2, True))
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         for test in (test_sources, test_tokenize, test_messages,
                      test_sharegpt, test_preference, test_broken, test_left_out,
-                     test_weights_and_parts, test_generate):
+                     test_weights_and_parts, test_generate,
+                     test_ended_prompt):
             folder = pathlib.Path(name) / test.__name__
             folder.mkdir()
             test(folder)

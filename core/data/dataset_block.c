@@ -124,22 +124,6 @@ static hone_status add_ids(hone_block *b, const hone_tokens *t,
     return HONE_OK;
 }
 
-/* How many tokens the tokenizer adds behind a text, such as an end token: they
- * do not belong behind a prompt that an answer follows. */
-static int count_behind(const hone_tokens *t)
-{
-    enum { MOST = 64 };
-    int32_t all[MOST], plain[MOST];
-    int64_t n = t->api->encode(t->self, "a", 1, HONE_SPECIALS, all, MOST);
-    int64_t k = t->api->encode(t->self, "a", 1, 0, plain, MOST), at = 0;
-
-    if (n > MOST || k < 1)
-        return 0;
-    while (at + k < n && memcmp(all + at, plain, (size_t)k * sizeof *plain))
-        at++;
-    return (int)(n - k - at);
-}
-
 /* MORE: the row goes on behind it. */
 static void add_segment(hone_block *b, hone_mapper *m, const hone_segment *g,
                         int more)
@@ -326,7 +310,7 @@ static hone_status open_shape(hone_mapper *m, int source, hone_err *err)
 
     if (m->shape[source])
         return HONE_OK;
-    m->behind = count_behind(m->tokens);
+    m->behind = hone_tokens_behind(m->tokens);
     *own = *c;
     if (c->functions && c->functions->fork) {
         hone_try(c->functions->fork(c->functions, &m->functions[source], err));

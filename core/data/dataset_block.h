@@ -69,7 +69,7 @@ typedef struct hone_mapper {
     hone_data_config own[HONE_MOST_SOURCES]; /* with functions of its own */
     hone_data_functions functions[HONE_MOST_SOURCES];
     hone_shape *shape[HONE_MOST_SOURCES]; /* opened when it is needed */
-    int behind;     /* tokens that the tokenizer adds behind a text */
+    int behind;     /* hone_tokens_behind(tokens) */
     hone_arena row; /* repaired text; freed after each row */
 } hone_mapper;
 

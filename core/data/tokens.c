@@ -347,6 +347,20 @@ hone_status hone_tokens_end(hone_tokens_job *j, hone_err *err)
     return j->status;
 }
 
+int hone_tokens_behind(const hone_tokens *t)
+{
+    enum { MOST = 64 };
+    int32_t all[MOST], plain[MOST];
+    int64_t n = t->api->encode(t->self, "a", 1, HONE_SPECIALS, all, MOST);
+    int64_t k = t->api->encode(t->self, "a", 1, 0, plain, MOST), at = 0;
+
+    if (n > MOST || k < 1)
+        return 0;
+    while (at + k < n && memcmp(all + at, plain, (size_t)k * sizeof *plain))
+        at++;
+    return (int)(n - k - at);
+}
+
 void hone_tokens_close(hone_tokens *t)
 {
     if (t->self)

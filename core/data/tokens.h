@@ -26,6 +26,9 @@ typedef struct hone_tokens {
 /* PATH: a model folder, a tokenizer.json or another tokenizer's file. */
 hone_status hone_tokens_open(hone_tokens *, const char *path, hone_err *);
 void hone_tokens_close(hone_tokens *);
+/* How many tokens the tokenizer adds behind a text, such as an end token: they
+ * do not belong behind a prompt that an answer follows. */
+int hone_tokens_behind(const hone_tokens *);
 
 /* The same in a thread: a large tokenizer.json takes as long to read as a GPU
  * does to wake up. end() waits for it; twice, it says the same again. */

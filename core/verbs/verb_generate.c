@@ -69,7 +69,8 @@ static hone_status generate(const request *r, hone_tokens *tokens,
     if (r->chat)
         hone_try(chat_text(r, a, &prompt, &bytes, err));
     n = tokens->api->encode(tokens->self, prompt, bytes, flags, NULL, 0);
-    if (n == 0)
+    n -= flags ? hone_tokens_behind(tokens) : 0; /* it goes on */
+    if (n < 1)
         return hone_fail(err, HONE_EINVAL, "%s: it has no tokens",
                          r->chat ? "--chat" : "--prompt");
     ids = hone_alloc(a, (size_t)(n + r->how.max_tokens) * sizeof *ids);
