@@ -272,6 +272,20 @@ def test_weights_and_parts(folder):
     chat = [dict(CHAT[0], content=[{"type": "text", "text": "the "},
                                    {"type": "text", "text": "cat"}]),
             dict(CHAT[1], weight=0), CHAT[2], CHAT[3]]
+    weights = [dict(CHAT[1], **{key: w}) for key in ("weight", "loss_weight")
+               for w in ("0", "1", 0.5, 2, -1, [], {}, "", 1, 1.0, True, None,
+                         0, 0.0, False)]
+    done = prep(folder, 'messages { "rows.jsonl", broken = "skip" }',
+                [{"messages": [CHAT[0], answer]} for answer in weights] +
+                [{"messages": [dict(CHAT[0], weight="5 kg"), CHAT[1]]}])
+    told = done.stderr.splitlines()
+    for i, answer in enumerate(weights):
+        key = list(answer)[-1]
+        check(f"row {i + 1}: {answer}", any(
+            f"rows.jsonl: row {i + 1} " in t and f"message 2: '{key}' must be "
+            "0, not learnt, or 1; mend it with map" in t for t in told),
+              i % 15 < 8)
+    check("rows whose weight is one: " + done.stderr, len(shown(done)), 9)
     done = prep(folder, 'messages { "rows.jsonl" }', [{"messages": chat}])
     check("parts joined, a turn without weight: " + done.stderr, shown(done),
           ["<s><user>the cat</s>\n<assistant>sat on</s>\n<user>a mat</s>\n"

@@ -202,6 +202,23 @@ static void give_ids(json_t *message, int meant, numbers *n)
         json_object_set_new(message, "tool_call_id", number(n->answers++));
 }
 
+/* Whether a turn is learnt: yes or no, as weights of OpenAI's files are. */
+static hone_status check_weight(const json_t *message, hone_err *err)
+{
+    static const char *const names[] = { "weight", "loss_weight" };
+
+    for (int i = 0; i < 2; i++) {
+        const json_t *v = json_object_get(message, names[i]);
+        double n = json_number_value(v);
+
+        if (v && !json_is_boolean(v) &&
+            (!json_is_number(v) || (n != 0 && n != 1)))
+            return hone_fail(err, HONE_EINVAL, "'%s' must be 0, not learnt, or "
+                             "1; mend it with map", names[i]);
+    }
+    return HONE_OK;
+}
+
 static hone_status take_message(const hone_chat_names *names, json_t *from,
                                 int parts, numbers *n, json_t *to,
                                 hone_err *err)
@@ -235,7 +252,10 @@ static hone_status take_message(const hone_chat_names *names, json_t *from,
             (!content_key || strcmp(key, content_key)) && !json_is_null(value) && !json_object_get(to, key))
             json_object_set(to, key, value);
     give_ids(to, meant, n);
-    return HONE_OK;
+    role = json_string_value(json_object_get(to, "role"));
+    return strcmp(role, "assistant") && strcmp(role, "model")
+               ? HONE_OK
+               : check_weight(to, err);
 }
 
 /* Adds the messages of COLUMN: a list of them, one, or a text, which ROLE

@@ -17,7 +17,7 @@
 
 /* What prepared data depends on beside the files; +1 when the code here makes
  * other tokens of the same rows. */
-enum { HONE_PREP_VERSION = 3 };
+enum { HONE_PREP_VERSION = 4 };
 
 /* SOURCE[COUNT], at most 64, one after another. Their files are numbered
  * through, those that are held out whole behind all others; see
