@@ -372,7 +372,9 @@ def check_words(folder):
     says(folder, 2, "no verb 'rum', did you mean 'run'?", "rum", "x.lua")
     says(folder, 2, "--set needs a value", "run", "full.lua", "--set")
     says(folder, 2, "'more': one argument too many", "run", "full.lua", "more")
-    says(folder, 2, "usage: hone run", "run")
+    for verb in "run", "plan", "eval", "prep", "check", "generate", "export":
+        usage = says(folder, 0, f"usage: hone {verb} ", verb, "--help")
+        says(folder, 2, usage.splitlines()[0] + "\n", verb)
     says(folder, 2, "--plugin-dir needs a folder", "--plugin-dir")
     says(folder, 2, "--plugin-dir needs a folder", "plugins", "--plugin-dir")
     says(folder, 2, "no kernel for an op 'soup'", "kernels", "check", "cpu",

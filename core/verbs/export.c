@@ -162,9 +162,7 @@ static hone_status export_order(order *o, hone_arena *a, hone_err *err)
     const char *model = NULL;
 
     if (!o->source || !o->to || !o->out)
-        return hone_fail(err, HONE_EINVAL,
-                         "usage: hone export RUN|MODEL --to merged|peft|"
-                         "nf4 --out DIR [--adapter DIR]");
+        return hone_usage("export", err);
     hone_try(hone_need_component(HONE_KIND_EXPORTER, o->to, &c, err));
     hone_try(find_source(a, o, &model, err));
     hone_try(check_out(o, model, err));

@@ -375,8 +375,7 @@ int hone_verb_check(int argc, char **argv)
     const hone_arg args[] = { { "--set", .list = sets },
                               { .name = NULL } };
     hone_recipe recipe;
-    int status = hone_verb_recipe(&recipe, argc, argv, args, sets,
-                                  "hone check RECIPE [--set KEY=VALUE]...");
+    int status = hone_verb_recipe("check", &recipe, argc, argv, args, sets);
 
     if (status)
         return status;

@@ -4,7 +4,6 @@
  * nothing else.
  */
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "chat.h"
@@ -96,22 +95,18 @@ int hone_verb_generate(int argc, char **argv)
                               { "--seed", .count = &how->seed, .max = 1e15 },
                               { "--device", .value = &r.device },
                               { .name = NULL } };
-    hone_generator *g = calloc(1, sizeof *g);
+    static hone_generator g;
     hone_tokens tokens = { 0 };
     hone_arena a = { 0 };
     hone_err err = { 0 };
     hone_status status = hone_args(argc, argv, args, model, 1, &err);
 
     if (status == HONE_OK && (!model[0] || !r.prompt == !r.chat))
-        status = hone_fail(&err, HONE_EINVAL,
-                           "usage: hone generate MODEL [--adapter DIR] --prompt "
-                           "TEXT | --chat TEXT [--max-tokens N] [--temperature T] [--seed S]");
+        status = hone_usage("generate", &err);
     r.model = hone_hub_model(model[0]);
-    if (status == HONE_OK && g)
-        status = generate(&r, &tokens, g, &a, &err);
-    if (g)
-        hone_generator_close(g);
-    free(g);
+    if (status == HONE_OK)
+        status = generate(&r, &tokens, &g, &a, &err);
+    hone_generator_close(&g);
     hone_tokens_close(&tokens);
     hone_arena_free(&a);
     return status == HONE_OK ? 0 : hone_report_error(&err);

@@ -3,7 +3,6 @@
  * verb_kernels.c -- `hone kernels check PACK [OP]` and `hone kernels bench PACK
  * [OP]`: kernels of a pack against the reference of their op, or the clock.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels_limits.h"

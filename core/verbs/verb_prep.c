@@ -163,9 +163,7 @@ int hone_verb_prep(int argc, char **argv)
                               { .name = NULL } };
     hone_recipe r;
     hone_err err;
-    int status = hone_verb_recipe(&r, argc, argv, args, sets,
-                                  "hone prep RECIPE [--show N] [--json] "
-                                  "[--workers N]");
+    int status = hone_verb_recipe("prep", &r, argc, argv, args, sets);
 
     if (status)
         return status;

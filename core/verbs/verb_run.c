@@ -5,7 +5,6 @@
  */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,9 +24,7 @@ int hone_verb_run(int argc, char **argv)
     hone_recipe recipe;
     hone_err err = { 0 };
     hone_status status;
-    int bad = hone_verb_recipe(&recipe, argc, argv, args, sets,
-                               "hone run RECIPE [--set KEY=VALUE]... "
-                               "[--out DIR] [--fresh]");
+    int bad = hone_verb_recipe("run", &recipe, argc, argv, args, sets);
 
     if (bad)
         return bad;
@@ -67,33 +64,25 @@ static int list_cards(void)
 static int print_plan(const hone_recipe *r, int json, double price)
 {
     static char text[16384];
-    hone_session *s = calloc(1, sizeof *s);
-    hone_err err = { 0 };
-    hone_status status;
+    static hone_session s = { .explore = 1 };
+    hone_err err;
+    hone_status status = hone_session_open(&s, r, NULL, 1, r->out, &err);
     int at;
 
-    if (s)
-        s->explore = 1;
-    status = s ? hone_session_open(s, r, NULL, 1, r->out, &err)
-               : hone_fail(&err, HONE_ENOMEM, "no memory");
-    if (s && s->plan.of.machine && json) {
-        at = hone_plan_json(&s->plan, price, text, sizeof text) - 2;
-        at += hone_means_runners_json(s, text + at, (int)sizeof text - at - 2);
+    if (s.plan.of.machine && json) {
+        at = hone_plan_json(&s.plan, price, text, sizeof text) - 2;
+        at += hone_means_runners_json(&s, text + at, (int)sizeof text - at - 2);
         printf("%.*s}\n", at, text);
-    } else if (s && s->plan.of.machine) {
-        hone_plan_print(&s->plan, price);
-        hone_means_print(s);
+    } else if (s.plan.of.machine) {
+        hone_plan_print(&s.plan, price);
+        hone_means_print(&s);
     }
-    if (s)
-        hone_session_close(s);
-    free(s);
+    hone_session_close(&s);
     return status == HONE_OK ? 0 : hone_report_error(&err);
 }
 
 int hone_verb_plan(int argc, char **argv)
 {
-    static const char usage[] = "hone plan RECIPE [--json] [--card "
-                                "NAME|FILE|list] [--price N]";
     const char *sets[64] = { NULL }, *json = NULL, *card = NULL;
     double price = 0;
     const hone_arg args[] = { { "--set", .list = sets },
@@ -107,7 +96,7 @@ int hone_verb_plan(int argc, char **argv)
     for (int i = 0; i + 1 < argc; i++)
         if (!strcmp(argv[i], "--card") && !strcmp(argv[i + 1], "list"))
             return list_cards();
-    bad = hone_verb_recipe(&recipe, argc, argv, args, sets, usage);
+    bad = hone_verb_recipe("plan", &recipe, argc, argv, args, sets);
     if (bad)
         return bad;
     recipe.card = card;
@@ -186,24 +175,18 @@ int hone_verb_eval(int argc, char **argv)
                               { "--adapter", .value = &adapter },
                               { "--run", .value = &run },
                               { .name = NULL } };
-    hone_session *s;
+    static hone_session s;
     hone_recipe recipe;
-    hone_err err = { 0 };
+    hone_err err;
     hone_status status;
-    int bad = hone_verb_recipe(&recipe, argc, argv, args, sets,
-                               "hone eval RECIPE [--adapter DIR | --run DIR] "
-                               "[--json]");
+    int bad = hone_verb_recipe("eval", &recipe, argc, argv, args, sets);
 
     if (bad)
         return bad;
     status = take_trained(&recipe, adapter, run, &err);
-    s = calloc(1, sizeof *s);
     if (status == HONE_OK)
-        status = s ? evaluate(s, &recipe, json != NULL, &err)
-                   : hone_fail(&err, HONE_ENOMEM, "no memory");
-    if (s)
-        hone_session_close(s);
-    free(s);
+        status = evaluate(&s, &recipe, json != NULL, &err);
+    hone_session_close(&s);
     hone_recipe_free(&recipe);
     return status == HONE_OK ? 0 : hone_report_error(&err);
 }

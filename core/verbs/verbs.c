@@ -179,16 +179,30 @@ hone_status hone_args(int argc, char **argv, const hone_arg *table,
     return HONE_OK;
 }
 
-int hone_verb_recipe(hone_recipe *r, int argc, char **argv,
-                     const hone_arg *args, const char *const *sets,
-                     const char *usage)
+static const char *sets_of(const char *usage)
+{
+    return strncmp(usage, "RECIPE", 6) ? "" : " [--set KEY=VALUE]...";
+}
+
+hone_status hone_usage(const char *name, hone_err *err)
+{
+    const verb *v = verbs;
+
+    while (strcmp(v->name, name))
+        v++;
+    return hone_fail(err, HONE_EINVAL, "usage: hone %s %s%s", name, v->usage,
+                     sets_of(v->usage));
+}
+
+int hone_verb_recipe(const char *name, hone_recipe *r, int argc, char **argv,
+                     const hone_arg *args, const char *const *sets)
 {
     const char *file[2], *messages = NULL;
     hone_err err;
     hone_status s = hone_args(argc, argv, args, file, 1, &err);
 
     if (s == HONE_OK && !file[0])
-        s = hone_fail(&err, HONE_EINVAL, "usage: %s", usage);
+        s = hone_usage(name, &err);
     if (s != HONE_OK)
         return hone_report_error(&err);
     s = hone_recipe_read(r, file[0], sets, &messages);
@@ -219,7 +233,7 @@ static int wants_help(int argc, char **argv)
 static int print_help(const char *name, const char *args, const char *help)
 {
     printf("usage: hone %s%s%s%s\n  %s\n", name, *args ? " " : "", args,
-           strncmp(args, "RECIPE", 6) ? "" : " [--set KEY=VALUE]...", help);
+           sets_of(args), help);
     return 0;
 }
 

@@ -43,10 +43,12 @@ typedef struct hone_arg {
  * and numbers that are none are HONE_EINVAL. */
 hone_status hone_args(int argc, char **argv, const hone_arg *,
                       const char **positional, int max, hone_err *);
-/* The same for a verb of one RECIPE, which is read, with SETS (from ARGS). 0,
+/* The same for VERB, one of a RECIPE, which is read, with SETS (from ARGS). 0,
  * or the exit status when all that is wrong has been said. */
-int hone_verb_recipe(hone_recipe *, int argc, char **argv, const hone_arg *args,
-                     const char *const *sets, const char *usage);
+int hone_verb_recipe(const char *verb, hone_recipe *, int argc, char **argv,
+                     const hone_arg *args, const char *const *sets);
+/* How VERB is used: the error of one that was used otherwise. */
+hone_status hone_usage(const char *verb, hone_err *);
 
 /* Exit status of a status: 0, 1, 2, 3 or 130, as the contract says. */
 int hone_exit_status(hone_status);
