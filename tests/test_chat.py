@@ -172,6 +172,35 @@ def test_sharegpt(folder):
     check("renamed: " + done.stderr, shown(done), [want])
 
 
+def test_two_systems(folder):
+    """What a column says before all turns and what the first turn does are
+    the same, or the row is named; neither is lost."""
+    model(folder, "pieces")
+    chat = [{"from": "human", "value": "the cat"},
+            {"from": "gpt", "value": "on"}]
+    want = ("<s><system>mat</s>\n<user>the cat</s>\n<assistant>⟦on</s>⟧\n\n")
+
+    def rows(column, *turns):
+        return {"system": column,
+                "conversations": [{"from": "system", "value": t}
+                                  for t in turns] + chat}
+    for row in (rows("mat"), rows("mat", "mat"), rows("", "mat"),
+                rows(None, "mat"), rows([], "mat")):
+        done = prep(folder, 'sharegpt { "rows.jsonl" }', [row])
+        check(f"{row}: {done.stderr}", shown(done), [want])
+    for row, words in ((rows("mat", "sat"), "'system' says another thing than "
+                        "the first turn, which is of role 'system' as well; "
+                        "leave out one of them with map"),
+                       (rows("mat", ""), "'system' says another thing"),
+                       (rows(["mat"]), "'system' is no text")):
+        done = prep(folder, 'sharegpt { "rows.jsonl" }', [row])
+        check(f"{row}: {done.stderr}", (done.returncode, "rows.jsonl: row 1 "
+              in done.stderr and words in done.stderr), (2, True))
+    done = prep(folder, 'sharegpt { "rows.jsonl", map = function(row) '
+                "row.system = nil return row end }", [rows("sat", "mat")])
+    check("the cure: " + done.stderr, shown(done), [want])
+
+
 def test_preference(folder):
     """What is before an answer is text, messages, or in the answer's list."""
     model(folder, "pieces")
@@ -355,9 +384,9 @@ def test_ended_prompt(folder):
 def main():
     with tempfile.TemporaryDirectory() as name:
         for test in (test_sources, test_tokenize, test_messages,
-                     test_sharegpt, test_preference, test_broken, test_left_out,
-                     test_weights_and_parts, test_generate,
-                     test_ended_prompt):
+                     test_sharegpt, test_two_systems, test_preference,
+                     test_broken, test_left_out, test_weights_and_parts,
+                     test_generate, test_ended_prompt):
             folder = pathlib.Path(name) / test.__name__
             folder.mkdir()
             test(folder)

@@ -361,23 +361,42 @@ static hone_status refuse_media(const json_t *row, hone_err *err)
     return HONE_OK;
 }
 
+/* What column NAME says before all turns. A first turn that says it, too, is
+ * the same; what else one of them says must not be lost. */
+static hone_status take_system(const json_t *row, const char *name, json_t *to,
+                               hone_err *err)
+{
+    json_t *text = name ? json_object_get(row, name) : NULL;
+    const json_t *first = json_array_get(to, 0);
+    const char *role = json_string_value(json_object_get(first, "role"));
+
+    if (is_empty(text))
+        return HONE_OK;
+    if (!json_is_string(text))
+        return hone_fail(err, HONE_EINVAL, "'%s' is no text", name);
+    if (!role || strcmp(role, "system"))
+        json_array_insert_new(to, 0, json_pack("{s:s,s:O}", "role", "system",
+                                               "content", text));
+    else if (!json_equal(text, json_object_get(first, "content")))
+        return hone_fail(err, HONE_EINVAL, "'%s' says another thing than the "
+                         "first turn, which is of role 'system' as well; leave "
+                         "out one of them with map", name);
+    return HONE_OK;
+}
+
 static hone_status fill(const hone_chat_names *n, const hone_chat *chat,
                         const json_t *row, int which, json_t *to,
                         hone_err *err)
 {
     json_t *messages = json_array();
-    json_t *system = n->system ? json_object_get(row, n->system) : NULL;
     json_t *tools = n->tools ? json_object_get(row, n->tools) : NULL;
 
     json_object_set_new(to, "messages", messages);
     json_object_set_new(to, "add_generation_prompt", json_false());
     hone_try(refuse_media(row, err));
-    if (json_is_string(system) && json_string_length(system))
-        json_array_append_new(messages, json_pack("{s:s,s:O}", "role",
-                                                  "system", "content",
-                                                  system));
     hone_try(take_all(n, chat && chat->takes_parts, row, which, messages,
                       err));
+    hone_try(take_system(row, n->system, messages, err));
     if (!is_empty(tools))
         hone_try(take_tools(chat, tools, to, err));
     if (n->settings)
