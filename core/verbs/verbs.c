@@ -22,20 +22,6 @@ typedef struct {
     const char *usage, *help;
 } verb;
 
-#pragma weak hone_verb_tokenize
-#pragma weak hone_verb_check
-#pragma weak hone_verb_explain
-#pragma weak hone_verb_plugins
-#pragma weak hone_verb_describe
-#pragma weak hone_verb_prep
-#pragma weak hone_verb_plan
-#pragma weak hone_verb_run
-#pragma weak hone_verb_eval
-#pragma weak hone_verb_generate
-#pragma weak hone_verb_export
-#pragma weak hone_verb_kernels
-#pragma weak hone_verb_doctor
-
 static const verb verbs[] = {
     { "check", hone_verb_check, "RECIPE", "read a recipe and all it names" },
     { "explain", hone_verb_explain, "RECIPE [KEY]",
@@ -246,8 +232,7 @@ static void usage(const char *const *dirs)
     printf("hone " HONE_VERSION ": fine-tunes language models\n\n"
            "usage: hone VERB ... [--plugin-dir DIR]...\n\n");
     for (int i = 0; i < VERBS; i++)
-        if (verbs[i].run)
-            print_verb(verbs[i].name, verbs[i].usage, verbs[i].help);
+        print_verb(verbs[i].name, verbs[i].usage, verbs[i].help);
     if (hone_registry_open(dirs, &err) == HONE_OK)
         for (int i = 0; (c = hone_component_at(i)); i++)
             if (c->kind == HONE_KIND_VERB)
@@ -334,7 +319,7 @@ static int run_verb(int argc, char **argv)
     }
     for (int i = 0; i < VERBS; i++) {
         names[i] = verbs[i].name;
-        if (strcmp(verbs[i].name, argv[1]) || !verbs[i].run)
+        if (strcmp(verbs[i].name, argv[1]))
             continue;
         if (wants_help(argc, argv))
             return print_help(verbs[i].name, verbs[i].usage, verbs[i].help);
