@@ -127,28 +127,24 @@ static hone_status take_part(json_t *message, json_t *part, json_t *parts,
 {
     const char *type = json_string_value(json_object_get(part, "type"));
     json_t *text = json_object_get(part, "text");
+    const char *kind;
 
     if (!text)
         text = json_object_get(part, "value");
-    if (!type || !json_is_string(text))
-        return hone_fail(err, HONE_EINVAL, "a part of type '%.40s' in its "
-                         "content: hone learns from texts alone; leave such "
-                         "rows out with map, or the part", type ? type : "?");
-    if (!strcmp(type, "text") && parts)
-        return json_array_append_new(parts, json_pack("{s:s,s:O}", "type",
-                                                      "text", "text", text))
-                   ? hone_fail(err, HONE_EIO, "out of memory")
-                   : HONE_OK;
-    if (!strcmp(type, "text"))
-        append_text(message, "content", text);
-    else if (!strcmp(type, "reasoning") || !strcmp(type, "thinking"))
-        append_text(message, "reasoning_content", text);
-    else if (!strcmp(type, "tool_call"))
+    kind = type && json_is_string(text) ? type : "";
+    if (!strcmp(kind, "tool_call"))
         return add_calls(message, text, err);
+    if (!strcmp(kind, "text") && parts)
+        json_array_append_new(parts, json_pack("{s:s,s:O}", "type", "text",
+                                               "text", text));
+    else if (!strcmp(kind, "text"))
+        append_text(message, "content", text);
+    else if (!strcmp(kind, "reasoning") || !strcmp(kind, "thinking"))
+        append_text(message, "reasoning_content", text);
     else
         return hone_fail(err, HONE_EINVAL, "a part of type '%.40s' in its "
                          "content: hone learns from texts alone; leave such "
-                         "rows out with map, or the part", type);
+                         "rows out with map, or the part", type ? type : "?");
     return HONE_OK;
 }
 
