@@ -357,6 +357,34 @@ def check_eval(folder):
     says(folder, 2, "is the run finished?", "eval", "full.lua", "--run", "busy")
 
 
+def check_export(folder):
+    """Of runs from random first values: a whole model is one, an adapter has
+    nothing that it could be merged with, not even weights that came later."""
+    def export(run, to="merged"):
+        return "export", run, "--to", to, "--out", folder / "exported"
+
+    weights = folder / "full.lua.whole/model/model.safetensors"
+    says(folder, 0, "written", *export("full.lua.whole"))
+    exported = folder / "exported/model.safetensors"
+    assert exported.read_bytes() == weights.read_bytes()
+    shutil.rmtree(folder / "exported")
+    for later in None, folder / "model/model.safetensors":
+        if later:
+            shutil.copy(weights, later)
+        for to in "merged", "peft", "nf4":
+            says(folder, 2, "lora.lua.whole: its adapter was trained on random "
+                 "first values", *export("lora.lua.whole", to))
+            assert not (folder / "exported").exists()
+    later.unlink()
+    recipe = (folder / "lora.lua").read_text()
+    (folder / "cure.lua").write_text(recipe.replace(
+        '"model", init = "random"', '"full.lua.whole/model"'))
+    says(folder, 0, "", "run", "cure.lua", "--out", "cure")
+    says(folder, 0, "written", *export("cure"))
+    assert exported.stat().st_size == weights.stat().st_size
+    assert exported.read_bytes() != weights.read_bytes()
+
+
 def check_refusals(folder):
     run = "run", "full.lua", "--out", "none", "--set"
     says(folder, 3, "the recipe allows", *run, "memory=1MiB")
@@ -419,6 +447,7 @@ def main(folder):
     check_folder_in_use(folder)
     check_finished_meanwhile(folder)
     check_eval(folder)
+    check_export(folder)
     check_refusals(folder)
     check_words(folder)
 

@@ -65,6 +65,8 @@ typedef struct hone_contents {
 /* The choices that decide what a run learns, as run.json keeps them: an object
  * of key and text. Free with json_decref(). */
 struct json_t *hone_resume_choices(const hone_recipe *, const hone_contents *);
+/* What they keep as "model.path", a text. WEIGHTS NULL: of init = "random". */
+struct json_t *hone_resume_model(const char *model, const hone_weights *);
 /* Refuses, each by its name and line, what CHOICES says otherwise than the
  * run.json in OUT. */
 hone_status hone_resume_check(const char *out, const hone_recipe *,

@@ -66,6 +66,17 @@ static json_t *written(const hone_recipe *r)
     return all;
 }
 
+json_t *hone_resume_model(const char *model, const hone_weights *weights)
+{
+    XXH3_state_t state;
+
+    XXH3_64bits_reset(&state);
+    hash_config(&state, model);
+    if (weights)
+        hash_weights(&state, weights);
+    return hash_text(&state);
+}
+
 json_t *hone_resume_choices(const hone_recipe *r, const hone_contents *c)
 {
     json_t *all = written(r);
@@ -74,11 +85,8 @@ json_t *hone_resume_choices(const hone_recipe *r, const hone_contents *c)
     json_object_set_new(all, "data", json_string(c->data));
     json_object_set_new(all, "precision",
                         json_string(hone_parts(c->compute)[0].name));
-    XXH3_64bits_reset(&state);
-    hash_config(&state, r->model.path);
-    if (c->weights)
-        hash_weights(&state, c->weights);
-    json_object_set_new(all, "model.path", hash_text(&state));
+    json_object_set_new(all, "model.path",
+                        hone_resume_model(r->model.path, c->weights));
     if (c->adapter) {
         XXH3_64bits_reset(&state);
         hash_weights(&state, c->adapter);

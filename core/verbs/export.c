@@ -17,6 +17,7 @@
 #include "model_files.h"
 #include "peft.h"
 #include "registry.h"
+#include "resume.h"
 #include "safetensors.h"
 #include "verbs.h"
 
@@ -44,6 +45,17 @@ static hone_storage held_by(const json_t *run)
     return nested && !strcmp(nested, "false") ? HONE_NF4_PLAIN : HONE_NF4;
 }
 
+/* Whether a run read no weights of its model: init = "random". */
+static int was_random(const json_t *run, const char *model)
+{
+    const json_t *learns = json_object_get(run, "learns");
+    json_t *config = hone_resume_model(model, NULL);
+    int same = json_equal(config, json_object_get(learns, "model.path"));
+
+    json_decref(config);
+    return same;
+}
+
 /* The model that a run started from, and the adapter that it made; or the
  * model that it made. */
 static hone_status find_run(hone_arena *a, order *o, const char **model,
@@ -51,15 +63,15 @@ static hone_status find_run(hone_arena *a, order *o, const char **model,
 {
     json_t *run;
     const char *path;
+    int random;
 
     if (has(a, o->source, "model/config.json")) {
         *model = hone_format_text(a, "%s/model", o->source);
         return HONE_OK;
     }
     if (!o->adapter && !has(a, o->source, "adapter/adapter_config.json"))
-        return hone_fail(err, HONE_EINVAL,
-                         "%s: the run has neither adapter/ nor model/: is it "
-                         "finished? hone run resumes it",
+        return hone_fail(err, HONE_EINVAL, "%s: the run has neither adapter/ "
+                         "nor model/: is it finished? hone run resumes it",
                          o->source);
     if (!o->adapter)
         o->adapter = hone_format_text(a, "%s/adapter", o->source);
@@ -67,16 +79,21 @@ static hone_status find_run(hone_arena *a, order *o, const char **model,
     path = json_string_value(json_object_get(run, "model"));
     *model = path ? hone_text(a, path) : NULL;
     o->held = held_by(run);
+    random = path && was_random(run, path);
     json_decref(run);
     if (!path)
-        return hone_fail(err, HONE_EINVAL,
-                         "%s/run.json: no \"model\": not a run of hone",
-                         o->source);
+        return hone_fail(err, HONE_EINVAL, "%s/run.json: no \"model\": not a "
+                         "run of hone", o->source);
     if (access(*model, F_OK) != 0)
-        return hone_fail(err, HONE_EINVAL,
-                         "%s: its model %s is not there any more; name it "
-                         "where it is: hone export MODEL --adapter %s",
-                         o->source, *model, o->adapter);
+        return hone_fail(err, HONE_EINVAL, "%s: its model %s is not there any "
+                         "more; name it where it is: hone export MODEL "
+                         "--adapter %s", o->source, *model, o->adapter);
+    if (random)
+        return hone_fail(err, HONE_EINVAL, "%s: its adapter was trained on "
+                         "random first values (init = \"random\"), which are "
+                         "in no file, and is of no use without them; train "
+                         "the whole model first, without an adapter, and then "
+                         "an adapter on the model/ of that run", o->source);
     return HONE_OK;
 }
 
@@ -88,10 +105,8 @@ static hone_status find_source(hone_arena *a, order *o, const char **model,
     *model = o->source;
     if (has(a, o->source, "config.json"))
         return HONE_OK;
-    return hone_fail(err, HONE_EINVAL,
-                     "%s: neither a run (no run.json) nor a model (no "
-                     "config.json)",
-                     o->source);
+    return hone_fail(err, HONE_EINVAL, "%s: neither a run (no run.json) nor a "
+                     "model (no config.json)", o->source);
 }
 
 /* An export never lands in a folder that it reads. */
@@ -103,10 +118,8 @@ static hone_status check_out(const order *o, const char *model, hone_err *err)
         return HONE_OK; /* not there yet */
     if ((realpath(model, in) && !strcmp(in, out)) ||
         (o->adapter && realpath(o->adapter, in) && !strcmp(in, out)))
-        return hone_fail(err, HONE_EINVAL,
-                         "--out %s is the folder that is exported: name "
-                         "another one",
-                         o->out);
+        return hone_fail(err, HONE_EINVAL, "--out %s is the folder that is "
+                         "exported: name another one", o->out);
     return HONE_OK;
 }
 
@@ -131,9 +144,7 @@ static hone_status export_model(const hone_component *c, const order *o,
                                 const char *model, hone_arena *a,
                                 hone_err *err)
 {
-    hone_export e = { .size = sizeof e,
-                      .out = o->out,
-                      .model = model,
+    hone_export e = { .size = sizeof e, .out = o->out, .model = model,
                       .adapter = o->adapter };
     hone_weights base = { 0 };
     hone_peft adapter = { 0 };
