@@ -25,7 +25,7 @@ static void say(const hone_host *host, int level, const char *fmt, ...)
     fputc('\n', stderr);
 }
 
-static const hone_host host = { sizeof host, say };
+static const hone_host host = { .size = sizeof host, .log = say };
 
 /* Behind damage that can be passed the rows go on. */
 static void print_rows(const hone_format *f, void *reader)

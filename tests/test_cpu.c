@@ -18,7 +18,8 @@
 #include <unistd.h>
 
 #include "../kernels/cpu/vmath.h"
-#include "kernels_check.h"
+#include "../plugins/verbs/kernels/kernels.h"
+#include "arena.h"
 #include "plugins.h"
 
 /* --------------------------------------------- every allocation is counted */
@@ -74,7 +75,7 @@ static const hone_plugin *ops_plugin;
 static const hone_pack *pack;
 static const hone_device *device;
 static char state[1024];
-static hone_bench bench;
+static kernel_bench bench;
 
 static const hone_component *find_op(const char *name)
 {
@@ -104,30 +105,30 @@ static int open_all(void **unused)
     if (d->open(NULL, &index, state, &err) != HONE_OK ||
         device->info(state, &info, &err) != HONE_OK)
         return -1;
-    bench = (hone_bench){ .device = device, .dev = state,
-                          .threads = info.threads, .compute = HONE_F32 };
+    bench = (kernel_bench){ .device = device, .dev = state,
+                            .threads = info.threads, .compute = HONE_F32 };
     return 0;
 }
 
 /* On operands of plain numbers; a kernel that takes none, on codes. */
-static hone_status check(hone_bench b, const hone_kernel *k,
-                         const hone_component *op, int cases, hone_verdict *v,
+static hone_status check(kernel_bench b, const hone_kernel *k,
+                         const hone_component *op, int cases, kernel_verdict *v,
                          hone_err *err)
 {
-    hone_status status = hone_kernel_check(&b, k, op, cases, v, err);
+    hone_status status = kernel_check(&b, k, op, cases, v, err);
 
     b.compute = HONE_NF4;
-    return status == HONE_ENOSUP ? hone_kernel_check(&b, k, op, cases, v, err)
+    return status == HONE_ENOSUP ? kernel_check(&b, k, op, cases, v, err)
                                  : status;
 }
 
 static void check_all(int threads, int cases)
 {
-    hone_bench b = bench;
+    kernel_bench b = bench;
 
     b.threads = threads;
     for (const hone_kernel *k = pack->kernels; k->op; k++) {
-        hone_verdict v;
+        kernel_verdict v;
         hone_err err = { .msg = "" };
         const hone_component *op = find_op(k->op);
 
@@ -215,7 +216,7 @@ static void running_allocates_nothing(void **unused)
     check_all(bench.threads, 1);
     for (const hone_kernel *k = pack->kernels; k->op; k++) {
         hone_kernel wrapped = { k->op, k->prepare, k->init, run_counted };
-        hone_verdict v;
+        kernel_verdict v;
         hone_err err;
 
         counted = k;
@@ -268,7 +269,7 @@ static void call_map_as(const char *program, int guard, float *s, float *x,
 {
     const hone_component *op = find_op("map");
     hone_arena arena = { 0 };
-    hone_case c;
+    kernel_case c;
     hone_err err;
     const hone_kernel *k = pack->kernels;
     hone_storage want[3];

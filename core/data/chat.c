@@ -223,19 +223,6 @@ void hone_chat_close(hone_chat *c)
 
 /* ------------------------------------------------------------------ render */
 
-void hone_chat_drop_nulls(json_t *messages)
-{
-    json_t *message, *value;
-    const char *key;
-    void *next;
-    size_t i;
-
-    json_array_foreach(messages, i, message)
-        json_object_foreach_safe(message, next, key, value)
-            if (json_is_null(value))
-                json_object_del(message, key);
-}
-
 hone_status hone_chat_render(const hone_chat *c, const json_t *variables,
                              hone_learn learn, hone_rendered *out,
                              hone_err *err)

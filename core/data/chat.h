@@ -25,9 +25,6 @@ typedef struct hone_chat {
 hone_status hone_chat_open(hone_chat *, const char *model, hone_err *);
 void hone_chat_close(hone_chat *);
 
-/* Drops keys that are null from the messages, as apply_chat_template does. */
-void hone_chat_drop_nulls(struct json_t *messages);
-
 /* Renders VARIABLES, an object with messages; api->release() in any case. */
 hone_status hone_chat_render(const hone_chat *, const struct json_t *variables,
                              hone_learn, hone_rendered *, hone_err *);

@@ -81,20 +81,3 @@ hone_status hone_limits_flops(const hone_bench *b, const char *device,
     }
     return HONE_OK;
 }
-
-hone_status hone_limits_measure(const hone_bench *b, const char *device,
-                                hone_limits *out, hone_err *err)
-{
-    *out = (hone_limits){ 0 };
-    hone_try(hone_limits_copy(b, &out->bytes_per_s, err));
-    return hone_limits_flops(b, device, &out->flops_per_s, err);
-}
-
-double hone_limits_share(const hone_limits *l, double bytes, double flops,
-                         double seconds)
-{
-    double moved = l->bytes_per_s > 0 ? bytes / l->bytes_per_s : 0;
-    double counted = l->flops_per_s > 0 ? flops / l->flops_per_s : 0;
-
-    return fmax(moved, counted) / seconds;
-}

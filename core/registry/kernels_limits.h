@@ -6,21 +6,12 @@
 #ifndef HONE_KERNELS_LIMITS_H
 #define HONE_KERNELS_LIMITS_H
 
-#include "kernels_check.h"
 #include "probe.h"
 
-typedef struct hone_limits {
-    double bytes_per_s; /* read and written, both counted */
-    double flops_per_s; /* of `linear` in the bench's type of numbers */
-} hone_limits;
-
-/* DEVICE: its name. Takes up to some hundred MiB of it for a tenth of a
- * second. Without a kernel for the product flops_per_s is 0. */
-hone_status hone_limits_measure(const hone_bench *, const char *device,
-                                hone_limits *, hone_err *);
-
-/* The two by themselves: a large copy on the device; the largest product that
- * there is memory for. */
+/* Bytes/s, read and written, both counted, of a large copy on the device; and
+ * FLOP/s of the largest `linear` that there is memory for in the bench's type
+ * of numbers, 0 without a kernel for it. DEVICE: its name. Takes up to some
+ * hundred MiB of it for a tenth of a second. */
 hone_status hone_limits_copy(const hone_bench *, double *bytes_per_s,
                              hone_err *);
 hone_status hone_limits_flops(const hone_bench *, const char *device,
@@ -29,10 +20,5 @@ hone_status hone_limits_flops(const hone_bench *, const char *device,
 hone_status hone_limits_product(const hone_bench *, const char *device,
                                 int64_t side, double least_s, hone_probed *,
                                 hone_err *);
-
-/* The share of the limit that work in SECONDS comes to: the larger of the two
- * shares. */
-double hone_limits_share(const hone_limits *, double bytes, double flops,
-                         double seconds);
 
 #endif

@@ -7,7 +7,20 @@
 #ifndef HONE_PROBE_H
 #define HONE_PROBE_H
 
-#include "kernels_check.h"
+#include "hone/plugin.h"
+
+/* Where calls run: a device that is open. */
+typedef struct hone_bench {
+    const hone_device *device;
+    const hone_device_info *info; /* NULL: unknown */
+    void *dev;
+    int threads; /* that run() may use */
+    hone_storage compute;
+    int can_capture;
+    void *scratch; /* device memory to take, at most so much of it; NULL: it
+                      reserves its own */
+    int64_t scratch_bytes;
+} hone_bench;
 
 enum { HONE_PROBE_IN = 8, HONE_PROBE_OUT = 4 };
 

@@ -42,14 +42,8 @@ static const verb verbs[] = {
     { "export", hone_verb_export,
       "RUN|MODEL --to merged|peft|nf4 --out DIR [--adapter DIR]",
       "write a model that other tools load" },
-    { "tokenize", hone_verb_tokenize,
-      "MODEL|FILE [--decode | --chat [--text]] [--no-special] "
-      "[--json] [--threads N] [--bench]",
-      "lines to ids, --decode: back" },
     { "plugins", hone_verb_plugins, "", "what is loaded, and what is refused" },
     { "describe", hone_verb_describe, "NAME", "options of a component" },
-    { "kernels", hone_verb_kernels, "check|bench PACK [OP] [--shapes N]",
-      "hold a pack to the reference, or time it" },
     { "doctor", hone_verb_doctor, "[--card FILE] [--device NAME]",
       "what this machine has; or measure its device" },
 };
@@ -165,6 +159,14 @@ hone_status hone_args(int argc, char **argv, const hone_arg *table,
     return HONE_OK;
 }
 
+static const verb *find_verb(const char *name)
+{
+    for (int i = 0; i < VERBS; i++)
+        if (!strcmp(verbs[i].name, name))
+            return &verbs[i];
+    return NULL;
+}
+
 static const char *sets_of(const char *usage)
 {
     return strncmp(usage, "RECIPE", 6) ? "" : " [--set KEY=VALUE]...";
@@ -172,10 +174,8 @@ static const char *sets_of(const char *usage)
 
 hone_status hone_usage(const char *name, hone_err *err)
 {
-    const verb *v = verbs;
+    const verb *v = find_verb(name);
 
-    while (strcmp(v->name, name))
-        v++;
     return hone_fail(err, HONE_EINVAL, "usage: hone %s %s%s", name, v->usage,
                      sets_of(v->usage));
 }
@@ -296,12 +296,30 @@ static int close_results(int status)
     return 1;
 }
 
+static int no_verb(const char *name)
+{
+    const char *names[64], *near;
+    const hone_component *c;
+    int n = 0;
+
+    for (; n < VERBS; n++)
+        names[n] = verbs[n].name;
+    for (int i = 0; n < 63 && (c = hone_component_at(i)); i++)
+        if (c->kind == HONE_KIND_VERB)
+            names[n++] = c->name;
+    names[n] = NULL;
+    near = hone_nearest(name, names);
+    hone_log(HONE_LOG_ERROR, "no verb '%s'%s%s%s; hone --help lists them",
+             name, near ? ", did you mean '" : "", near ? near : "",
+             near ? "'?" : "");
+    return 2;
+}
+
 static int run_verb(int argc, char **argv)
 {
     const char *dirs[64];
-    const char *names[VERBS + 1];
-    const char *near;
     const hone_component *c;
+    const verb *v;
     hone_err err = { 0 };
 
     argc = plugin_dirs(argc, argv, dirs, 64);
@@ -317,33 +335,22 @@ static int run_verb(int argc, char **argv)
         printf("hone " HONE_VERSION "\n");
         return 0;
     }
-    for (int i = 0; i < VERBS; i++) {
-        names[i] = verbs[i].name;
-        if (strcmp(verbs[i].name, argv[1]))
-            continue;
-        if (wants_help(argc, argv))
-            return print_help(verbs[i].name, verbs[i].usage, verbs[i].help);
-        prepare_process();
-        if (hone_registry_open(dirs, &err) != HONE_OK)
-            return hone_report_error(&err);
-        hone_log_time("plugins");
-        return verbs[i].run(argc - 2, argv + 2);
-    }
-    names[VERBS] = NULL;
+    v = find_verb(argv[1]);
+    if (v && wants_help(argc, argv))
+        return print_help(v->name, v->usage, v->help);
+    prepare_process();
     if (hone_registry_open(dirs, &err) != HONE_OK)
         return hone_report_error(&err);
+    hone_log_time("plugins");
+    if (v)
+        return v->run(argc - 2, argv + 2);
     c = hone_find(HONE_KIND_VERB, argv[1]);
-    if (c && wants_help(argc, argv))
+    if (!c)
+        return no_verb(argv[1]);
+    if (wants_help(argc, argv))
         return print_help(c->name, ((const hone_verb *)c->ops)->usage,
                           c->help);
-    if (c)
-        return ((const hone_verb *)c->ops)->run(&hone_the_host, argc - 2,
-                                                argv + 2);
-    near = hone_nearest(argv[1], names);
-    hone_log(HONE_LOG_ERROR, "no verb '%s'%s%s%s; hone --help lists them",
-             argv[1], near ? ", did you mean '" : "", near ? near : "",
-             near ? "'?" : "");
-    return 2;
+    return hone_verb_of_plugin(c, argc - 2, argv + 2);
 }
 
 int hone_main(int argc, char **argv)

@@ -10,7 +10,6 @@
 
 int hone_main(int argc, char **argv);
 
-int hone_verb_tokenize(int argc, char **argv);
 int hone_verb_check(int argc, char **argv);
 int hone_verb_explain(int argc, char **argv);
 int hone_verb_plugins(int argc, char **argv);
@@ -21,11 +20,10 @@ int hone_verb_run(int argc, char **argv);
 int hone_verb_eval(int argc, char **argv);
 int hone_verb_generate(int argc, char **argv);
 int hone_verb_export(int argc, char **argv);
-int hone_verb_kernels(int argc, char **argv);
 int hone_verb_doctor(int argc, char **argv);
 
-/* `hone tokenize MODEL --chat [--text]`, from standard input. */
-int hone_tokenize_chat(const char *model, int as_text);
+/* Runs a verb that a plugin brings. */
+int hone_verb_of_plugin(const hone_component *, int argc, char **argv);
 
 /* Options of a verb: "--name" with a value or without. */
 typedef struct hone_arg {

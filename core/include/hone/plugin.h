@@ -133,13 +133,8 @@ typedef struct hone_option {
 
 /* ---------------------------------------------------------------- the host */
 
-/* What the engine lends to a component. Append only. */
-typedef struct hone_host {
-    uint32_t size;
-    /* level: 0 error, 1 warning, 2 note, 3 detail */
-    void (*log)(const struct hone_host *, int level, const char *fmt, ...)
-        HONE_PRINTF(3, 4);
-} hone_host;
+/* What the engine lends to a component; defined behind what it names. */
+typedef struct hone_host hone_host;
 
 /* ------------------------------------------------------- storage and types */
 
@@ -775,7 +770,9 @@ typedef struct hone_exporter {
 typedef struct hone_verb {
     uint32_t size;
     const char *usage; /* what follows the name: "ORG/NAME [--revision R]" */
-    /* Gets what follows the name; returns the exit status. */
+    /* Gets what follows the name, but for the component's options: `--NAME`
+     * alone where it is a HONE_BOOL, else `--NAME VALUE`, are in the host's
+     * `config`. Returns the exit status. */
     int (*run)(const hone_host *, int argc, char **argv);
 } hone_verb;
 
@@ -813,6 +810,31 @@ typedef struct hone_component {
     void (*close)(void *state);
     const void *ops; /* the struct of its kind, led by its size */
 } hone_component;
+
+/* What the engine lends to a component. Append only. */
+struct hone_host {
+    uint32_t size;
+    /* level: 0 error, 1 warning, 2 note, 3 detail */
+    void (*log)(const hone_host *, int level, const char *fmt, ...)
+        HONE_PRINTF(3, 4);
+    /* All that follows is for verbs, and NULL elsewhere. Their own options. */
+    const void *config;
+    /* A component; or an error that says where it was looked for. */
+    hone_status (*find)(const hone_host *, hone_kind, const char *name,
+                        const hone_component **, hone_err *);
+    /* What an open device does at best, measured: bytes/s of a large copy, and
+     * FLOP/s of a large product in COMPUTE, 0 where no pack has it. */
+    hone_status (*limits)(const hone_host *, const hone_component *device,
+                          void *dev, hone_storage compute, double *bytes_per_s,
+                          double *flops_per_s, hone_err *);
+    /* Of a MODEL (a folder, a file in it, a name in the Hub's cache) what reads
+     * its tokenizer, and its chat template, whose render() adds the model's
+     * special tokens to the variables; loaded, until unload(). */
+    hone_status (*tokenizer)(const hone_host *, const char *model,
+                             const hone_tokenizer **, void **tok, hone_err *);
+    hone_status (*chat)(const hone_host *, const char *model,
+                        const hone_template **, void **self, hone_err *);
+};
 
 typedef struct hone_plugin {
     uint32_t abi, size;

@@ -1,51 +1,95 @@
 /* SPDX-License-Identifier: MIT
  *
- * kernels_case.c -- draws calls of ops: how operands' shapes hang together.
- * Ops of others say so themselves; of the built-in ones a table does, one
- * short function a family.
+ * case.c -- draws calls of ops: how operands' shapes hang together. Ops of
+ * others say so themselves; of the built-in ones a table does, one short
+ * function a family.
  */
 #include <string.h>
 
-#include "kernels_check.h"
-#include "option.h"
-#include "rng.h"
+#include "../../../kernels/ops/philox.h"
+#include "kernels.h"
 
 typedef struct {
-    hone_case *c;
+    kernel_case *c;
     const hone_component *op;
-    hone_arena *arena;
     uint64_t seed, drawn; /* numbers so far */
     hone_storage compute;
     int big, coded;
-    hone_status status;
+    char *attrs;
     hone_err *err;
 } gen;
+
+void case_random(uint64_t seed, uint32_t stream, uint64_t index, uint32_t r[4])
+{
+    const hone_philox key = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
+
+    hone_philox_draw(key, stream, (uint32_t)(index >> 32), (uint32_t)index, r);
+}
 
 /* From LOW to HIGH; BIG when it is for timing. */
 static int64_t pick(gen *g, int64_t low, int64_t high, int64_t big)
 {
     uint32_t r[4];
 
-    hone_rng_draw(g->seed, 0, g->drawn++, r);
+    case_random(g->seed, 0, g->drawn++, r);
     if (g->big) /* rows of a micro-batch, or a chunk of logits */
         return big == 1024 || big == 256 ? g->big * big : big;
     return low + (int64_t)(r[0] % (uint64_t)(high - low + 1));
 }
 
+/* ---------------------------------------------------------- attributes */
+
+static const hone_option *option(const hone_component *op, const char *name)
+{
+    const hone_option *o = op->options;
+
+    while (o && o->name && strcmp(o->name, name))
+        o++;
+    return o && o->name ? o : NULL;
+}
+
+static void set(const hone_option *o, char *attrs, double value)
+{
+    if (o->type == HONE_REAL)
+        *(double *)(attrs + o->offset) = value;
+    else if (o->type == HONE_INT)
+        *(int64_t *)(attrs + o->offset) = (int64_t)value;
+    else
+        *(int *)(attrs + o->offset) = (int)value;
+}
+
+static void set_text(const hone_option *o, char *attrs, const char *text)
+{
+    int choice = 0;
+
+    if (o->type == HONE_STR) {
+        *(const char **)(attrs + o->offset) = text;
+        return;
+    }
+    while (strcmp(o->choices[choice], text))
+        choice++;
+    set(o, attrs, choice);
+}
+
+void component_defaults(const hone_component *c, void *config)
+{
+    for (const hone_option *o = c->options; o && o->name; o++)
+        if (o->type == HONE_STR || (o->type == HONE_ENUM && o->sdef))
+            set_text(o, config, o->sdef);
+        else
+            set(o, config, o->def);
+}
+
+/* If the op has it. */
 static void attr(gen *g, const char *name, double value)
 {
-    const hone_option *o = hone_option_find(g->op->options, name);
+    const hone_option *o = option(g->op, name);
 
-    void *attrs = (void *)g->c->call.attrs;
-
-    if (!o || g->status != HONE_OK)
-        return;
-    if (o->type == HONE_BOOL)
-        g->status = hone_option_set_bool(o, attrs, value != 0, g->err);
-    else
-        g->status = hone_option_set_num(
-            o, attrs, value, value == (double)(int64_t)value, g->err);
+    if (o)
+        set(o, g->attrs, value);
 }
+
+/* ------------------------------------------------------------- families */
 
 static void in(gen *g, hone_storage s, int rank, int64_t d0, int64_t d1)
 {
@@ -226,7 +270,7 @@ static void dropout(gen *g)
 
 static void convert(gen *g)
 {
-    const hone_option *o = hone_option_find(g->op->options, "to");
+    const hone_option *o = option(g->op, "to");
     static const char *const names[] = { "f32", "bf16", "f16" };
     int nf4 = g->compute == HONE_NF4;
     hone_storage from = g->big ? HONE_BF16 : any_storage(g);
@@ -236,9 +280,7 @@ static void convert(gen *g)
     in(g, from, 2, pick(g, 1, 90, nf4 ? 14336 : 1536),
        pick(g, 1, 700, nf4 ? 4096 : 576));
     if (o)
-        g->status = hone_option_set_str(o, (void *)g->c->call.attrs,
-                                        names[pick(g, 0, 2, nf4)], g->arena,
-                                        g->err);
+        set_text(o, g->attrs, names[pick(g, 0, 2, nf4)]);
 }
 
 static void list(gen *g)
@@ -281,7 +323,7 @@ static void map(gen *g)
 {
     int p = (int)pick(g, 0, 7, 6);
     int64_t n = pick(g, 1, 4, 4), count[4];
-    const hone_option *o = hone_option_find(g->op->options, "program");
+    const hone_option *o = option(g->op, "program");
 
     for (int i = 0; i < programs[p].scalars; i++)
         in(g, HONE_F32, 1, 1, 1);
@@ -302,9 +344,8 @@ static void map(gen *g)
     attr(g, "reads", programs[p].reads);
     attr(g, "writes", programs[p].writes);
     attr(g, "guard", (double)pick(g, 0, 1, 1));
-    if (o && g->status == HONE_OK)
-        g->status = hone_option_set_str(o, (void *)g->c->call.attrs,
-                                        programs[p].text, g->arena, g->err);
+    if (o)
+        set_text(o, g->attrs, programs[p].text);
 }
 
 static const struct {
@@ -314,7 +355,8 @@ static const struct {
     { "add", flat }, { "mul", flat }, { "scale", flat }, { "silu", flat },
     { "silu_grad", flat }, { "gelu_tanh", flat },
     { "gelu_tanh_grad", flat }, { "softcap", flat }, { "softcap_grad", flat },
-    { "split", halves }, { "join", halves }, { "swiglu", flat }, { "swiglu_grad", flat },
+    { "split", halves }, { "join", halves },
+    { "swiglu", flat }, { "swiglu_grad", flat },
     { "sum_rows", flat }, { "linear", linear }, { "linear_dx", linear },
     { "linear_dw", linear }, { "rmsnorm", norm }, { "rmsnorm_dx", norm },
     { "rmsnorm_dw", norm }, { "rmsnorm_grads", norm },
@@ -333,16 +375,17 @@ static int draws(const hone_op *op)
 }
 
 /* As the op says by itself. */
-static void by_op(gen *g)
+static hone_status by_op(gen *g)
 {
     hone_call *c = &g->c->call;
 
-    g->c->op->draw(g->seed, g->big * (int64_t)1024, (void *)c->attrs,
-                   g->c->type, &c->nin, &c->nout);
-    if (c->nin + c->nout > HONE_CASE_OPERANDS)
-        g->status = hone_fail(g->err, HONE_EINVAL, "%s: draw names %u "
-                              "operands, at most %d are possible", c->op,
-                              c->nin + c->nout, HONE_CASE_OPERANDS);
+    g->c->op->draw(g->seed, g->big * (int64_t)1024, g->attrs, g->c->type,
+                   &c->nin, &c->nout);
+    if (c->nin + c->nout > CASE_OPERANDS)
+        return hone_fail(g->err, HONE_EINVAL, "%s: draw names %u operands, at "
+                         "most %d are possible", c->op, c->nin + c->nout,
+                         CASE_OPERANDS);
+    return HONE_OK;
 }
 
 /* Matrices of activations and weights, and vectors of weights, in COMPUTE. */
@@ -378,7 +421,7 @@ static int reads_fp8(const char *op)
            !strcmp(op, "linear_list") || !strcmp(op, "dora_norm");
 }
 
-int hone_case_has(const hone_component *op, hone_storage codes)
+int case_has(const hone_component *op, hone_storage codes)
 {
     const hone_operand *o = ((const hone_op *)op->ops)->out;
     int converts = !strcmp(op->name, "convert");
@@ -392,10 +435,10 @@ int hone_case_has(const hone_component *op, hone_storage codes)
 
 /* Rows of multiples of 16; of whole heads where other vectors than weights say
  * what those are. */
-static hone_status widen(gen *g)
+static void widen(gen *g)
 {
     hone_type *t = g->c->type;
-    const hone_option *to = hone_option_find(g->op->options, "to");
+    const hone_option *to = option(g->op, "to");
     static const char *const made[] = { "fp8", "fp8_turned", "bf16" };
     int64_t which = pick(g, 0, 2, 1);
     int heads = 0;
@@ -409,12 +452,11 @@ static hone_status widen(gen *g)
         else if (t[i].rank == 1 && t[i].storage == g->c->call.compute)
             t[i].dim[0] = t[0].dim[1];
     if (!to)
-        return HONE_OK;
+        return;
     for (int i = 0; i < 2; i++)
         t->dim[i] = (t->dim[i] + 15) / 16 * 16;
     t->storage = which ? HONE_FP8 : HONE_BF16;
-    return hone_option_set_str(to, (void *)g->c->call.attrs, made[which],
-                               g->arena, g->err);
+    set_text(to, g->attrs, made[which]);
 }
 
 /* Weights as codes, whose dimensions are multiples of 16 then. */
@@ -436,8 +478,8 @@ static void encode(gen *g)
 /* Types of outputs by the shape rule; how they are written by their flags. */
 static hone_status finish(gen *g)
 {
-    hone_case *c = g->c;
-    hone_type given[HONE_CASE_OPERANDS];
+    kernel_case *c = g->c;
+    hone_type given[CASE_OPERANDS];
     const hone_operand *o = c->op->out;
     uint32_t n = c->call.nout;
 
@@ -473,13 +515,12 @@ static hone_status finish(gen *g)
     return HONE_OK;
 }
 
-hone_status hone_case_draw(hone_case *c, const hone_component *op,
-                           uint64_t seed, int big, hone_storage compute,
-                           hone_arena *a, hone_err *err)
+hone_status case_draw(kernel_case *c, const hone_component *op, uint64_t seed,
+                      int big, hone_storage compute, void *attrs, hone_err *err)
 {
-    gen g = { .c = c, .op = op, .arena = a, .seed = seed, .compute = compute,
-              .big = big, .err = err };
-    void *attrs = hone_alloc(a, op->config_size + 1);
+    gen g = { .c = c, .op = op, .seed = seed, .compute = compute, .big = big,
+              .attrs = attrs, .err = err };
+    hone_status s;
     int i = 0;
 
     memset(c, 0, sizeof *c);
@@ -488,24 +529,23 @@ hone_status hone_case_draw(hone_case *c, const hone_component *op,
     c->call = (hone_call){ .size = sizeof c->call, .op = op->name,
                            .attrs = attrs, .type = c->type, .mode = c->mode,
                            .compute = HONE_F32 };
-    hone_option_defaults(op->options, attrs);
+    component_defaults(op, attrs);
     while (families[i].op && strcmp(families[i].op, op->name))
         i++;
     if (draws(c->op))
-        by_op(&g);
+        hone_try(by_op(&g));
     else
         (families[i].op ? families[i].draw : flat)(&g);
-    hone_try(g.status);
     if (compute != HONE_F32 && compute != HONE_NF4)
         hone_try(halve(&g, compute == HONE_FP8 ? HONE_BF16 : compute));
     g.coded = compute == HONE_FP8 && !reads_fp8(op->name);
     if (g.coded)
-        hone_try(widen(&g));
+        widen(&g);
     else if (compute == HONE_FP8)
         encode(&g);
-    g.status = finish(&g);
-    if (g.status != HONE_OK && !draws(c->op) && !families[i].op)
+    s = finish(&g);
+    if (s != HONE_OK && !draws(c->op) && !families[i].op)
         return hone_fail(err, HONE_ENOSUP, "%s: no shapes to try it with; "
                          "its `draw` could name them", op->name);
-    return g.status;
+    return s;
 }
