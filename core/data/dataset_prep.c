@@ -262,7 +262,7 @@ static hone_status save(prep *p, hone_err *err)
 {
     for (int i = 0; i < 2; i++)
         hone_try(hone_shard_stand(p->writer[i], &p->state->half[i].mark, err));
-    p->saved_s = hone_progress_now();
+    p->saved_s = hone_now_s();
     return hone_prep_state_save(p->state, p->folder, err);
 }
 
@@ -278,7 +278,7 @@ static hone_status run(prep *p, hone_err *err)
         if (p->first == p->next)
             return HONE_OK;
         hone_try(take_block(p, err));
-        if (hone_progress_now() - p->saved_s > SAVE_S)
+        if (hone_now_s() - p->saved_s > SAVE_S)
             hone_try(save(p, err));
     }
 }
@@ -618,7 +618,7 @@ hone_status hone_dataset_prepare(const hone_data_config *const *source,
                                  hone_err *err)
 {
     prep p = { .config = source, .sources = count, .tokens = tokens,
-               .folder = folder, .saved_s = hone_progress_now() };
+               .folder = folder, .saved_s = hone_now_s() };
     hone_status status;
 
     if (tokens->eos < 0)

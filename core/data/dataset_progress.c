@@ -4,11 +4,9 @@
  */
 #include "dataset_progress.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -16,14 +14,6 @@
 /* Seconds between two lines, on a terminal and elsewhere. */
 #define LIVE_S 0.2
 #define PLAIN_S 5.0
-
-double hone_progress_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void hone_progress_add(hone_progress_line *p, hone_arena *a, const char *path)
 {
@@ -43,7 +33,7 @@ void hone_progress_begin(hone_progress_line *p, const char *verb)
     p->done = p->before = p->rows = p->tokens = 0;
     p->bytes = p->start_bytes = 0;
     p->start_share = 0;
-    p->start_s = p->said_s = hone_progress_now();
+    p->start_s = p->said_s = hone_now_s();
     p->terminal = isatty(STDERR_FILENO);
 }
 
@@ -78,16 +68,6 @@ void hone_progress_share(hone_progress_line *p, double share)
     p->share = share > 1 ? 1 : share;
 }
 
-static void time_text(double seconds, char to[32])
-{
-    long s = lround(seconds);
-
-    if (s >= 3600)
-        snprintf(to, 32, "%ldh%02ldm", s / 3600, s / 60 % 60);
-    else
-        snprintf(to, 32, "%ldm%02lds", s / 60, s % 60);
-}
-
 /* The share of the work that is done; -1: nobody knows. */
 static double share_of(const hone_progress_line *p)
 {
@@ -103,17 +83,16 @@ static double share_of(const hone_progress_line *p)
 
 void hone_progress_say(hone_progress_line *p)
 {
-    double now = hone_progress_now(), spent = now - p->start_s;
+    double now = hone_now_s(), spent = now - p->start_s;
     double share = share_of(p), work = share - p->start_share;
-    char line[512], left[32] = "", tokens[48] = "", how_far[64] = "";
+    char line[512], left[32], tokens[48] = "", how_far[64] = "";
 
     if (now - p->said_s < (p->terminal ? LIVE_S : PLAIN_S))
         return;
     p->said_s = now;
     if (share >= 0 && work > 0) {
-        time_text(spent / work * (1 - share), left);
         snprintf(how_far, sizeof how_far, ", %.0f %%, %s left", 100 * share,
-                 left);
+                 hone_clock_text(spent / work * (1 - share), left));
     }
     if (p->tokens)
         snprintf(tokens, sizeof tokens, ", %.2fM tokens",
@@ -128,5 +107,5 @@ void hone_progress_skipped(hone_progress_line *p)
 {
     p->start_bytes = p->bytes;
     p->start_share = share_of(p) > 0 ? share_of(p) : 0;
-    p->start_s = hone_progress_now();
+    p->start_s = hone_now_s();
 }

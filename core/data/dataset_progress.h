@@ -28,7 +28,6 @@ typedef struct hone_progress_line {
     int terminal;
 } hone_progress_line;
 
-double hone_progress_now(void);
 /* One more file. */
 void hone_progress_add(hone_progress_line *, hone_arena *, const char *path);
 /* From the first file on; VERB: "preparing". */

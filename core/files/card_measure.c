@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -140,19 +139,11 @@ typedef struct {
     hone_stream stream[2];
 } lines;
 
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Bytes/s of each direction that is used: bit 0 to the device, bit 1 back. */
 static hone_status send(const meter *m, const lines *l, int ways, double *rate)
 {
     const hone_device *api = m->b->device;
-    double start = now_s();
+    double start = hone_now_s();
 
     for (int i = 0; i < TIMES; i++) {
         if (ways & 1)
@@ -164,7 +155,7 @@ static hone_status send(const meter *m, const lines *l, int ways, double *rate)
     }
     hone_try(api->sync(m->b->dev, l->stream[0], m->err));
     hone_try(api->sync(m->b->dev, l->stream[1], m->err));
-    *rate = (double)TIMES * SENT / (now_s() - start);
+    *rate = (double)TIMES * SENT / (hone_now_s() - start);
     return HONE_OK;
 }
 
@@ -229,11 +220,11 @@ static void measure_disk(const meter *m, const char *folder)
     if (left == 0 && fdatasync(fd) == 0 &&
         posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0 &&
         lseek(fd, 0, SEEK_SET) == 0) {
-        start = now_s();
+        start = hone_now_s();
         while (read(fd, piece, PIECE) == PIECE)
             left += PIECE;
         if (left == BYTES)
-            set(m, HONE_CARD_DISK, BYTES / (now_s() - start));
+            set(m, HONE_CARD_DISK, BYTES / (hone_now_s() - start));
     }
     if (fd >= 0)
         close(fd);

@@ -4,6 +4,7 @@
  */
 #include "log.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -51,11 +52,23 @@ static void say(int level, const char *fmt, va_list ap)
     put(line, (size_t)at);
 }
 
-static double seconds_between(const struct timespec *a,
-                              const struct timespec *b)
+double hone_now_s(void)
 {
-    return (double)(b->tv_sec - a->tv_sec) +
-           1e-9 * (double)(b->tv_nsec - a->tv_nsec);
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+const char *hone_clock_text(double seconds, char to[32])
+{
+    long s = lround(seconds);
+
+    if (s >= 3600)
+        snprintf(to, 32, "%ldh%02ldm", s / 3600, s / 60 % 60);
+    else
+        snprintf(to, 32, "%ldm%02lds", s / 60, s % 60);
+    return to;
 }
 
 void hone_log(int level, const char *fmt, ...)
@@ -69,14 +82,13 @@ void hone_log(int level, const char *fmt, ...)
 
 void hone_log_time(const char *what)
 {
-    static struct timespec first, last;
-    struct timespec now;
+    static double first, last;
+    double now = hone_now_s();
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (!first.tv_sec)
+    if (first == 0)
         first = last = now;
     hone_log(HONE_LOG_DETAIL, "%8.3f s  %-28s %8.3f s since the start",
-             seconds_between(&last, &now), what, seconds_between(&first, &now));
+             now - last, what, now - first);
     last = now;
 }
 

@@ -17,6 +17,11 @@ void hone_log(int level, const char *fmt, ...) HONE_PRINTF(2, 3);
  * starts the clock), and all since then. The start of a run, phase by phase. */
 void hone_log_time(const char *what);
 
+/* Seconds on a clock that only goes forward. */
+double hone_now_s(void);
+/* "3m20s", "1h05m". */
+const char *hone_clock_text(double seconds, char to[32]);
+
 /* The live line: overwrites itself on a terminal; elsewhere an ordinary line.
  * The next hone_log() moves below it. */
 void hone_log_live(const char *line);

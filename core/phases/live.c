@@ -6,41 +6,22 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void hone_live_start(hone_live *l, int64_t from, int64_t steps, int64_t bytes,
                      double limit)
 {
     *l = (hone_live){ .from = from, .steps = steps, .bytes = bytes,
                       .limit = limit,
-                      .started_s = now_s(), .eval_loss = NAN,
+                      .started_s = hone_now_s(), .eval_loss = NAN,
                       .terminal = isatty(STDERR_FILENO) };
-}
-
-static void clock_text(double seconds, char to[32])
-{
-    long s = lround(seconds);
-
-    if (s >= 3600)
-        snprintf(to, 32, "%ldh%02ldm", s / 3600, s / 60 % 60);
-    else
-        snprintf(to, 32, "%ldm%02lds", s / 60, s % 60);
 }
 
 void hone_live_step(hone_live *l, const hone_step_report *r)
 {
-    double now = now_s(), quiet = l->terminal ? 0.1 : 2;
+    double now = hone_now_s(), quiet = l->terminal ? 0.1 : 2;
     char line[512], left[32], bytes[32], share[32] = "";
 
     l->seconds += r->time_s;
@@ -49,8 +30,8 @@ void hone_live_step(hone_live *l, const hone_step_report *r)
     if (now - l->said_s < quiet && r->step != l->from + 1 && r->step != l->steps)
         return;
     l->said_s = now;
-    clock_text((now - l->started_s) / (double)(r->step - l->from) *
-                   (double)(l->steps - r->step), left);
+    hone_clock_text((now - l->started_s) / (double)(r->step - l->from) *
+                        (double)(l->steps - r->step), left);
     if (l->limit > 0)
         snprintf(share, sizeof share, "  %.0f %% of the limit",
                  100 * l->flops / l->seconds / l->limit);

@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "log.h"
 #include "option.h"
 #include "registry.h"
 #include "rng.h"
@@ -29,14 +29,6 @@ typedef struct {
     char *memory, *workspace;
     hone_ptr ptr[OPERANDS + HONE_PROBE_OUT];
 } trial;
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ----------------------------------------------------------------- filling */
 
@@ -114,7 +106,7 @@ static hone_status time_runs(const runs *r, double *seconds, hone_err *err)
     int64_t each = r->graph ? IN_A_GRAPH : 1;
 
     for (int64_t times = 1;; times *= 3) {
-        double start = now_s(), took;
+        double start = hone_now_s(), took;
 
         for (int64_t i = 0; i < times; i++)
             if (r->graph)
@@ -122,7 +114,7 @@ static hone_status time_runs(const runs *r, double *seconds, hone_err *err)
             else
                 r->work(r->self, r->stream);
         hone_try(api->sync(r->b->dev, r->stream, err));
-        took = now_s() - start;
+        took = hone_now_s() - start;
         *seconds = took / (double)(times * each);
         if (took > r->least_s || times > 100000)
             return HONE_OK;
