@@ -190,7 +190,7 @@ static hone_status open_folder(hone_chat *c, const char *folder, hone_err *err)
 hone_status hone_chat_open(hone_chat *c, const char *model, hone_err *err)
 {
     hone_arena a = { 0 };
-    const char *slash = strrchr(model, '/'), *folder = model;
+    const char *folder = model;
     hone_status s;
     struct stat st;
 
@@ -198,11 +198,7 @@ hone_status hone_chat_open(hone_chat *c, const char *model, hone_err *err)
     c->texts = json_object();
     c->specials = json_object();
     if (stat(model, &st) == 0 && !S_ISDIR(st.st_mode))
-        folder = !slash          ? "."
-                 : slash == model ? "/"
-                                  : hone_format_text(&a, "%.*s",
-                                                     (int)(slash - model),
-                                                     model);
+        folder = hone_folder_of(&a, model);
     s = open_folder(c, folder, err);
     if (s != HONE_OK)
         hone_chat_close(c);

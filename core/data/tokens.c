@@ -292,7 +292,6 @@ static hone_status name_tokens(hone_tokens *t, const char *folder,
 hone_status hone_tokens_open(hone_tokens *t, const char *path, hone_err *err)
 {
     hone_arena a = { 0 };
-    const char *slash = strrchr(path, '/');
     const char *folder = path;
     int is_folder = 0;
     hone_status s;
@@ -303,10 +302,7 @@ hone_status hone_tokens_open(hone_tokens *t, const char *path, hone_err *err)
         is_folder = 1;
         path = hone_format_text(&a, "%s/tokenizer.json", path);
     } else {
-        folder = slash ? hone_format_text(&a, "%.*s", (int)(slash - path), path)
-                       : ".";
-        if (slash == path)
-            folder = "/";
+        folder = hone_folder_of(&a, path);
     }
     t->path = strdup(path);
     s = !t->path ? hone_fail(err, HONE_EIO, "out of memory")

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "safetensors.h"
 
 /* A file on its way: PART becomes PATH. */
@@ -271,17 +272,6 @@ static hone_status check_entries(entry *list, int count, const char *path,
     return HONE_OK;
 }
 
-static const char *folder_of(hone_arena *a, const char *path)
-{
-    char *text = hone_text(a, path);
-    char *slash = strrchr(text, '/');
-
-    if (!slash)
-        return ".";
-    slash[slash == text] = '\0';
-    return text;
-}
-
 hone_status hone_saver_prepare(hone_arena *a, const char *path,
                                const char *const *names,
                                const hone_type *types, int count,
@@ -302,7 +292,7 @@ hone_status hone_saver_prepare(hone_arena *a, const char *path,
     s->order = order;
     s->out.path = hone_text(a, path);
     s->out.part = hone_format_text(a, "%s.part", path);
-    s->out.folder = folder_of(a, path);
+    s->out.folder = hone_folder_of(a, path);
     s->out.fd = -1;
     set_header(s, a, list, count, metadata);
     *saver = s;

@@ -60,3 +60,13 @@ hone_status hone_file_read(hone_arena *a, const char *path, int64_t most,
     close(fd);
     return s;
 }
+
+const char *hone_folder_of(hone_arena *a, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (!slash)
+        return ".";
+    return hone_format_text(a, "%.*s", slash == path ? 1 : (int)(slash - path),
+                            path);
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * file.h -- a small file, read whole.
+ * file.h -- a small file, read whole; and the folder of a path.
  */
 #ifndef HONE_FILE_H
 #define HONE_FILE_H
@@ -12,5 +12,8 @@
  * memory of the arena. The name is left to the caller. */
 hone_status hone_file_read(hone_arena *, const char *path, int64_t most,
                            hone_file *, hone_err *);
+
+/* Where PATH lies: "." if it names no folder. */
+const char *hone_folder_of(hone_arena *, const char *path);
 
 #endif

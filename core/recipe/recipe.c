@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "dataset_map.h"
+#include "file.h"
 #include "recipe_host.h"
 
 /* ---------------------------------------------------------------- messages */
@@ -55,16 +56,6 @@ static const char *all_messages(hone_reader *r, const char *last)
 }
 
 /* ------------------------------------------------------------ evaluating */
-
-static const char *folder_of(hone_arena *a, const char *file)
-{
-    const char *slash = strrchr(file, '/');
-
-    if (!slash)
-        return ".";
-    return hone_format_text(a, "%.*s", slash == file ? 1 : (int)(slash - file),
-                            file);
-}
 
 /* Runs the file; its value must be that of hone.train. */
 static hone_status evaluate(hone_reader *r, hone_made **train, hone_err *err)
@@ -311,7 +302,7 @@ static hone_status read_made(hone_recipe *recipe, const char *file,
     *reader = r;
     r->arena = &recipe->arena;
     r->file = recipe->file = hone_text(&recipe->arena, file);
-    folders[0] = folder_of(&recipe->arena, r->file);
+    folders[0] = hone_folder_of(&recipe->arena, r->file);
     folders[1] = hone_share_dir();
     folders[2] = NULL;
     s = hone_lua_read(&recipe->arena, r->file, &recipe->source, &bytes, &err);
