@@ -231,7 +231,9 @@ static int kernels_run(const hone_host *host, int argc, char **argv)
         j.device->close(j.state);
     free(j.state);
     free(j.device_config);
-    return s == HONE_OK ? wrong > 0 : err.code == HONE_EIO ? 1 : 2;
+    if (s == HONE_OK)
+        return wrong > 0;
+    return s == HONE_ENOMEM ? 3 : s == HONE_EIO ? 1 : 2;
 }
 
 static const hone_option options[] = {

@@ -109,7 +109,7 @@ static int tokenize_run(const hone_host *host, int argc, char **argv)
     if (s == HONE_OK)
         return j.failed ? 2 : 0;
     host->log(host, 0, "%s", err.msg);
-    return err.code == HONE_EIO ? 1 : 2;
+    return s == HONE_ENOMEM ? 3 : s == HONE_EIO ? 1 : 2;
 }
 
 static const hone_verb ops = {
