@@ -215,14 +215,16 @@ static int add_twice(const assigner *a, int n, hone_storage to)
 }
 
 /* Lets an input read what its maker wrote a second time, unless that is so far
- * back that it would rather be saved than passed on. */
+ * back that it would rather be saved than passed on. The maker is at `near`:
+ * nodes stand still here. */
 static int take_twice(const assigner *a, hone_node *node, uint32_t i,
                       hone_storage want)
 {
     hone_graph *g = a->g;
     hone_id id = node->in[i];
-    int n = g->tensor[id].kind == HONE_T_TEMP ? hone_graph_producer(g, id) : -1;
-    const hone_node *maker = n < 0 ? node : &g->node[n];
+    int n = g->tensor[id].near;
+    const hone_node *maker = g->tensor[id].kind == HONE_T_TEMP &&
+                             hone_graph_writes(g, n, id) ? &g->node[n] : node;
     uint32_t at = 0, first = 0;
 
     if (maker == node || !maker->kernel || maker->phase != node->phase ||
@@ -270,6 +272,7 @@ static hone_status convert(assigner *a, int n, uint32_t i, hone_storage want,
                          hone_parts(type.storage)->name);
     type.storage = want;
     made = hone_graph_tensor(g, NULL, type, HONE_T_TEMP);
+    g->tensor[made].near = n;
     *slot = made;
     g->layer = node->layer;
     g->phase = node->phase;

@@ -402,7 +402,7 @@ hone_status hone_graph_op(hone_graph *g, const char *op, const char *name,
 
 /* ---------------------------------------------------------------- editing */
 
-static int writes(const hone_graph *g, int n, hone_id id)
+int hone_graph_writes(const hone_graph *g, int n, hone_id id)
 {
     if (n >= 0 && n < g->nodes)
         for (uint32_t i = 0; i < g->node[n].nout; i++)
@@ -421,9 +421,9 @@ int hone_graph_producer(const hone_graph *g, hone_id id)
         t->kind == HONE_T_CONST)
         return -1;
     for (int off = 0; t->near - off >= 0 || t->near + off < g->nodes; off++) {
-        if (writes(g, t->near + off, id))
+        if (hone_graph_writes(g, t->near + off, id))
             return t->near += off;
-        if (writes(g, t->near - off, id))
+        if (hone_graph_writes(g, t->near - off, id))
             return t->near -= off;
     }
     return -1;

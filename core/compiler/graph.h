@@ -130,6 +130,7 @@ uint32_t hone_node_flags(const hone_node *, uint32_t i);
 /* Whether it is an input of the node; whether it is that, or is added to. */
 int hone_node_reads(const hone_node *, hone_id);
 int hone_node_uses(const hone_node *, hone_id);
+int hone_graph_writes(const hone_graph *, int node, hone_id);
 /* The node that writes a TEMP, or -1. */
 int hone_graph_producer(const hone_graph *, hone_id);
 /* How many inputs and accumulations of nodes from FROM on read it. */

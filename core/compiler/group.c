@@ -194,9 +194,10 @@ static hone_status group_from(group *s, int n, hone_err *err)
 
 static int is_pair(const hone_node *a, const hone_node *b)
 {
-    return b->component && !strcmp(b->component->name, a->op->pair_of) &&
+    return b->component && b->nin && a->in[0] == b->in[0] &&
+           !strcmp(b->component->name, a->op->pair_of) &&
            a->phase == b->phase && a->layer == b->layer && !a->stream &&
-           !b->stream && a->in[0] == b->in[0] && a->from_row == b->from_row &&
+           !b->stream && a->from_row == b->from_row &&
            hone_options_agree(a->component->options, a->attrs,
                               b->component->options, b->attrs);
 }

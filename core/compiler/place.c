@@ -10,6 +10,7 @@
  * waited for that copy, and such a copy starts after all that stands before
  * it: so shared bytes are safe across streams by position alone.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,16 +77,6 @@ static hone_id read_by(const hone_graph *g, const hone_node *node, uint32_t i)
     return id == HONE_NONE ? id : base_of(g, id);
 }
 
-static int reads(const hone_graph *g, const hone_node *node,
-                 const hone_node *of)
-{
-    for (uint32_t k = 0; k < of->nout; k++)
-        for (uint32_t i = 0; i < node->nin + node->nout; i++)
-            if (read_by(g, node, i) == of->out[k])
-                return 1;
-    return 0;
-}
-
 /* Behind the nodes of the next layer, or other group, that come after N. */
 static int behind_next(const hone_graph *g, int n)
 {
@@ -100,74 +91,46 @@ static int behind_next(const hone_graph *g, int n)
     return i;
 }
 
-/* Of nodes on stream 0: READER: [tensors] the first that reads a temporary;
- * END: [layers + 1] behind the last forward one. */
-typedef struct {
-    int *reader, *end;
-} order;
-
-static void find_order(const hone_graph *g, hone_arena *own, order *o)
-{
-    int layers = 0;
-
-    for (int n = 0; n < g->nodes; n++)
-        layers = g->node[n].layer >= layers ? g->node[n].layer + 1 : layers;
-    o->end = hone_alloc(own, ((size_t)layers + 1) * sizeof *o->end);
-    o->reader = hone_alloc(own, ((size_t)g->tensors + 1) * sizeof *o->reader);
-    for (hone_id i = 0; i < g->tensors; i++)
-        o->reader[i] = g->nodes;
-    for (int n = g->nodes - 1; n >= 0; n--) {
-        const hone_node *node = &g->node[n];
-
-        if (node->phase == HONE_FORWARD && !o->end[node->layer + 1])
-            o->end[node->layer + 1] = n + 1;
-        for (uint32_t i = 0; !node->stream && i < node->nin + node->nout; i++) {
-            hone_id id = read_by(g, node, i);
-
-            if (id != HONE_NONE)
-                o->reader[id] = n;
-        }
-    }
-}
-
 /* Stream 0 waits for a copy before the first node that reads what it wrote;
  * for one that only sends away, behind the forward ops of its layer, or, if it
  * is no forward op, of the next one; at the latest at the end. */
-static int find_join(const hone_graph *g, const order *o, int n)
+static void find_joins(hone_graph *g)
 {
-    const hone_node *copy = &g->node[n];
-    const hone_tensor *out = &g->tensor[copy->out[0]];
-    int i = out->kind == HONE_T_TEMP ? o->reader[copy->out[0]] : n + 1;
+    hone_arena own = { 0 };
+    int layers = 0, *reader, *end; /* of a tensor, of a layer; 0: none yet */
 
-    if (copy->phase == HONE_FORWARD && out->space == HONE_PINNED_SPACE)
-        i = g->nodes; /* only a copy reads that */
-    while (i < g->nodes &&
-           (g->node[i].stream || !reads(g, &g->node[i], copy)))
-        i++;
-    if (i < g->nodes)
-        return i;
-    if (copy->phase != HONE_FORWARD)
-        return behind_next(g, n);
-    i = o->end[copy->layer + 1];
-    return i > n ? i : n + 1;
+    for (int n = 0; n < g->nodes; n++)
+        layers = g->node[n].layer >= layers ? g->node[n].layer + 1 : layers;
+    end = hone_alloc(&own, ((size_t)layers + 1) * sizeof *end);
+    reader = hone_alloc(&own, ((size_t)g->tensors + 1) * sizeof *reader);
+    for (int n = g->nodes - 1; n >= 0; n--) {
+        hone_node *node = &g->node[n];
+        int *last = &end[node->layer + 1];
+
+        if (node->phase == HONE_FORWARD && !*last)
+            *last = n + 1;
+        if (node->stream)
+            node->join = reader[node->out[0]]        ? reader[node->out[0]]
+                         : node->phase == HONE_FORWARD ? *last
+                                                       : behind_next(g, n);
+        for (uint32_t i = 0; !node->stream && i < node->nin + node->nout; i++)
+            if (read_by(g, node, i) != HONE_NONE)
+                reader[read_by(g, node, i)] = n;
+    }
+    hone_arena_free(&own);
 }
 
 static void find_lifetimes(hone_graph *g)
 {
-    hone_arena own = { 0 };
-    order o;
-
-    find_order(g, &own, &o);
+    find_joins(g);
     for (hone_id i = 0; i < g->tensors; i++) {
         g->tensor[i].first = g->tensor[i].last = -1;
         g->tensor[i].root = i;
     }
     for (int n = 0; n < g->nodes; n++) {
         hone_node *node = &g->node[n];
-        int until = n;
+        int until = node->stream ? node->join : n;
 
-        if (node->stream)
-            until = node->join = find_join(g, &o, n);
         for (uint32_t i = 0; i < node->nin; i++) {
             touch(g, node->in[i], n);
             touch(g, node->in[i], until);
@@ -178,7 +141,6 @@ static void find_lifetimes(hone_graph *g)
             touch(g, node->acc[i], n);
         }
     }
-    hone_arena_free(&own);
 }
 
 /* ---------------------------------------------------------- sharing bytes */
@@ -239,11 +201,15 @@ static void share_all(hone_graph *g)
  * to what lies elsewhere, the operand is copied into the output first. */
 static hone_status copy_operands(hone_graph *g, int *inserted, hone_err *err)
 {
-    *inserted = 0;
-    for (int n = 0; n < g->nodes; n++) {
-        hone_node *node = &g->node[n];
+    const int nodes = g->nodes;
+    hone_status status = HONE_OK;
+    hone_arena own = { 0 };
+    int *at = NULL, cap = 0;
 
-        for (uint32_t i = 0; i < node->nout; i++) {
+    *inserted = 0;
+    for (int n = 0; n < nodes; n++)
+        for (uint32_t i = 0; i < g->node[n].nout && status == HONE_OK; i++) {
+            hone_node *node = &g->node[n];
             hone_id acc = node->acc[i], out = node->out[i];
 
             if (acc == HONE_NONE || acc == out || node->adds_from ||
@@ -252,16 +218,17 @@ static hone_status copy_operands(hone_graph *g, int *inserted, hone_err *err)
             g->phase = node->phase;
             g->layer = node->layer;
             node->acc[i] = out;
-            hone_try(hone_graph_op(g, "copy", NULL, NULL, 0, &acc, 1, &out, 1,
-                                   err));
-            g->phase = HONE_FORWARD;
-            g->layer = -1;
-            hone_graph_move(g, 1, n);
-            *inserted = 1;
-            node = &g->node[++n];
+            status = hone_graph_op(g, "copy", NULL, NULL, 0, &acc, 1, &out, 1,
+                                   err);
+            hone_push(&own, at, *inserted, cap);
+            at[(*inserted)++] = n;
         }
-    }
-    return HONE_OK;
+    g->phase = HONE_FORWARD;
+    g->layer = -1;
+    if (status == HONE_OK && *inserted)
+        hone_graph_spread(g, at, *inserted);
+    hone_arena_free(&own);
+    return status;
 }
 
 /* ---------------------------------------------------------------- offsets */
@@ -283,11 +250,38 @@ static int bigger_first(const void *a, const void *b)
     return x->id - y->id;
 }
 
-/* Pieces that are placed, by offset. */
+/* Pieces that are placed, by offset but for those that came last. */
 typedef struct {
     piece **piece;
-    int count, cap;
+    int count, cap, sorted;
 } shelf;
+
+static int lower_first(const void *a, const void *b)
+{
+    int64_t x = (*(piece *const *)a)->offset, y = (*(piece *const *)b)->offset;
+
+    return x < y ? -1 : x > y;
+}
+
+static void sort_in(hone_arena *a, shelf *s)
+{
+    int late = s->count - s->sorted, end = s->sorted;
+    piece **came = hone_copy(a, s->piece + end, (size_t)late, (size_t)late,
+                             sizeof *came);
+
+    qsort(came, (size_t)late, sizeof *came, lower_first);
+    for (int low = 0; late-- > 0; end = low, low = 0) {
+        for (int high = end; low < high;)
+            if (s->piece[(low + high) / 2]->offset > came[late]->offset)
+                high = (low + high) / 2;
+            else
+                low = (low + high) / 2 + 1;
+        memmove(s->piece + low + late + 1, s->piece + low,
+                (size_t)(end - low) * sizeof *came);
+        s->piece[low + late] = came[late];
+    }
+    s->sorted = s->count;
+}
 
 /* Only those that are alive together with P matter. */
 static int64_t lowest_gap(const piece *p, const shelf *s)
@@ -307,40 +301,36 @@ static int64_t lowest_gap(const piece *p, const shelf *s)
     return at;
 }
 
-static void put(hone_arena *a, shelf *s, piece *p)
-{
-    int at = 0, end = s->count;
-
-    while (at < end)
-        if (s->piece[(at + end) / 2]->offset > p->offset)
-            end = (at + end) / 2;
-        else
-            at = (at + end) / 2 + 1;
-    hone_push(a, s->piece, s->count, s->cap);
-    memmove(s->piece + at + 1, s->piece + at,
-            (size_t)(s->count++ - at) * sizeof *s->piece);
-    s->piece[at] = p;
-}
-
-/* Most pieces live briefly: shelf K holds those alive in [K, K + 2) * SPAN, all
- * that matter to one that lives no longer than SPAN from there on. */
-enum { SPAN = 64 };
+/* Most pieces live briefly: shelf K of a level holds those alive in [K, K + 2) *
+ * its span, all that matter to one that lives no longer than that. */
+enum { LEVELS = 4 };
+static const int spans[LEVELS] = { 64, 512, 4096, INT_MAX };
 
 static int64_t place_pieces(hone_graph *g, hone_arena *own, piece *list,
                             int count)
 {
-    shelf all = { 0 }, *brief = hone_alloc(
-        own, ((size_t)g->nodes / SPAN + 2) * sizeof *brief);
+    shelf *level[LEVELS], *near;
     int64_t top = 0;
 
+    for (int i = 0; i < LEVELS; i++)
+        level[i] = hone_alloc(own, ((size_t)(g->nodes / spans[i]) + 2) *
+                                       sizeof **level);
     qsort(list, (size_t)count, sizeof *list, bigger_first);
     for (piece *p = list; p < list + count; p++) {
-        int k = p->first / SPAN;
+        int at = 0;
 
-        p->offset = lowest_gap(p, p->last - p->first > SPAN ? &all : brief + k);
-        put(own, &all, p);
-        for (k = k ? k - 1 : 0; k <= p->last / SPAN; k++)
-            put(own, &brief[k], p);
+        while (p->last - p->first > spans[at])
+            at++;
+        near = &level[at][p->first / spans[at]];
+        sort_in(own, near);
+        p->offset = lowest_gap(p, near);
+        for (int i = 0; i < LEVELS; i++)
+            for (int k = p->first < spans[i] ? 0 : p->first / spans[i] - 1;
+                 k <= p->last / spans[i]; k++) {
+                near = &level[i][k];
+                hone_push(own, near->piece, near->count, near->cap);
+                near->piece[near->count++] = p;
+            }
         g->tensor[p->id].offset = p->offset;
         if (p->offset + p->bytes > top)
             top = p->offset + p->bytes;

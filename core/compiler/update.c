@@ -7,6 +7,7 @@
  * Resources", 2023). States in pinned memory come and go on the stream beside,
  * one group of parameters ahead.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "passes.h"
@@ -93,11 +94,28 @@ static int one_ahead(const hone_graph *g, int at)
     return at;
 }
 
-/* The update of GROUP stands at [AT, END): its states are copies there. */
-static hone_status bring_states(hone_graph *g, const hone_group *group, int at,
-                                int end, hone_err *err)
+/* Of the last 2 * COUNT nodes, which were made in turn, those that send stay
+ * there, and those that bring come to AHEAD; the last ones first. */
+static void put_copies(hone_graph *g, int count, int ahead)
 {
-    int ahead = one_ahead(g, at);
+    hone_arena own = { 0 };
+    hone_node *to = g->node + ahead, *made = g->node + g->nodes - 2 * count;
+    size_t n = 2 * (size_t)count;
+    const hone_node *copy = hone_copy(&own, made, n, n, sizeof *made);
+
+    memmove(to + count, to, (size_t)(made - to) * sizeof *made);
+    for (int i = 0; i < count; i++) {
+        to[i] = copy[n - 1 - 2 * (size_t)i];
+        g->node[g->nodes - 1 - i] = copy[2 * i];
+    }
+    hone_arena_free(&own);
+}
+
+/* The update of GROUP begins at AT: its states are copies there. */
+static hone_status bring_states(hone_graph *g, const hone_group *group, int at,
+                                hone_err *err)
+{
+    int ahead = one_ahead(g, at), end = g->nodes, count = 0;
 
     for (uint32_t i = 0; i < group->count; i++)
         for (int k = 0; k < HONE_MAX_STATES; k++) {
@@ -108,11 +126,11 @@ static hone_status bring_states(hone_graph *g, const hone_group *group, int at,
             here = hone_graph_tensor(g, NULL, g->tensor[kept].type,
                                      HONE_T_TEMP);
             rename_from(g, kept, here, at, end);
-            hone_try(hone_graph_copy(g, here, kept, end, err));
-            hone_try(hone_graph_copy(g, kept, here, ahead, err));
-            at++;
-            end++;
+            hone_try(hone_graph_copy(g, here, kept, g->nodes, err));
+            hone_try(hone_graph_copy(g, kept, here, g->nodes, err));
+            count++;
         }
+    put_copies(g, count, ahead);
     return HONE_OK;
 }
 
@@ -230,7 +248,7 @@ hone_status hone_emit_update(hone_graph *g, const hone_instance *opt,
         part = part_of(group, i, n);
         g->layer = (int)i; /* tells the groups apart */
         hone_try(emit_group(g, opt, &part, ratio, &first, err));
-        hone_try(bring_states(g, &part, first, g->nodes, err));
+        hone_try(bring_states(g, &part, first, err));
     }
     g->layer = -1;
     return HONE_OK;
@@ -239,35 +257,34 @@ hone_status hone_emit_update(hone_graph *g, const hone_instance *opt,
 /* ------------------------------------------------------ as gradients arise */
 
 typedef struct {
+    hone_id param, grad;
+    int last; /* node that touches one of them */
+} trained;
+
+/* The graph is made anew: nodes of the micro-step go over to it one by one. */
+typedef struct {
     hone_graph *g;
     const hone_instance *opt;
     hone_space states;
     double ratio;
     hone_group all;  /* every parameter that trains */
-    int *layer;      /* [count] of the node that touches it last */
+    trained *list;   /* [count] of it, by where they are touched last */
     hone_id squares; /* of the gradients so far; NONE: none yet */
+    hone_node *node; /* of the micro-step */
+    int taken;
+    hone_arena own;
 } early;
 
-static int touches(const hone_graph *g, const hone_node *node, hone_id id)
+static void find_last(hone_graph *g)
 {
-    for (uint32_t i = 0; i < node->nin; i++)
-        if (node->in[i] != HONE_NONE &&
-            (node->in[i] == id || g->tensor[node->in[i]].base == id))
-            return 1;
-    for (uint32_t i = 0; i < node->nout; i++)
-        if (node->out[i] == id || g->tensor[node->out[i]].base == id)
-            return 1;
-    return 0;
-}
+    for (int n = 0; n < g->nodes; n++)
+        for (uint32_t i = 0; i < g->node[n].nin + g->node[n].nout; i++) {
+            const hone_node *node = &g->node[n];
+            hone_id id = i < node->nin ? node->in[i] : node->out[i - node->nin];
 
-/* The last node that reads a parameter or writes its gradient. */
-static int last_touch(const early *e, uint32_t i)
-{
-    for (int n = e->g->nodes - 1; n >= 0; n--)
-        if (touches(e->g, &e->g->node[n], e->all.param[i]) ||
-            touches(e->g, &e->g->node[n], e->all.grad[i]))
-            return n;
-    return -1;
+            for (; id != HONE_NONE; id = g->tensor[id].base)
+                g->tensor[id].last = n;
+        }
 }
 
 /* Behind the loss: whether this step counts. */
@@ -277,18 +294,27 @@ static hone_status begin_step(early *e, hone_id loss, hone_err *err)
     hone_id out[3] = { hone_graph_scalar(g, "step.ok", HONE_T_STATE),
                        hone_graph_scalar(g, "step.t", HONE_T_STATE),
                        hone_graph_scalar(g, "step.clip", HONE_T_STATE) };
-    int at = g->nodes;
 
     e->all.ok = out[0];
     e->all.t = out[1];
     e->all.clip = out[2];
     e->all.lr = hone_graph_scalar(g, "lr", HONE_T_INPUT);
-    while (at > 0 && !touches(g, &g->node[at - 1], loss))
-        at--;
+    find_last(g);
     hone_try(emit_scalars(g, "step", "s0 finite dup =y0 y1 + =y1 1 =y2", &loss,
                           1, out, 3, err));
-    hone_graph_move(g, 1, at);
+    hone_graph_move(g, 1, g->tensor[loss].last + 1);
     return HONE_OK;
+}
+
+/* Nodes of the micro-step up to LAST. */
+static void take_nodes(early *e, int last)
+{
+    hone_graph *g = e->g;
+
+    for (; e->taken <= last; e->taken++) {
+        hone_push(g->arena, g->node, g->nodes, g->node_cap);
+        g->node[g->nodes++] = e->node[e->taken];
+    }
 }
 
 /* Gradients that are not finite are not taken, nor are any behind them. */
@@ -306,29 +332,32 @@ static hone_status add_squares(early *e, const hone_group *part, hone_err *err)
 }
 
 /* The update of COUNT parameters from FIRST on, behind the last that touches
- * one of them. */
+ * one of them, in layer LAYER. */
 static hone_status emit_part(early *e, uint32_t first, uint32_t count,
-                             hone_err *err)
+                             int layer, hone_err *err)
 {
     hone_group part = part_of(&e->all, first, count);
     hone_graph *g = e->g;
-    int at = 0, from = g->nodes, node;
+    int at, node;
 
-    for (uint32_t i = 0; i < count; i++) {
-        int n = last_touch(e, first + i) + 1;
-        at = n > at ? n : at;
-    }
+    take_nodes(e, e->list[first + count - 1].last);
+    at = g->nodes;
     g->phase = HONE_BACKWARD;
-    g->layer = e->layer[first];
+    g->layer = layer;
     hone_try(add_squares(e, &part, err));
     hone_try(emit_group(g, e->opt, &part, e->ratio, &node, err));
-    count = (uint32_t)(g->nodes - from);
-    hone_graph_move(g, (int)count, at);
     if (e->states == HONE_PINNED_SPACE)
-        hone_try(bring_states(g, &part, at, at + (int)count, err));
+        hone_try(bring_states(g, &part, at, err));
     g->phase = HONE_FORWARD;
     g->layer = -1;
     return HONE_OK;
+}
+
+static int by_last(const void *a, const void *b)
+{
+    const trained *x = a, *y = b;
+
+    return x->last != y->last ? x->last - y->last : x->grad - y->grad;
 }
 
 /* Parameters with gradients, in the order in which they are touched last. */
@@ -340,40 +369,55 @@ static void collect(early *e)
     hone_id *grad = hone_alloc(g->arena, most * sizeof *grad);
     hone_type *type = hone_alloc(g->arena, most * sizeof *type);
     const char **name = hone_alloc(g->arena, most * sizeof *name);
-    int *place = hone_alloc(g->arena, most * sizeof *place);
     uint32_t n = 0;
 
-    e->layer = hone_alloc(g->arena, most * sizeof *e->layer);
+    e->list = hone_alloc(&e->own, most * sizeof *e->list);
     e->all.param = param;
     e->all.grad = grad;
     e->all.type = type;
     e->all.name = name;
+    find_last(g);
     for (int i = 0; i < g->nameds; i++) {
-        hone_id id = g->named[i];
+        hone_tensor *t = &g->tensor[g->named[i]], *of;
 
-        if (g->tensor[id].kind != HONE_T_GRAD)
+        if (t->kind != HONE_T_GRAD)
             continue;
-        grad[n] = id;
-        param[n] = hone_graph_find(g, g->tensor[id].name + strlen("grad:"));
-        e->all.count = n + 1;
-        place[n] = last_touch(e, n);
-        e->layer[n] = g->node[place[n]].layer;
-        for (uint32_t k = n; k > 0 && place[k - 1] > place[k]; k--) {
-            hone_id p = param[k], d = grad[k];
-            int at = place[k], layer = e->layer[k];
+        t->kind = HONE_T_TEMP;
+        e->list[n].grad = g->named[i];
+        e->list[n].param = hone_graph_find(g, t->name + strlen("grad:"));
+        of = &g->tensor[e->list[n].param];
+        e->list[n++].last = t->last > of->last ? t->last : of->last;
+    }
+    qsort(e->list, n, sizeof *e->list, by_last);
+    e->all.count = n;
+    while (n-- > 0) {
+        param[n] = e->list[n].param;
+        grad[n] = e->list[n].grad;
+        type[n] = g->tensor[param[n]].type;
+        name[n] = g->tensor[param[n]].name;
+    }
+}
 
-            param[k] = param[k - 1], param[k - 1] = p;
-            grad[k] = grad[k - 1], grad[k - 1] = d;
-            place[k] = place[k - 1], place[k - 1] = at;
-            e->layer[k] = e->layer[k - 1], e->layer[k - 1] = layer;
-        }
-        n++;
+static hone_status emit_all(early *e, hone_id loss, hone_err *err)
+{
+    const int nodes = e->g->nodes + 1;
+
+    hone_try(begin_step(e, loss, err));
+    collect(e);
+    hone_try(make_states(e->g, e->opt, &e->all, e->states, err));
+    e->node = hone_copy(&e->own, e->g->node, (size_t)nodes, (size_t)nodes,
+                        sizeof *e->node);
+    e->g->nodes = 0;
+    for (uint32_t i = 0, n; i < e->all.count; i += n) {
+        const int layer = e->node[e->list[i].last].layer;
+
+        for (n = 1; i + n < e->all.count && layer >= 0 &&
+                    e->node[e->list[i + n].last].layer == layer; n++)
+            ;
+        hone_try(emit_part(e, i, n, layer, err));
     }
-    for (uint32_t i = 0; i < n; i++) {
-        type[i] = g->tensor[param[i]].type;
-        name[i] = g->tensor[param[i]].name;
-        g->tensor[grad[i]].kind = HONE_T_TEMP;
-    }
+    take_nodes(e, nodes - 1);
+    return HONE_OK;
 }
 
 hone_status hone_pass_early(hone_graph *g, hone_id loss,
@@ -382,21 +426,16 @@ hone_status hone_pass_early(hone_graph *g, hone_id loss,
 {
     early e = { .g = g, .opt = opt, .states = states, .ratio = ratio,
                 .squares = HONE_NONE, .all = { .size = sizeof e.all } };
+    hone_status status = emit_all(&e, loss, err);
     hone_id norm;
 
-    collect(&e);
-    hone_try(begin_step(&e, loss, err));
-    hone_try(make_states(g, opt, &e.all, states, err));
-    for (uint32_t i = 0, n; i < e.all.count; i += n) {
-        for (n = 1; i + n < e.all.count && e.layer[i] >= 0 &&
-                    e.layer[i + n] == e.layer[i]; n++)
-            ;
-        hone_try(emit_part(&e, i, n, err));
-    }
+    hone_arena_free(&e.own);
+    hone_try(status);
     norm = hone_graph_scalar(g, "step.norm", HONE_T_STATE);
     g->phase = HONE_BACKWARD;
     hone_try(emit_scalars(g, "step.norm", "s0 sqrt =y0", &e.squares, 1, &norm,
                           1, err));
     g->phase = HONE_FORWARD;
+    hone_graph_compact(g); /* notes where nodes are now */
     return HONE_OK;
 }
