@@ -39,7 +39,7 @@ static int can_pin(const hone_solver *s, const hone_way_out *w)
 void hone_ways_forget(hone_ways *w)
 {
     hone_arena_free(&w->arena);
-    *w = (hone_ways){ 0 };
+    *w = (hone_ways){ .compiled = w->compiled };
 }
 
 /* What was compiled before; NULL: it was not. */
@@ -74,6 +74,7 @@ static hone_status compile(hone_solver *s, hone_way_out *out, hone_err *err)
     hone_program p;
     hone_status status;
 
+    all->compiled++;
     c.scratch = c.keep = s->scratch;
     c.keep_layer = out->keep;
     c.logits_chunk = out->asked;

@@ -46,6 +46,7 @@ typedef struct hone_ways {
     hone_arena arena;
     hone_way_out *list;
     int count, cap;
+    int compiled; /* micro-steps, also what was forgotten and laid out */
 } hone_ways;
 
 void hone_ways_forget(hone_ways *);

@@ -521,6 +521,8 @@ hone_status hone_fit(hone_session *s, hone_err *err)
 {
     hone_status status = fit_all(s, err);
 
+    hone_log(HONE_LOG_DETAIL, "fit: %d micro-steps were compiled",
+             s->ways.compiled);
     hone_ways_forget(&s->ways);
     return status;
 }

@@ -30,7 +30,8 @@ static int64_t left_free(const hone_session *s, const variant *v)
            (is_cut && v->recipe.global_tokens ? v->bytes / 16 : 0);
 }
 
-/* Most do not: the largest micro-batch alone is enough to see that. */
+/* Most do not: the largest micro-batch alone is enough to see that, at which
+ * devices are looked at first anyhow. */
 static int would_fit(hone_session *s, variant *v, double pace)
 {
     hone_need_of need;
@@ -39,7 +40,8 @@ static int would_fit(hone_session *s, variant *v, double pace)
     s->recipe = &v->recipe;
     s->stored = 0;
     hone_ways_forget(&s->ways);
-    for (s->only_top = 1; s->only_top >= 0; s->only_top--) {
+    for (int top = s->machine.info.is_host; top >= 0; top--) {
+        s->only_top = top;
         s->means = (hone_means){ 0 };
         if (hone_session_model(s, &why) != HONE_OK ||
             hone_fit_make(s, &need, &why) != HONE_OK || !hone_fit_host(s))

@@ -157,6 +157,8 @@ static hone_status stream(hone_session *s, hone_need_of *need, int fits,
     s->only_top = was.only_top;
     s->only_fits = was.only_fits;
     s->explore = was.explore;
+    if (!t.fits && s->only_fits)
+        return hone_fail(err, HONE_ENOMEM, "it does not fit");
     if (t.best || !fits) {
         status = all_sizes(s, t.best ? t.best : layers, &late, err);
         /* In small micro-batches copies may not be hidden. */

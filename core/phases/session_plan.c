@@ -63,6 +63,7 @@ static hone_status compile_all(hone_session *s, hone_err *err)
     for (uint32_t i = 0; i < s->buckets; i++) {
         c.keep_layer = s->means.keep[i];
         if (s->with_training) {
+            s->ways.compiled++;
             hone_try(hone_compile_micro(&c, &s->train[i], "train", s->bucket[i],
                                         1, err));
             hone_store_take(&s->store, &s->train[i].graph);
