@@ -322,7 +322,8 @@ static int64_t place_pieces(hone_graph *g, hone_arena *own, piece *list,
         while (p->last - p->first > spans[at])
             at++;
         near = &level[at][p->first / spans[at]];
-        sort_in(own, near);
+        if (near->sorted < near->count)
+            sort_in(own, near);
         p->offset = lowest_gap(p, near);
         for (int i = 0; i < LEVELS; i++)
             for (int k = p->first < spans[i] ? 0 : p->first / spans[i] - 1;
