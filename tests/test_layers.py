@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 PUBLIC = ("hone/plugin.h", "hone/nf4.h")
-LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 36752
+LINES_SAID, LINES_MOST, CORE_LINES_MOST = 600, 700, 36743
 CONTRACT_LINES_MOST = 876  # plugin.h is one file, and only grows
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 SOURCES = (".c", ".h", ".cu", ".cuh")

@@ -15,7 +15,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "log.h"
 #include "machine.h"
@@ -26,14 +25,6 @@ enum {
     MAX_SKIPPED = 5, /* steps in a row that may not be finite */
     MAX_AGAIN = 40   /* more often than a scale can be halved: compile.c */
 };
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Issues the micro-batches of one step through PROGRAMS (one a bucket). */
 static hone_status run_micros(hone_session *s, const hone_rows *rows, float lr,
@@ -186,7 +177,7 @@ static hone_status issue(trainer *t, hone_err *err)
         hone_try(hone_loader_next(s->train_loader, &t->rows, err));
     rows = t->rows;
     last = rows->count - 1;
-    *x = (flight){ .issued_s = now_s(),
+    *x = (flight){ .issued_s = hone_now_s(),
                    .r = { .step = rows->step + 1,
                           .lr = step_lr(s, rows->step),
                           .rows = rows->all_rows,
@@ -247,7 +238,7 @@ static hone_status land(trainer *t, hone_err *err)
     int slot;
 
     hone_try(hone_scalars_take(&s->scalars, &slot, err));
-    now = now_s();
+    now = hone_now_s();
     r->time_s = hone_scalars_seconds(&s->scalars, slot);
     if (r->time_s <= 0)
         r->time_s = now - (x->issued_s > t->landed_s ? x->issued_s
