@@ -169,6 +169,7 @@ static hone_status open_device(job *j, hone_err *err)
     b->can_capture = j->info.can_capture;
     return HONE_OK;
 }
+
 static hone_status find_op(const hone_pack *pack, const char *name,
                            const char *op, hone_err *err)
 {
