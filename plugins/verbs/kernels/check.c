@@ -104,8 +104,8 @@ static void say_shapes(const trial *t, char *to, size_t bytes)
 }
 
 hone_status kernel_check(const kernel_bench *b, const hone_kernel *k,
-                              const hone_component *op, int cases,
-                              kernel_verdict *v, hone_err *err)
+                         const hone_component *op, int cases,
+                         kernel_verdict *v, hone_err *err)
 {
     *v = (kernel_verdict){ 0 };
     for (int n = 0; n < cases; n++) {

@@ -146,8 +146,8 @@ static hone_status time_runs(trial *t, const kernel_bench *b,
 }
 
 hone_status kernel_time(const kernel_bench *b, const hone_kernel *k,
-                             const hone_component *op, kernel_timing *out,
-                             hone_err *err)
+                        const hone_component *op, kernel_timing *out,
+                        hone_err *err)
 {
     trial t;
     hone_status s = trial_open(&t, b, k, op, 1, b->scale ? b->scale : 1, err);

@@ -208,5 +208,5 @@ hone_status one_line(job *j, const char *line, size_t bytes, hone_err *err)
     if (j->chat)
         return chat_line(j, line, bytes);
     return j->options->decode ? decode_line(j, line, bytes, err)
-                     : encode_line(j, line, bytes, err);
+                              : encode_line(j, line, bytes, err);
 }

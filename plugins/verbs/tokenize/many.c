@@ -187,4 +187,3 @@ hone_status bench(job *j, int threads, hone_err *err)
     free(in.start);
     return s;
 }
-
